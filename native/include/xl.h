@@ -1,0 +1,158 @@
+/*
+ * xl.h: the C ABI of a device library (CPU, CUDA): memory, threads and the kernels of src/device/kernels.ts.
+ * It says what each call takes; what each kernel computes is defined by src/device/reference/.
+ *
+ * - Every call returns a status: XL_OK, or an error whose sentence xl_last_error() gives (per thread).
+ * - Kernel arguments have the names and the order of kernels.ts (snake_case here): outputs, inputs, sizes, options.
+ *   float *, int32_t * and uint8_t * are device addresses; void * and const char * are host memory.
+ *   A null input is absent, a null output is not wanted. Backward kernels add into gradients.
+ * - Node reads the prototypes from this very file, so each stays a plain declaration: XL_API int name(type name, ...);
+ */
+#ifndef XL_H
+#define XL_H
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define XL_API __declspec(dllexport)
+#else
+#define XL_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { XL_OK = 0, XL_INVALID = 1, XL_OUT_OF_MEMORY = 2, XL_INTERNAL = 3 };
+enum { XL_ACT_NONE = 0, XL_ACT_SILU = 1, XL_ACT_GELU = 2, XL_ACT_SIGMOID = 3, XL_ACT_TANH = 4, XL_ACT_RELU = 5 };
+enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
+
+/* ---- the library ------------------------------------------------------------------------------------------------ */
+
+/* The sentence of the last error of this thread; valid until its next call. */
+XL_API const char *xl_last_error(void);
+/* ABI version: the library and the TypeScript that loads it must agree. */
+XL_API int xl_abi_version(void);
+/* The instruction set in use: "x86-64-v4", "x86-64-v3", "x86-64" or "arm64". */
+XL_API const char *xl_isa(void);
+/* Chooses an instruction set by name, or the best that the machine has with "auto". Not while a kernel runs. */
+XL_API int xl_set_isa(const char *name);
+/* Threads of the pool, the caller included; 0 takes one per core. Results do not depend on it. */
+XL_API int xl_set_threads(int32_t threads);
+XL_API int32_t xl_get_threads(void);
+
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
+
+/* 64-byte aligned memory, kept in a pool by size: *address receives it. Contents are unspecified. */
+XL_API int xl_alloc(void *address, int64_t bytes);
+XL_API int xl_free(uintptr_t address, int64_t bytes);
+/* Gives memory that the pool keeps for reuse back to the system. */
+XL_API int xl_trim(void);
+XL_API int xl_write(uintptr_t destination, const void *source, int64_t bytes);
+XL_API int xl_read(void *destination, uintptr_t source, int64_t bytes);
+/* Maps a file read-only: address[0] receives its address, address[1] its size in bytes (as doubles). */
+XL_API int xl_map_file(double *address_and_size, const char *path);
+XL_API int xl_unmap_file(uintptr_t address, int64_t bytes);
+
+/* ---- memory and elementwise ------------------------------------------------------------------------------------- */
+
+XL_API int xl_fill(float *y, float value, int64_t N);
+XL_API int xl_copy(float *y, const float *x, int64_t N);
+XL_API int xl_accumulate(float *y, const float *x, float alpha, int64_t N);
+XL_API int xl_add(float *y, const float *a, const float *b, int64_t N);
+XL_API int xl_mul_forward(float *y, const float *a, const float *b, int64_t N);
+XL_API int xl_mul_backward(float *da, float *db, const float *dy, const float *a, const float *b, int64_t N);
+XL_API int xl_activation_forward(float *y, const float *x, int64_t N, int32_t activation);
+XL_API int xl_activation_backward(float *dx, const float *dy, const float *x, int64_t N, int32_t activation);
+XL_API int xl_gated_activation_forward(float *y, const float *gate, const float *up, int64_t N, int32_t activation);
+XL_API int xl_gated_activation_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+    int64_t N, int32_t activation);
+XL_API int xl_skip_gate_forward(float *y /* [N,D] */, const float *h, const float *c, const float *skip /* [D] */,
+    const float *z, int64_t N, int64_t D);
+XL_API int xl_skip_gate_backward(float *dh, float *dc, float *dskip, float *dz, const float *dy, const float *h,
+    const float *c, const float *skip, const float *z, int64_t N, int64_t D);
+XL_API int xl_dropout_forward(float *y, const float *x, int64_t N, float rate, uint32_t key0, uint32_t key1);
+XL_API int xl_dropout_backward(float *dx, const float *dy, int64_t N, float rate, uint32_t key0, uint32_t key1);
+XL_API int xl_sum_forward(float *y /* [1] */, const float *x, int64_t N, float scale);
+XL_API int xl_sum_backward(float *dx, const float *dy /* [1] */, int64_t N, float scale);
+
+/* ---- linear algebra --------------------------------------------------------------------------------------------- */
+
+XL_API int xl_matmul(float *c, const float *a, const float *b, const float *bias, int64_t M, int64_t N, int64_t K,
+    int32_t trans_a, int32_t trans_b, int64_t lda, int64_t ldb, int64_t ldc, int32_t accumulate, int32_t activation);
+XL_API int xl_bias_backward(float *dbias, const float *dy, int64_t N, int64_t D);
+XL_API int xl_headwise_linear_forward(float *y /* [N,G,O] */, const float *x /* [N,G,I] */,
+    const float *weight /* [G,O,I] */, const float *bias /* [G,O] */, int64_t N, int64_t G, int64_t O, int64_t I);
+XL_API int xl_headwise_linear_backward(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+    const float *weight, int64_t N, int64_t G, int64_t O, int64_t I);
+
+/* ---- norms ------------------------------------------------------------------------------------------------------ */
+
+XL_API int xl_layernorm_forward(float *y /* [N,G,D] */, float *mean /* [N,G] */, float *rstd /* [N,G] */,
+    const float *x, const float *weight /* [G,D] */, const float *bias /* [G,D] */, int64_t N, int64_t G, int64_t D,
+    float eps, float weight_offset);
+XL_API int xl_layernorm_backward(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+    const float *weight, const float *mean, const float *rstd, int64_t N, int64_t G, int64_t D, float weight_offset);
+XL_API int xl_rmsnorm_forward(float *y, float *rstd, const float *x, const float *weight, int64_t N, int64_t G,
+    int64_t D, float eps, float weight_offset);
+XL_API int xl_rmsnorm_backward(float *dx, float *dweight, const float *dy, const float *x, const float *weight,
+    const float *rstd, int64_t N, int64_t G, int64_t D, float weight_offset);
+
+/* ---- sequence kernels, fused over time -------------------------------------------------------------------------- */
+
+XL_API int xl_conv1d_forward(float *y /* [B,T,D] */, float *state_out /* [B,K-1,D] */, const float *x,
+    const float *weight /* [D,K] */, const float *bias /* [D] */, const float *state_in /* [B,K-1,D] */,
+    const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D, int64_t K, int32_t activation);
+XL_API int xl_conv1d_backward(float *dx, float *dweight, float *dbias, float *dstate_in, const float *dy,
+    const float *dstate_out, const float *x, const float *weight, const float *bias, const float *state_in,
+    const uint8_t *reset, int64_t B, int64_t T, int64_t D, int64_t K, int32_t activation);
+
+XL_API int xl_slstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [4,B,NH,DH] */, float *saved,
+    const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,
+    const float *bias /* [4,NH,DH] */, const float *state_in /* [4,B,NH,DH] */, const uint8_t *reset /* [B,T] */,
+    int64_t B, int64_t T, int64_t NH, int64_t DH);
+XL_API int xl_slstm_backward(float *di, float *df, float *dz, float *do_, float *drecurrent, float *dbias,
+    float *dstate_in, const float *dh, const float *dstate_out, const float *h, const float *saved,
+    const float *recurrent, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DH);
+
+XL_API int xl_lstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [2,B,NH,DH] */, float *saved,
+    const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,
+    const float *bias /* [4,NH,DH] */, const float *state_in /* [2,B,NH,DH] */, const uint8_t *reset /* [B,T] */,
+    int64_t B, int64_t T, int64_t NH, int64_t DH);
+XL_API int xl_lstm_backward(float *di, float *df, float *dz, float *do_, float *drecurrent, float *dbias,
+    float *dstate_in, const float *dh, const float *dstate_out, const float *h, const float *saved,
+    const float *recurrent, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DH);
+
+XL_API int xl_mlstm_forward(float *h /* [B,T,NH,DV] */, float *m /* [B,T,NH] */, float *denominator /* [B,T,NH] */,
+    float *Cout /* [B,NH,DK,DV] */, float *nout /* [B,NH,DK] */, float *mout /* [B,NH] */,
+    const float *q /* [B,T,NH,DK] */, const float *k, const float *v /* [B,T,NH,DV] */, const float *i /* [B,T,NH] */,
+    const float *f, const float *Cin, const float *nin, const float *min, const uint8_t *reset /* [B,T] */,
+    int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, float eps, int32_t input_gate, int32_t normalize);
+XL_API int xl_mlstm_backward(float *dq, float *dk, float *dv, float *di, float *df, float *dCin, float *dnin,
+    float *dmin, const float *dh, const float *dCout, const float *dnout, const float *dmout, const float *q,
+    const float *k, const float *v, const float *i, const float *f, const float *Cin, const float *nin,
+    const float *min, const uint8_t *reset, const float *h, const float *m, const float *denominator,
+    int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, float eps, int32_t input_gate, int32_t normalize);
+XL_API int xl_mlstm_step(float *h /* [B,NH,DV] */, float *Cout, float *nout, float *mout, const float *q,
+    const float *k, const float *v, const float *i, const float *f, const float *Cin, const float *nin,
+    const float *min, int64_t B, int64_t NH, int64_t DK, int64_t DV, float eps, int32_t input_gate, int32_t normalize);
+
+/* ---- language model --------------------------------------------------------------------------------------------- */
+
+XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,
+    int64_t N, int64_t D, int64_t V);
+XL_API int xl_embedding_backward(float *dtable, const float *dy, const int32_t *tokens, int64_t N, int64_t D, int64_t V);
+XL_API int xl_linear_cross_entropy_forward(float *loss /* [N] */, float *logsumexp /* [N] */, const float *x /* [N,D] */,
+    const float *weight /* [V,D] */, const int32_t *targets /* [N] */, int64_t N, int64_t D, int64_t V);
+XL_API int xl_linear_cross_entropy_backward(float *dx, float *dweight, const float *dloss /* [N] */, const float *x,
+    const float *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V);
+
+/* ---- optimizer -------------------------------------------------------------------------------------------------- */
+
+XL_API int xl_sum_of_squares(float *y /* [1] */, const float *x, int64_t N);
+XL_API int xl_adamw(float *parameter, float *m, float *v, const float *gradient, int64_t N, float grad_scale, float lr,
+    float beta1, float beta2, float eps, float weight_decay, float correction1, float correction2);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

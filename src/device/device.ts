@@ -1,0 +1,39 @@
+/**
+ * @file A device: memory plus kernels. It does not know tensors, shapes or gradients.
+ */
+import type { DeviceBuffer, Dtype, Kernels } from './kernels.js';
+
+export type DeviceName = 'reference' | 'cpu';
+export type FloatArray = Float32Array | Float64Array;
+export type HostArray = FloatArray | Int32Array | Uint8Array;
+
+export interface DeviceInfo {
+  /** One line for people: what runs the kernels ("AMD EPYC, AVX-512, 2 threads"). */
+  readonly description: string;
+  readonly threads: number;
+}
+
+export interface Device {
+  readonly name: DeviceName;
+  /** What `float` means here. */
+  readonly precision: 'float32' | 'float64';
+  readonly kernels: Kernels;
+  readonly info: DeviceInfo;
+  /**
+   * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
+   * that skips an element is seen. @throws Error when memory is exhausted, saying how much was asked and is held.
+   */
+  alloc(dtype: Dtype, length: number): DeviceBuffer;
+  /** Gives memory back. Views of it die with it. */
+  free(buffer: DeviceBuffer): void;
+  /** `length` elements of `buffer` from `offset` on, sharing its memory. */
+  view(buffer: DeviceBuffer, offset: number, length: number): DeviceBuffer;
+  /** Copies host data into the buffer, converting floats to the device's precision. @throws RangeError on a wrong length. */
+  write(buffer: DeviceBuffer, data: HostArray): void;
+  /** A copy of the buffer on the host, once all kernels enqueued before have run. */
+  read(buffer: DeviceBuffer): Promise<HostArray>;
+  /** Bytes held now and the most held since `resetPeak`. */
+  readonly memory: { readonly bytes: number; readonly peak: number; resetPeak(): void };
+  /** When true, fresh float memory is filled with NaN. For tests. */
+  poison: boolean;
+}
