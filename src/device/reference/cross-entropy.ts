@@ -1,0 +1,75 @@
+/**
+ * @file Reference kernels of the two ends of a language model: the embedding, and the output layer with its loss.
+ */
+import type { Kernels } from '../kernels.js';
+import { floats, ints } from './buffer.js';
+
+/** The token at position n. @throws RangeError outside of 0..V-1, or of -1..V-1 with `ignorable`. */
+function tokenAt(tokens: Int32Array, n: number, V: number, kernel: string, ignorable = false): number {
+  const token = tokens[n]!;
+  if (token >= V || token < (ignorable ? -1 : 0)) {
+    throw new RangeError(`${kernel}: token ${token} at position ${n} lies outside of the vocabulary 0..${V - 1}`);
+  }
+  return token;
+}
+
+/** logits[v] = x[n] . weight[v] for one row n. */
+function logitsOf(X: Float64Array, W: Float64Array, n: number, D: number, V: number): Float64Array {
+  const logits = new Float64Array(V);
+  for (let v = 0; v < V; v++) for (let d = 0; d < D; d++) logits[v]! += X[n * D + d]! * W[v * D + d]!;
+  return logits;
+}
+
+/** log(sum exp(x)), shifted by the maximum so that nothing overflows. */
+function logSumExp(x: Float64Array): number {
+  const top = x.reduce((a, b) => Math.max(a, b), -Infinity);
+  let sum = 0;
+  for (const value of x) sum += Math.exp(value - top);
+  return top + Math.log(sum);
+}
+
+export const languageModel = {
+  embeddingForward(y, tokens, table, N, D, V) {
+    const [Y, I, W] = [floats(y, N * D), ints(tokens, N), floats(table, V * D)];
+    for (let n = 0; n < N; n++) {
+      const token = tokenAt(I, n, V, 'embeddingForward');
+      for (let d = 0; d < D; d++) Y[n * D + d] = W[token * D + d]!;
+    }
+  },
+  embeddingBackward(dtable, dy, tokens, N, D, V) {
+    const [DW, DY, I] = [floats(dtable, V * D), floats(dy, N * D), ints(tokens, N)];
+    for (let n = 0; n < N; n++) {
+      const token = tokenAt(I, n, V, 'embeddingBackward');
+      // y[n] = table[tokens[n]]
+      for (let d = 0; d < D; d++) DW[token * D + d]! += DY[n * D + d]!;
+    }
+  },
+
+  linearCrossEntropyForward(loss, logsumexp, x, weight, targets, N, D, V) {
+    const [L, E, X] = [floats(loss, N), floats(logsumexp, N), floats(x, N * D)];
+    const [W, I] = [floats(weight, V * D), ints(targets, N)];
+    for (let n = 0; n < N; n++) {
+      const target = tokenAt(I, n, V, 'linearCrossEntropyForward', true);
+      const logits = logitsOf(X, W, n, D, V);
+      E[n] = logSumExp(logits); // of an ignored row too
+      L[n] = target < 0 ? 0 : E[n]! - logits[target]!;
+    }
+  },
+  linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V) {
+    const [DX, DW, DL] = [floats(dx, N * D), floats(dweight, V * D), floats(dloss, N)];
+    const [X, W, I, E] = [floats(x, N * D), floats(weight, V * D), ints(targets, N), floats(logsumexp, N)];
+    for (let n = 0; n < N; n++) {
+      const target = tokenAt(I, n, V, 'linearCrossEntropyBackward', true);
+      if (target < 0) continue;
+      const logits = logitsOf(X, W, n, D, V);
+      for (let v = 0; v < V; v++) {
+        // loss = logsumexp(logits) - logits[target];  logits[v] = x . weight[v]
+        const dlogit = DL[n]! * (Math.exp(logits[v]! - E[n]!) - (v === target ? 1 : 0));
+        for (let d = 0; d < D; d++) {
+          DX[n * D + d]! += dlogit * W[v * D + d]!;
+          DW[v * D + d]! += dlogit * X[n * D + d]!;
+        }
+      }
+    }
+  },
+} satisfies Partial<Kernels>;

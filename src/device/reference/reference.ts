@@ -1,0 +1,118 @@
+/**
+ * @file The reference device: plain TypeScript in float64. It is the definition of every kernel, it is written to be
+ * read, and it never grows fast. The kernels lie beside this file, by topic; here are memory and assembly.
+ */
+import type { Device, HostArray } from '../device.js';
+import type { DeviceBuffer, Dtype, Kernels } from '../kernels.js';
+import type { ReferenceBuffer } from './buffer.js';
+import { own } from './buffer.js';
+import { conv1d } from './conv1d.js';
+import { languageModel } from './cross-entropy.js';
+import { elementwise } from './elementwise.js';
+import { linear } from './linear.js';
+import { lstm } from './lstm.js';
+import { mlstm } from './mlstm.js';
+import { norms } from './norms.js';
+import { optimizer } from './optimizer.js';
+import { slstm } from './slstm.js';
+
+const kernels = {
+  ...elementwise,
+  ...linear,
+  ...norms,
+  ...conv1d,
+  ...slstm,
+  ...lstm,
+  ...mlstm,
+  ...languageModel,
+  ...optimizer,
+} satisfies Kernels;
+
+const newArray: Record<Dtype, (length: number) => ReferenceBuffer['data']> = {
+  float: (length) => new Float64Array(length),
+  int32: (length) => new Int32Array(length),
+  uint8: (length) => new Uint8Array(length),
+};
+
+/** A device with memory of its own; any number of them may exist. */
+export function createReferenceDevice(): Device {
+  let poison = false;
+  let bytes = 0;
+  let peak = 0;
+
+  const allocate = (dtype: Dtype, length: number): ReferenceBuffer['data'] => {
+    try {
+      return newArray[dtype](length);
+    } catch (cause) {
+      const message = `reference: no memory for ${length} ${dtype} elements; ${bytes} bytes are held, free some of them`;
+      throw new Error(message, { cause });
+    }
+  };
+
+  return {
+    name: 'reference',
+    precision: 'float64',
+    kernels,
+    info: { description: 'TypeScript, float64, the definition of every kernel', threads: 1 },
+
+    alloc(dtype, length) {
+      const data = allocate(dtype, length);
+      if (poison && dtype === 'float') data.fill(NaN);
+      bytes += data.byteLength;
+      peak = Math.max(peak, bytes);
+      const buffer: ReferenceBuffer = { dtype, length, data, allocation: { freed: false }, isView: false };
+      return buffer;
+    },
+
+    free(buffer) {
+      const { data, allocation, isView } = own(buffer);
+      if (isView) throw new Error('reference: free of a view; free the buffer that it was taken from');
+      allocation.freed = true;
+      bytes -= data.byteLength;
+    },
+
+    view(buffer, offset, length) {
+      const { dtype, data, allocation } = own(buffer);
+      if (offset < 0 || length < 0 || offset + length > data.length) {
+        throw new RangeError(`reference: view of ${length} elements at ${offset} leaves a buffer of ${data.length}`);
+      }
+      const part: ReferenceBuffer = {
+        dtype,
+        length,
+        data: data.subarray(offset, offset + length),
+        allocation,
+        isView: true,
+      };
+      return part;
+    },
+
+    write(buffer, source) {
+      const { data } = own(buffer);
+      if (source.length !== data.length) {
+        throw new RangeError(`reference: write of ${source.length} elements to a buffer of ${data.length}`);
+      }
+      data.set(source);
+    },
+
+    read: async (buffer: DeviceBuffer): Promise<HostArray> => own(buffer).data.slice(),
+
+    memory: {
+      get bytes() {
+        return bytes;
+      },
+      get peak() {
+        return peak;
+      },
+      resetPeak() {
+        peak = bytes;
+      },
+    },
+
+    get poison() {
+      return poison;
+    },
+    set poison(on) {
+      poison = on;
+    },
+  };
+}
