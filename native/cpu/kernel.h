@@ -1,0 +1,55 @@
+// What each kernel file includes. It is compiled once per instruction set, so everything here has internal linkage:
+// an inline function with external linkage would be merged by the linker across instruction sets, and baseline code
+// would then run AVX-512 instructions.
+//
+//   #include "kernel.h"
+//   using namespace XL_NS;
+//   extern "C" int XL_KERNEL(xl_add)(float *y, const float *a, const float *b, int64_t N) { ...; return XL_OK; }
+//
+// Helpers go in an anonymous namespace; what several files share goes in `namespace XL_NS`.
+#ifndef XL_CPU_KERNEL_H
+#define XL_CPU_KERNEL_H
+#include <stdint.h>
+
+#define XL_CONCAT_(a, b) a##_##b
+#define XL_CONCAT(a, b) XL_CONCAT_(a, b)
+// XL_ISA is base, v3, v4 or arm (from the build): xl_add -> xl_add_v4, namespace xl_v4.
+#define XL_KERNEL(name) XL_CONCAT(name, XL_ISA)
+#define XL_NS XL_CONCAT(xl, XL_ISA)
+
+#include "generated/kernels.h"  // the prototypes of xl.h under their XL_KERNEL names
+#include "pool.h"
+#include "scratch.h"
+#include "status.h"
+#include "vec.h"
+#include "xl.h"
+
+namespace XL_NS {
+namespace {
+
+// parallel_for(tasks, [&](int64_t task, int worker) { ... }): see native/common/pool.h.
+template <class Body>
+inline void parallel_for(int64_t tasks, const Body &body) {
+  xl::parallel(
+      tasks, [](void *context, int64_t task, int worker) { (*static_cast<const Body *>(context))(task, worker); },
+      const_cast<Body *>(&body));
+}
+
+// Cuts 0..N-1 into pieces of `grain` (the last may be shorter) and runs body(begin, end, worker) on each.
+template <class Body>
+inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
+  if (grain < 1) grain = 1;
+  parallel_for((N + grain - 1) / grain, [&](int64_t task, int worker) {
+    int64_t begin = task * grain;
+    int64_t end = begin + grain < N ? begin + grain : N;
+    body(begin, end, worker);
+  });
+}
+
+inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+}  // namespace XL_NS
+#endif

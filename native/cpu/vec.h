@@ -1,0 +1,162 @@
+// Vectors of floats and ints as wide as the instruction set has them, through the compiler's vector extension, so that
+// one source serves all of them. + - * / and comparisons work on them as on numbers; a * b + c becomes one fma where
+// the machine has it. Elementary functions are in vmath.h.
+#ifndef XL_CPU_VEC_H
+#define XL_CPU_VEC_H
+#include <stdint.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace XL_NS {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(4 * W)));
+typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef double vd __attribute__((vector_size(4 * W)));      // W/2 doubles
+typedef float vf_half __attribute__((vector_size(2 * W)));  // W/2 floats, to and from vd
+
+typedef float vf_any __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef float vf_half_any __attribute__((vector_size(2 * W), aligned(4), may_alias));
+
+#define XL_INLINE inline __attribute__((always_inline))
+
+XL_INLINE vf load(const float *p) { return *reinterpret_cast<const vf_any *>(p); }
+XL_INLINE void store(float *p, vf v) { *reinterpret_cast<vf_any *>(p) = v; }
+XL_INLINE vi load_int(const int32_t *p) { return *reinterpret_cast<const vi_any *>(p); }
+XL_INLINE void store_int(int32_t *p, vi v) { *reinterpret_cast<vi_any *>(p) = v; }
+
+XL_INLINE vf splat(float x) { return vf{} + x; }
+XL_INLINE vi splat_int(int32_t x) { return vi{} + x; }
+
+// The first n lanes, 0 <= n <= W; the other lanes are zero. Nothing beyond p[n-1] is touched.
+XL_INLINE vf load_part(const float *p, int64_t n) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return (vf)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+#else
+  vf v = {};
+  for (int64_t i = 0; i < n; i++) v[i] = p[i];
+  return v;
+#endif
+}
+
+XL_INLINE void store_part(float *p, vf v, int64_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif defined(__AVX2__)
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane), (__m256)v);
+#else
+  for (int64_t i = 0; i < n; i++) p[i] = v[i];
+#endif
+}
+
+// mask ? a : b, lane by lane; a comparison of vectors gives such a mask (all bits or none).
+XL_INLINE vf select(vi mask, vf a, vf b) { return mask ? a : b; }
+XL_INLINE vi select_int(vi mask, vi a, vi b) { return mask ? a : b; }
+
+// Of a NaN and a number these give the second argument: vmin(x, limit) loses a NaN in x, vmin(limit, x) keeps it.
+XL_INLINE vf vmin(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__x86_64__)
+  return (vf)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+XL_INLINE vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__x86_64__)
+  return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+XL_INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+
+XL_INLINE vf vsqrt(vf a) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)a);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)a);
+#elif defined(__x86_64__)
+  return (vf)_mm_sqrt_ps((__m128)a);
+#else
+  return (vf)vsqrtq_f32((float32x4_t)a);
+#endif
+}
+
+// a * b + c in one rounding where the machine can; elsewhere two.
+XL_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+
+// The sum of the lanes, as a tree: always the same order.
+XL_INLINE float hsum(vf v) {
+  float lane[W];
+  store(lane, v);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+XL_INLINE float hmax(vf v) {
+  float lane[W];
+  store(lane, v);
+  for (int half = W / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  return lane[0];
+}
+
+XL_INLINE double hsum_double(vd v) {
+  double sum = 0;
+  for (int i = 0; i < W / 2; i++) sum += v[i];
+  return sum;
+}
+
+XL_INLINE vd low_double(vf v) {
+  vf_half half;
+  __builtin_memcpy(&half, &v, sizeof half);
+  return __builtin_convertvector(half, vd);
+}
+
+XL_INLINE vd high_double(vf v) {
+  vf_half half;
+  __builtin_memcpy(&half, reinterpret_cast<const char *>(&v) + sizeof half, sizeof half);
+  return __builtin_convertvector(half, vd);
+}
+
+XL_INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+
+// Runs body(i, n) over 0..N-1 in steps of W; n = W except for the last, shorter step.
+template <class Body>
+XL_INLINE void for_lanes(int64_t begin, int64_t end, const Body &body) {
+  int64_t i = begin;
+  for (; i + W <= end; i += W) body(i, int64_t(W));
+  if (i < end) body(i, end - i);
+}
+
+}  // namespace
+}  // namespace XL_NS
+#endif
