@@ -9,6 +9,7 @@
 // Helpers go in an anonymous namespace; what several files share goes in `namespace XL_NS`.
 #ifndef XL_CPU_KERNEL_H
 #define XL_CPU_KERNEL_H
+#include <stddef.h>
 #include <stdint.h>
 
 #define XL_CONCAT_(a, b) a##_##b
