@@ -1,0 +1,76 @@
+/**
+ * @file What a sequence mixer is: parameters, a form over whole sequences, a form for one step, and a state.
+ * The residual connection, its norm and the feed-forward layer around it belong to the block (`model/block.ts`).
+ */
+import type { Device } from '../device/device.js';
+import type { ParameterTable, ParameterTensors } from '../layers/parameter.js';
+import type { Reset } from '../ops/reset.js';
+import type { RandomKey } from '../tensor/random.js';
+import { size, type Shape } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/** Where in the model a mixer sits; some initial values depend on it. */
+export interface MixerPlace {
+  /** Model width D. */
+  readonly dim: number;
+  /** Index of the block, from 0. */
+  readonly block: number;
+  /** Number of blocks NB. */
+  readonly blocks: number;
+}
+
+/** What a mixer carries from step to step, by name; each tensor has the batch as one axis. */
+export type MixerState = Readonly<Record<string, Tensor>>;
+
+export interface StateSpec {
+  readonly shape: Shape;
+  /** Which axis counts the sequences of the batch. */
+  readonly batchAxis: number;
+  /** The value before the first step: one for all elements, or one per index of the first axis. */
+  readonly initial: number | readonly number[];
+}
+
+export interface MixerContext {
+  /** State after what came before; null to start afresh. */
+  readonly state: MixerState | null;
+  readonly reset: Reset;
+  /** Key of this mixer's dropout; null at inference. */
+  readonly key: RandomKey | null;
+}
+
+export interface Mixer {
+  /** The name it is registered under. */
+  readonly kind: string;
+  /** Whether no output depends on a later input. */
+  readonly causal: boolean;
+  readonly parameters: ParameterTable;
+  /** Shapes of the state for a batch of B. */
+  stateSpecs(B: number): Readonly<Record<string, StateSpec>>;
+  /** x [B,T,D] -> y [B,T,D] and the state after the last step. Agrees with `step` over any cut of the sequence. */
+  forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
+  /** x [B,D] -> y [B,D] and the next state: the definition. For inference. */
+  step(p: ParameterTensors, x: Tensor, state: MixerState): [Tensor, MixerState];
+  /** Multiply-adds counted as two, of a forward pass, per token. */
+  readonly flopsPerToken: number;
+}
+
+/** A state as it is before the first step. It belongs to the scope, or to the caller outside of one. */
+export function initialState(mixer: Mixer, device: Device, B: number): MixerState {
+  return Object.fromEntries(
+    Object.entries(mixer.stateSpecs(B)).map(([name, spec]) => [name, initialTensor(device, spec)]),
+  );
+}
+
+function initialTensor(device: Device, { shape, initial }: StateSpec): Tensor {
+  if (typeof initial === 'number') return Tensor.full(device, shape, initial);
+  const tensor = Tensor.full(device, shape, 0);
+  const width = tensor.size / initial.length;
+  initial.forEach((value, k) => {
+    if (value !== 0) device.kernels.fill(device.view(tensor.buffer, k * width, width), value, width);
+  });
+  return tensor;
+}
+
+/** Number of values in the state of one sequence. */
+export const stateSize = (mixer: Mixer): number =>
+  Object.values(mixer.stateSpecs(1)).reduce((total, { shape }) => total + size(shape), 0);

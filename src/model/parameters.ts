@@ -1,0 +1,94 @@
+/**
+ * @file The parameters of a model in memory: one flat buffer for all values and, for training, one for all gradients,
+ * so that optimizer, norm, checkpoint and all-reduce each see one stretch. Parameters with weight decay come first.
+ */
+import type { Device, FloatArray } from '../device/device.js';
+import type { DeviceBuffer } from '../device/kernels.js';
+import { initialValues, type ParameterSpec, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import { fold, type RandomKey } from '../tensor/random.js';
+import { size } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/** Each parameter begins at a multiple of this many elements, so that vector loads are aligned. */
+const ALIGN = 16;
+
+export interface ParameterPlace {
+  readonly name: string;
+  readonly spec: ParameterSpec;
+  /** Offset and length in the flat buffers, in elements. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+export class Parameters {
+  readonly device: Device;
+  readonly places: readonly ParameterPlace[];
+  /** Elements of the flat buffers, padding included; the first `decayLength` belong to parameters with weight decay. */
+  readonly length: number;
+  readonly decayLength: number;
+  readonly values: DeviceBuffer;
+  readonly tensors: ParameterTensors;
+  #gradients: DeviceBuffer | null = null;
+
+  /** Allocates without initialising; see `initialize` and `write`. */
+  constructor(device: Device, table: ParameterTable) {
+    this.device = device;
+    const entries = Object.entries(table);
+    const ordered = [...entries.filter(([, spec]) => spec.decay), ...entries.filter(([, spec]) => !spec.decay)];
+    let offset = 0;
+    let decayLength = 0;
+    this.places = ordered.map(([name, spec]) => {
+      const length = size(spec.shape);
+      const place = { name, spec, offset, length };
+      offset += Math.ceil(length / ALIGN) * ALIGN;
+      if (spec.decay) decayLength = offset;
+      return place;
+    });
+    this.length = offset;
+    this.decayLength = decayLength;
+    this.values = device.alloc('float', offset);
+    device.kernels.fill(this.values, 0, offset);
+    this.tensors = Object.fromEntries(
+      this.places.map((place) => {
+        const buffer = device.view(this.values, place.offset, place.length);
+        return [place.name, new Tensor(device, place.spec.shape, buffer)];
+      }),
+    );
+  }
+
+  /** Gives every parameter its initial value; each depends on the key and its own name alone. */
+  initialize(key: RandomKey): void {
+    for (const { name, spec } of this.places) {
+      this.device.write(this.tensors[name]!.buffer, initialValues(spec, fold(key, name)));
+    }
+  }
+
+  /** Overwrites one parameter. @throws RangeError when it does not exist or the length differs. */
+  write(name: string, values: FloatArray): void {
+    const tensor = this.tensors[name];
+    if (tensor === undefined) throw new RangeError(`Parameters.write: there is no parameter "${name}"`);
+    this.device.write(tensor.buffer, values);
+  }
+
+  /** All gradients, as one buffer that starts at zero. Makes the parameters trainable. */
+  get gradients(): DeviceBuffer {
+    if (this.#gradients === null) {
+      this.#gradients = this.device.alloc('float', this.length);
+      for (const { name, offset, length } of this.places) {
+        this.tensors[name]!.attachGrad(this.device.view(this.#gradients, offset, length));
+      }
+      this.zeroGradients();
+    }
+    return this.#gradients;
+  }
+
+  zeroGradients(): void {
+    this.device.kernels.fill(this.gradients, 0, this.length);
+  }
+
+  dispose(): void {
+    this.device.free(this.values);
+    if (this.#gradients !== null) this.device.free(this.#gradients);
+    this.#gradients = null;
+  }
+}

@@ -1,0 +1,123 @@
+/** @file Linear maps: dense, dense over several inputs side by side, and block-diagonal (head-wise). */
+import { Activation } from '../device/kernels.js';
+import { checkShape, formatShape } from '../tensor/shape.js';
+import { isRecorded, record } from '../tensor/tape.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/**
+ * y = x weight^T + bias.
+ * @param x       [...,I]
+ * @param weight  [O,I]
+ * @param bias    [O] or null
+ * @returns       [...,O]
+ * @throws RangeError when the shapes do not fit.
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  return linearConcat([x], weight, bias);
+}
+
+/**
+ * y = concat(xs) weight^T + bias, without making the concatenation.
+ * @param xs      tensors [...,I_j] with equal leading axes
+ * @param weight  [O, sum of I_j]
+ * @param bias    [O] or null
+ * @returns       [...,O]
+ * @throws RangeError when the shapes do not fit.
+ */
+export function linearConcat(xs: readonly Tensor[], weight: Tensor, bias: Tensor | null = null): Tensor {
+  const first = xs[0]!;
+  const { device } = first;
+  const lead = first.shape.slice(0, -1);
+  const I = xs.reduce((total, x) => total + x.extent(-1), 0);
+  const O = weight.extent(0);
+  if (weight.shape.length !== 2 || weight.extent(1) !== I) {
+    throw new RangeError(`linear: weight must be [O,${I}] to match x [...,${I}], got ${formatShape(weight.shape)}`);
+  }
+  for (const x of xs) checkShape('linear: leading axes of every input', x.shape.slice(0, -1), lead);
+  if (bias !== null) checkShape('linear: bias', bias.shape, [O]);
+
+  const N = first.size / Math.max(first.extent(-1), 1);
+  const y = Tensor.output(device, [...lead, O]);
+  const columns = columnRanges(xs, weight);
+  columns.forEach(({ x, width, block }, j) => {
+    const b = j === 0 ? (bias?.buffer ?? null) : null;
+    device.kernels.matmul(y.buffer, x.buffer, block, b, N, O, width, false, true, width, I, O, j > 0, Activation.none);
+  });
+  if (isRecorded([...xs, weight, bias])) {
+    record('linear', [y], [], ([dy]) => {
+      const gradient = columnRanges(xs, weight.requiresGrad ? weight.gradTensor() : null);
+      columns.forEach(({ x, width, block }, j) => {
+        // y = x W^T, so dx = dy W and dW = dy^T x
+        if (x.requiresGrad) {
+          device.kernels.matmul(
+            x.grad,
+            dy!,
+            block,
+            null,
+            N,
+            width,
+            O,
+            false,
+            false,
+            O,
+            I,
+            width,
+            true,
+            Activation.none,
+          );
+        }
+        const dW = gradient[j]!.block;
+        if (weight.requiresGrad) {
+          device.kernels.matmul(dW, dy!, x.buffer, null, O, width, N, true, false, O, width, I, true, Activation.none);
+        }
+      });
+      if (bias?.requiresGrad) device.kernels.biasBackward(bias.grad, dy!, N, O);
+    });
+  }
+  return y;
+}
+
+/** The columns of `weight` [O,I] that belong to each input: a view from the first of them on, row stride I. */
+function columnRanges(xs: readonly Tensor[], weight: Tensor | null) {
+  let start = 0;
+  return xs.map((x) => {
+    const width = x.extent(-1);
+    const offset = start;
+    start += width;
+    const block =
+      weight === null || xs.length === 1
+        ? (weight?.buffer as Tensor['buffer'])
+        : weight.device.view(weight.buffer, offset, weight.size - offset);
+    return { x, width, block };
+  });
+}
+
+/**
+ * Block-diagonal linear map: each of G groups of the input has its own [O,I] matrix.
+ * @param x       [...,G*I]
+ * @param weight  [G,O,I]
+ * @param bias    [G*O] or null
+ * @returns       [...,G*O]
+ * @throws RangeError when the shapes do not fit.
+ */
+export function headwiseLinear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
+  const [G, O, I] = weight.shape as [number, number, number];
+  if (weight.shape.length !== 3 || x.extent(-1) !== G * I) {
+    throw new RangeError(
+      `headwiseLinear: weight must be [G,O,I] with G*I = ${x.extent(-1)} to match x, got ${formatShape(weight.shape)}`,
+    );
+  }
+  if (bias !== null) checkShape('headwiseLinear: bias', bias.shape, [G * O]);
+  const { device } = x;
+  const N = x.size / (G * I);
+  const y = Tensor.output(device, [...x.shape.slice(0, -1), G * O]);
+  device.kernels.headwiseLinearForward(y.buffer, x.buffer, weight.buffer, bias?.buffer ?? null, N, G, O, I);
+  if (isRecorded([x, weight, bias])) {
+    record('headwiseLinear', [y], [], ([dy]) => {
+      const dx = x.requiresGrad ? x.grad : null;
+      const dbias = bias?.requiresGrad ? bias.grad : null;
+      device.kernels.headwiseLinearBackward(dx, weight.grad, dbias, dy!, x.buffer, weight.buffer, N, G, O, I);
+    });
+  }
+  return y;
+}

@@ -1,0 +1,201 @@
+/** @file Tensor: a shape and a buffer on one device, with the gradient that back-propagation adds up. */
+import type { Device, FloatArray, HostArray } from '../device/device.js';
+import type { DeviceBuffer, Dtype } from '../device/kernels.js';
+import { currentScope, innermostScope, type Ownable, type Scope } from './scope.js';
+import { checkExtents, checkShape, formatShape, size, type Shape } from './shape.js';
+
+/** Where the gradient of an alias lives: a stretch of another tensor's gradient. */
+interface GradAlias {
+  readonly base: Tensor;
+  readonly offset: number;
+}
+
+export class Tensor implements Ownable {
+  readonly device: Device;
+  readonly shape: Shape;
+  readonly buffer: DeviceBuffer;
+  /** Whether a gradient can reach this tensor: it is a parameter, or an op made it from one while recording. */
+  requiresGrad = false;
+  #grad: DeviceBuffer | null = null;
+  #alias: GradAlias | null = null;
+  #retained = false;
+
+  /** Wraps a buffer; ops and the parameter store use this, everyone else `Tensor.from`. */
+  constructor(device: Device, shape: Shape, buffer: DeviceBuffer) {
+    if (buffer.length !== size(shape)) {
+      throw new RangeError(`Tensor: a buffer of ${buffer.length} does not fill shape ${formatShape(shape)}`);
+    }
+    this.device = device;
+    this.shape = shape;
+    this.buffer = buffer;
+  }
+
+  /**
+   * A tensor with a copy of `data`. Inside a scope it belongs to that scope, outside to the caller (`using` or
+   * `dispose`). Int32Array and Uint8Array make tensors of those types, everything else floats.
+   * @throws RangeError when the data does not fill the shape.
+   */
+  static from(device: Device, data: HostArray | readonly number[], shape: Shape): Tensor {
+    checkExtents('Tensor.from', shape);
+    if (data.length !== size(shape)) {
+      throw new RangeError(
+        `Tensor.from: ${data.length} values do not fill shape ${formatShape(shape)} (${size(shape)} elements)`,
+      );
+    }
+    const host = Array.isArray(data) ? Float64Array.from(data as readonly number[]) : (data as HostArray);
+    const dtype: Dtype = host instanceof Int32Array ? 'int32' : host instanceof Uint8Array ? 'uint8' : 'float';
+    const tensor = Tensor.#create(device, dtype, shape);
+    device.write(tensor.buffer, host);
+    return tensor;
+  }
+
+  /** A float tensor filled with `value`. It belongs to the scope or the caller, as with `from`. */
+  static full(device: Device, shape: Shape, value: number): Tensor {
+    checkExtents('Tensor.full', shape);
+    const tensor = Tensor.#create(device, 'float', shape);
+    device.kernels.fill(tensor.buffer, value, tensor.size);
+    return tensor;
+  }
+
+  static #create(device: Device, dtype: Dtype, shape: Shape): Tensor {
+    const buffer = device.alloc(dtype, size(shape));
+    innermostScope(device)?.adopt(buffer);
+    return new Tensor(device, shape, buffer);
+  }
+
+  /** An uninitialised float tensor of the current scope: the output of an op. @throws Error outside a scope. */
+  static output(device: Device, shape: Shape): Tensor {
+    return new Tensor(device, shape, currentScope(device).alloc('float', size(shape)));
+  }
+
+  get size(): number {
+    return this.buffer.length;
+  }
+
+  get dtype(): Dtype {
+    return this.buffer.dtype;
+  }
+
+  /** Extent of an axis, negative counted from the end. @throws RangeError when there is none. */
+  extent(axis: number): number {
+    const n = this.shape.at(axis);
+    if (n === undefined) throw new RangeError(`Tensor: no axis ${axis} in shape ${formatShape(this.shape)}`);
+    return n;
+  }
+
+  /** A copy of the values on the host, once all work enqueued before has run. */
+  async data(): Promise<FloatArray> {
+    if (this.dtype !== 'float') throw new TypeError(`Tensor.data: this tensor holds ${this.dtype}, use ints()`);
+    return (await this.device.read(this.buffer)) as FloatArray;
+  }
+
+  /** As `data`, for int32 and uint8 tensors. */
+  async ints(): Promise<Int32Array | Uint8Array> {
+    if (this.dtype === 'float') throw new TypeError('Tensor.ints: this tensor holds floats, use data()');
+    return (await this.device.read(this.buffer)) as Int32Array | Uint8Array;
+  }
+
+  /** The one value of a scalar. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new RangeError(`Tensor.item: needs one element, got ${formatShape(this.shape)}`);
+    return (await this.data())[0]!;
+  }
+
+  /** Where backward rules add this tensor's gradient; zeros until the first one does. */
+  get grad(): DeviceBuffer {
+    if (this.#alias !== null) return this.device.view(this.#alias.base.grad, this.#alias.offset, this.size);
+    if (this.#grad === null) {
+      this.#grad = currentScope(this.device).alloc('float', this.size);
+      this.device.kernels.fill(this.#grad, 0, this.size);
+    }
+    return this.#grad;
+  }
+
+  /** The gradient, or null where none was added. */
+  get gradIfAny(): DeviceBuffer | null {
+    if (this.#alias !== null) return this.#alias.base.gradIfAny === null ? null : this.grad;
+    return this.#grad;
+  }
+
+  /** The gradient as a tensor that shares its memory. */
+  gradTensor(): Tensor {
+    return new Tensor(this.device, this.shape, this.grad);
+  }
+
+  /** Makes this a leaf whose gradient is added into `grad`, memory that the caller owns. */
+  attachGrad(grad: DeviceBuffer): void {
+    if (grad.length !== this.size)
+      throw new RangeError(`Tensor.attachGrad: needs ${this.size} elements, got ${grad.length}`);
+    this.#grad = grad;
+    this.requiresGrad = true;
+  }
+
+  /** The same memory under another shape; gradients arrive in this tensor. @throws RangeError on a wrong size. */
+  reshape(shape: Shape): Tensor {
+    if (size(shape) !== this.size) {
+      throw new RangeError(
+        `reshape: ${formatShape(this.shape)} has ${this.size} elements, ${formatShape(shape)} ${size(shape)}`,
+      );
+    }
+    return this.#share(shape, 0);
+  }
+
+  /** Rows `start` to `end` of the first axis, sharing memory and gradient. @throws RangeError when out of range. */
+  rows(start: number, end: number): Tensor {
+    const rows = this.extent(0);
+    if (start < 0 || end < start || end > rows) {
+      throw new RangeError(`rows: ${start}..${end} is not within 0..${rows} of ${formatShape(this.shape)}`);
+    }
+    const width = this.size / Math.max(rows, 1);
+    return this.#share([end - start, ...this.shape.slice(1)], start * width);
+  }
+
+  #share(shape: Shape, offset: number): Tensor {
+    const whole = offset === 0 && size(shape) === this.size;
+    const alias = new Tensor(
+      this.device,
+      shape,
+      whole ? this.buffer : this.device.view(this.buffer, offset, size(shape)),
+    );
+    alias.requiresGrad = this.requiresGrad;
+    alias.#alias = { base: this, offset };
+    return alias;
+  }
+
+  /** The same values as a leaf: no gradient flows from it to what made this tensor. */
+  detach(): Tensor {
+    return new Tensor(this.device, this.shape, this.buffer);
+  }
+
+  /** Keeps the values through `backward` with `release`. */
+  retain(): this {
+    if (this.#alias === null) this.#retained = true;
+    else this.#alias.base.retain();
+    return this;
+  }
+
+  /** Frees values and gradient, unless they are retained or belong to someone else. For `backward`. */
+  releaseTo(scope: Scope): void {
+    if (this.#grad !== null) scope.release(this.#grad);
+    this.#grad = null;
+    if (!this.#retained) scope.release(this.buffer);
+  }
+
+  ownedBuffers(): readonly DeviceBuffer[] {
+    return this.#alias === null ? [this.buffer] : this.#alias.base.ownedBuffers();
+  }
+
+  /** Frees the memory of a tensor that the caller owns. */
+  dispose(): void {
+    this.device.free(this.buffer);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Checks that two tensors have the same shape. @throws RangeError naming both. */
+export function checkSameShape(what: string, a: Tensor, b: Tensor): void {
+  checkShape(what, b.shape, a.shape);
+}

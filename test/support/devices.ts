@@ -1,0 +1,5 @@
+/** @file The devices that tests run on: the reference always, the CPU where its library is built. */
+import type { Device } from '../../src/device/device.js';
+import { createReferenceDevice } from '../../src/device/reference/reference.js';
+
+export const referenceDevice = (): Device => createReferenceDevice();
