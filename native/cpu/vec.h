@@ -38,7 +38,8 @@ XL_INLINE void store(float *p, vf v) { *reinterpret_cast<vf_any *>(p) = v; }
 XL_INLINE vi load_int(const int32_t *p) { return *reinterpret_cast<const vi_any *>(p); }
 XL_INLINE void store_int(int32_t *p, vi v) { *reinterpret_cast<vi_any *>(p) = v; }
 
-XL_INLINE vf splat(float x) { return vf{} + x; }
+// x - 0 is x for every x and costs nothing; 0 + x would turn -0 into 0, so it stays an addition.
+XL_INLINE vf splat(float x) { return x - vf{}; }
 XL_INLINE vi splat_int(int32_t x) { return vi{} + x; }
 
 // The first n lanes, 0 <= n <= W; the other lanes are zero. Nothing beyond p[n-1] is touched.
