@@ -15,7 +15,7 @@ const LIBRARY_CALLS = new Set([
   'xl_isa',
   'xl_set_isa',
   'xl_set_threads',
-  'xl_get_threads', // prettier-ignore
+  'xl_get_threads',
   'xl_alloc',
   'xl_free',
   'xl_trim',

@@ -15,14 +15,7 @@ const ISAS = {
 };
 
 /** For all C++ of the library. */
-export const COMMON_FLAGS = [
-  '-std=c++17',
-  '-O3',
-  '-fvisibility=hidden',
-  '-fPIC',
-  '-Wall',
-  '-Wextra', // prettier-ignore
-];
+export const COMMON_FLAGS = ['-std=c++17', '-O3', '-fvisibility=hidden', '-fPIC', '-Wall', '-Wextra'];
 
 /** For kernels: rounding may be contracted to fma, but NaN and infinity keep their meaning (no -ffast-math). */
 export const KERNEL_FLAGS = [
@@ -30,7 +23,7 @@ export const KERNEL_FLAGS = [
   '-fno-trapping-math',
   '-ffp-contract=fast',
   '-fno-exceptions',
-  '-fno-rtti', // prettier-ignore
+  '-fno-rtti',
 ];
 
 /**
@@ -57,14 +50,7 @@ export function libraryName(platform) {
 export function linkFlags(platform) {
   if (platform === 'win32') return ['-shared', '-static'];
   if (platform === 'darwin') return ['-dynamiclib'];
-  return [
-    '-shared',
-    '-pthread',
-    '-static-libstdc++',
-    '-static-libgcc',
-    '-Wl,--exclude-libs,ALL',
-    '-Wl,--no-undefined', // prettier-ignore
-  ];
+  return ['-shared', '-pthread', '-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL', '-Wl,--no-undefined'];
 }
 
 /** @param {string} platform */

@@ -1,0 +1,96 @@
+/**
+ * @file Turns the C functions of xl.h into the kernels of the contract: buffers become addresses, null becomes 0,
+ * booleans become 0 and 1, a status that is not 0 becomes an Error. Sizes and shapes are checked by the callers (ops)
+ * and, where it is cheap, by the library.
+ */
+import type { Dtype, Kernels } from '../kernels.js';
+import { CpuBuffer, own } from './buffer.js';
+import type { Prototype } from './header.js';
+import { functionName } from './header.js';
+import type { Library } from './library.js';
+
+/** Every kernel of the contract, once; `satisfies` makes a forgotten one a compile error. */
+const NAMES = {
+  fill: true,
+  copy: true,
+  accumulate: true,
+  add: true,
+  mulForward: true,
+  mulBackward: true,
+  activationForward: true,
+  activationBackward: true,
+  gatedActivationForward: true,
+  gatedActivationBackward: true,
+  skipGateForward: true,
+  skipGateBackward: true,
+  dropoutForward: true,
+  dropoutBackward: true,
+  sumForward: true,
+  sumBackward: true,
+  matmul: true,
+  biasBackward: true,
+  headwiseLinearForward: true,
+  headwiseLinearBackward: true,
+  layernormForward: true,
+  layernormBackward: true,
+  rmsnormForward: true,
+  rmsnormBackward: true,
+  conv1dForward: true,
+  conv1dBackward: true,
+  slstmForward: true,
+  slstmBackward: true,
+  lstmForward: true,
+  lstmBackward: true,
+  mlstmForward: true,
+  mlstmBackward: true,
+  mlstmStep: true,
+  embeddingForward: true,
+  embeddingBackward: true,
+  linearCrossEntropyForward: true,
+  linearCrossEntropyBackward: true,
+  sumOfSquares: true,
+  adamw: true,
+} satisfies Record<keyof Kernels, true>;
+
+/** The names of all kernels. */
+export const KERNEL_NAMES = Object.keys(NAMES) as (keyof Kernels)[];
+
+/** @throws Error if the header has no function for a kernel. */
+export function bindKernels(library: Library): Kernels {
+  const prototypes = new Map(library.prototypes.map((prototype) => [prototype.name, prototype]));
+  const entries = KERNEL_NAMES.map((name) => {
+    const prototype = prototypes.get(functionName(name));
+    if (!prototype) throw new Error(`cpu: xl.h has no ${functionName(name)} for the kernel ${name}`);
+    return [name, bindKernel(library, name, prototype)];
+  });
+  return Object.fromEntries(entries) as Kernels;
+}
+
+type BufferArgument = { readonly index: number; readonly dtype: Dtype; readonly what: string };
+
+function bindKernel(library: Library, name: string, prototype: Prototype): (...args: unknown[]) => void {
+  const native = library.get(prototype.name);
+  const count = prototype.arguments.length;
+  const buffers: BufferArgument[] = [];
+  const flags: number[] = [];
+  prototype.arguments.forEach(({ name: argument, kind, type }, index) => {
+    if (kind === 'float' || kind === 'int32' || kind === 'uint8') {
+      buffers.push({ index, dtype: kind, what: `${name}: argument ${argument}` });
+    } else if (type === 'int32_t') {
+      flags.push(index);
+    }
+  });
+  return (...args) => {
+    if (args.length !== count) throw new Error(`cpu: ${name} takes ${count} arguments, got ${args.length}`);
+    for (const { index, dtype, what } of buffers) args[index] = addressOf(args[index], dtype, what);
+    for (const index of flags) args[index] = Number(args[index]);
+    if (native(...args) !== 0) throw new Error(`cpu: ${library.lastError()}`);
+  };
+}
+
+function addressOf(value: unknown, dtype: Dtype, what: string): number {
+  if (value === null) return 0;
+  if (value instanceof CpuBuffer && !value.allocation.freed && value.dtype === dtype) return value.address;
+  const { dtype: got } = own(value, what);
+  throw new Error(`cpu: ${what} must be a ${dtype} buffer, got ${got}`);
+}
