@@ -98,6 +98,7 @@ export function scope<T>(device: Device, options: ScopeOptions, body: (scope: Sc
   const stack = stackOf(device);
   const inner = new Scope(device, options);
   const outer = stack.at(-1);
+  inner.path = outer?.path ?? '';
   stack.push(inner);
   try {
     const result = body(inner);

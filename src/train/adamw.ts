@@ -1,0 +1,88 @@
+/** @file AdamW over the flat parameters of a model, with its moments (Loshchilov & Hutter, arXiv 1711.05101). */
+import type { FloatArray } from '../device/device.js';
+import type { DeviceBuffer } from '../device/kernels.js';
+import type { Parameters } from '../model/parameters.js';
+
+export interface AdamwOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  /** Which parameters decay: those marked in their spec (matrices), or all. */
+  readonly decay: 'matrices' | 'all';
+}
+
+export class Adamw {
+  readonly options: AdamwOptions;
+  /** Steps taken. */
+  step = 0;
+  readonly #parameters: Parameters;
+  /** First and second moments, as long as the flat parameters. */
+  readonly m: DeviceBuffer;
+  readonly v: DeviceBuffer;
+
+  constructor(parameters: Parameters, options: AdamwOptions) {
+    const { device, length } = parameters;
+    this.options = options;
+    this.#parameters = parameters;
+    this.m = device.alloc('float', length);
+    this.v = device.alloc('float', length);
+    device.kernels.fill(this.m, 0, length);
+    device.kernels.fill(this.v, 0, length);
+  }
+
+  /**
+   * One update from the gradients.
+   * @param learningRate  of this step
+   * @param gradScale     factor on the gradients (clipping)
+   */
+  update(learningRate: number, gradScale: number): void {
+    this.step += 1;
+    const { length, decayLength } = this.#parameters;
+    const { weightDecay, decay } = this.options;
+    const boundary = decay === 'all' ? length : decayLength;
+    this.#updateRange(0, boundary, learningRate, gradScale, weightDecay);
+    this.#updateRange(boundary, length, learningRate, gradScale, 0);
+  }
+
+  #updateRange(start: number, end: number, learningRate: number, gradScale: number, weightDecay: number): void {
+    if (end === start) return;
+    const { device, values, gradients } = this.#parameters;
+    const { beta1, beta2, eps } = this.options;
+    const part = (buffer: DeviceBuffer) => device.view(buffer, start, end - start);
+    device.kernels.adamw(
+      part(values),
+      part(this.m),
+      part(this.v),
+      part(gradients),
+      end - start,
+      gradScale,
+      learningRate,
+      beta1,
+      beta2,
+      eps,
+      weightDecay,
+      1 - beta1 ** this.step,
+      1 - beta2 ** this.step,
+    );
+  }
+
+  /** The moments, for a checkpoint. */
+  async moments(): Promise<{ m: FloatArray; v: FloatArray }> {
+    const { device } = this.#parameters;
+    return { m: (await device.read(this.m)) as FloatArray, v: (await device.read(this.v)) as FloatArray };
+  }
+
+  /** Puts back what `moments` gave. @throws RangeError when the lengths differ. */
+  restore(step: number, m: FloatArray, v: FloatArray): void {
+    const { device } = this.#parameters;
+    device.write(this.m, m);
+    device.write(this.v, v);
+    this.step = step;
+  }
+
+  dispose(): void {
+    this.#parameters.device.free(this.m);
+    this.#parameters.device.free(this.v);
+  }
+}

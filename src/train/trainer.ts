@@ -1,0 +1,138 @@
+/**
+ * @file One optimizer step after the other: forward, backward, clip, update. It knows nothing of files, logs or
+ * schedules; `run.ts` puts those around it.
+ */
+import type { Device, FloatArray } from '../device/device.js';
+import type { DeviceBuffer } from '../device/kernels.js';
+import type { LanguageModel } from '../model/language-model.js';
+import type { ModelState } from '../model/state.js';
+import { sum } from '../ops/sum.js';
+import { fold, type RandomKey } from '../tensor/random.js';
+import { scope } from '../tensor/scope.js';
+import { backward } from '../tensor/tape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { Adamw, type AdamwOptions } from './adamw.js';
+
+/** A batch on the host: tokens and targets [B,T] (-1: no target), reset [B,T] (1: a new document begins). */
+export interface HostBatch {
+  readonly B: number;
+  readonly T: number;
+  readonly tokens: Int32Array;
+  readonly targets: Int32Array;
+  readonly reset: Uint8Array | null;
+}
+
+export interface TrainerOptions {
+  readonly optimizer: AdamwOptions;
+  /** Largest global norm of the gradient; larger ones are scaled down to it. Infinity for none. */
+  readonly gradientClip: number;
+  /** Recompute each block in the backward pass instead of keeping its activations. */
+  readonly checkpointBlocks: boolean;
+  /** Carry the recurrent state from step to step (truncated back-propagation through time). */
+  readonly stateful: boolean;
+  /** Key of the dropout masks. */
+  readonly key: RandomKey;
+}
+
+export interface StepResult {
+  /** Mean cross-entropy per target before the update, in nats. */
+  readonly loss: number;
+  /** Global L2 norm of the gradient before clipping. */
+  readonly gradientNorm: number;
+  /** Number of tokens read. */
+  readonly tokens: number;
+  /** Whether loss or gradient was not finite, so that the update was left out. */
+  readonly skipped: boolean;
+}
+
+export class Trainer {
+  readonly model: LanguageModel;
+  readonly optimizer: Adamw;
+  readonly options: TrainerOptions;
+  readonly #device: Device;
+  /** Losses of the micro-batches of a step, then the squared norm: read back together. */
+  readonly #scalars: DeviceBuffer;
+  #state: ModelState | null = null;
+
+  constructor(model: LanguageModel, options: TrainerOptions) {
+    this.model = model;
+    this.options = options;
+    this.optimizer = new Adamw(model.parameters, options.optimizer);
+    this.#device = model.device;
+    this.#scalars = model.device.alloc('float', 2);
+    void model.parameters.gradients;
+  }
+
+  /**
+   * One optimizer step over the micro-batches, whose gradients are added up (gradient accumulation): the mean over all
+   * their targets. With a loss or gradient that is not finite the parameters stay as they are.
+   * @param index  number of the step in the run; decides the dropout masks
+   * @throws RangeError when no micro-batch has a target.
+   */
+  async step(batches: readonly HostBatch[], learningRate: number, index: number): Promise<StepResult> {
+    const { kernels } = this.#device;
+    const { parameters } = this.model;
+    this.accumulate(batches, index);
+    kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), parameters.gradients, parameters.length);
+    const [loss, squares] = (await this.#device.read(this.#scalars)) as FloatArray;
+    const gradientNorm = Math.sqrt(squares!);
+    const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
+    if (finite) {
+      const { gradientClip } = this.options;
+      this.optimizer.update(learningRate, gradientNorm > gradientClip ? gradientClip / gradientNorm : 1);
+    }
+    const tokens = batches.reduce((total, { B, T }) => total + B * T, 0);
+    return { loss: loss!, gradientNorm, tokens, skipped: !finite };
+  }
+
+  /** Gradients of the mean loss of the micro-batches, without an update. The loss is left in the scalars. */
+  accumulate(batches: readonly HostBatch[], index: number): void {
+    const targets = batches.reduce(
+      (total, batch) => total + batch.targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0),
+      0,
+    );
+    if (targets === 0) throw new RangeError('Trainer.step: no batch has a target');
+    const { kernels } = this.#device;
+    this.model.parameters.zeroGradients();
+    kernels.fill(this.#scalars, 0, 2);
+    batches.forEach((batch, micro) => {
+      const key = fold(fold(this.options.key, index), micro);
+      const before = this.options.stateful ? this.#state : null;
+      const after = scope(this.#device, { record: true }, () => {
+        const { losses, state } = this.forward(batch, key, before);
+        if (this.options.stateful) state.retain();
+        const loss = sum(losses, 1 / targets).retain();
+        backward(loss, { release: true });
+        kernels.accumulate(this.#device.view(this.#scalars, 0, 1), loss.buffer, 1, 1);
+        return this.options.stateful ? state : null;
+      });
+      if (this.options.stateful) this.state = after;
+    });
+  }
+
+  /** Losses [B,T] of a batch, in the current scope. */
+  forward(batch: HostBatch, key: RandomKey | null, state: ModelState | null): { losses: Tensor; state: ModelState } {
+    const { B, T } = batch;
+    const tokens = Tensor.from(this.#device, batch.tokens, [B, T]);
+    const targets = Tensor.from(this.#device, batch.targets, [B, T]);
+    const reset = batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]);
+    const { checkpointBlocks } = this.options;
+    return this.model.losses(tokens, targets, { state: state?.detach() ?? null, reset, key, checkpointBlocks });
+  }
+
+  /** The state carried between steps when stateful; the trainer owns it. */
+  get state(): ModelState | null {
+    return this.#state;
+  }
+
+  set state(state: ModelState | null) {
+    this.#state?.dispose();
+    this.#state = state;
+  }
+
+  dispose(): void {
+    this.state = null;
+    this.optimizer.dispose();
+    this.#device.free(this.#scalars);
+  }
+}
