@@ -1,0 +1,48 @@
+/** @file Opens a device by name, or the fastest one that works here; says why the others do not. */
+import { createCpuDevice, type CpuOptions } from './cpu/cpu.js';
+import type { Device, DeviceName } from './device.js';
+import { createReferenceDevice } from './reference/reference.js';
+
+/** A device's name, or "auto" for the fastest that works. */
+export type DeviceChoice = DeviceName | 'auto';
+
+export type DeviceOptions = CpuOptions;
+
+/** All devices, fastest first. */
+const DEVICES: readonly { readonly name: DeviceName; readonly create: (options: DeviceOptions) => Device }[] = [
+  { name: 'cpu', create: createCpuDevice },
+  { name: 'reference', create: () => createReferenceDevice() },
+];
+
+export const deviceNames: readonly DeviceName[] = DEVICES.map(({ name }) => name);
+
+/**
+ * Opens a device.
+ * @param choice  "auto" takes the fastest compiled one; the reference device is so slow that it must be asked for
+ * @throws Error when it does not work here, saying why and what to do.
+ */
+export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions = {}): Device {
+  const name = choice === 'auto' ? 'cpu' : choice;
+  const device = DEVICES.find((candidate) => candidate.name === name);
+  if (device === undefined)
+    throw new RangeError(`openDevice: no device "${choice}"; there are auto, ${deviceNames.join(', ')}`);
+  return device.create(options);
+}
+
+export interface DeviceReport {
+  readonly name: DeviceName;
+  /** The opened device, or why it does not work. */
+  readonly device: Device | null;
+  readonly problem: string | null;
+}
+
+/** Tries every device. */
+export function surveyDevices(options: DeviceOptions = {}): DeviceReport[] {
+  return DEVICES.map(({ name, create }) => {
+    try {
+      return { name, device: create(options), problem: null };
+    } catch (error) {
+      return { name, device: null, problem: error instanceof Error ? error.message : String(error) };
+    }
+  });
+}

@@ -1,0 +1,102 @@
+/** @file Token generation: reads a prompt in chunks, then decodes step by step with a state of constant size. */
+import type { FloatArray } from '../device/device.js';
+import type { LanguageModel } from '../model/language-model.js';
+import { ModelState } from '../model/state.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import { Sampler, type SamplingOptions } from './sampler.js';
+
+export interface DecodeOptions extends SamplingOptions {
+  /** Largest number of tokens to generate. Default 256. */
+  readonly maxTokens?: number;
+  /** Tokens that end the generation; they are not given out. */
+  readonly stopTokens?: readonly number[];
+  /** Stops between two tokens. The generator then ends without an error. */
+  readonly signal?: AbortSignal;
+}
+
+/** Prompt tokens that are read at once; bounds the memory of a long prompt. */
+const PREFILL = 512;
+
+/**
+ * A sequence that is being read and continued: owns its state.
+ * Feed it tokens with `read`; `logits` then holds the prediction for the next one.
+ */
+export class Session {
+  readonly model: LanguageModel;
+  #state: ModelState;
+  /** Logits [V] after the last token read; null before the first. */
+  logits: FloatArray | null = null;
+  /** Number of tokens read. */
+  position = 0;
+
+  /** @param state  a state to go on from, which the session takes over; default: before the first token */
+  constructor(model: LanguageModel, state?: ModelState) {
+    this.model = model;
+    this.#state = state ?? model.initialState(1);
+  }
+
+  /** Reads tokens: one by one step, more of them chunkwise. */
+  async read(tokens: Int32Array, signal?: AbortSignal): Promise<void> {
+    for (let start = 0; start < tokens.length && signal?.aborted !== true; start += PREFILL) {
+      const part = tokens.subarray(start, start + PREFILL);
+      const { device } = this.model;
+      const { logits, state } = scope(device, {}, () => (part.length === 1 ? this.#step(part) : this.#prefill(part)));
+      this.#state.dispose();
+      this.#state = state;
+      this.logits = await logits.data();
+      logits.dispose();
+      this.position += part.length;
+    }
+  }
+
+  #step(token: Int32Array): { logits: Tensor; state: ModelState } {
+    return this.model.step(Tensor.from(this.model.device, token, [1]), this.#state);
+  }
+
+  #prefill(tokens: Int32Array): { logits: Tensor; state: ModelState } {
+    const T = tokens.length;
+    const input = Tensor.from(this.model.device, tokens, [1, T]);
+    const { hidden, state } = this.model.forward(input, { state: this.#state });
+    const last = hidden.reshape([T, hidden.extent(-1)]).rows(T - 1, T); // [1,D]
+    return { logits: this.model.logits(last), state };
+  }
+
+  /** A copy of the state, which the caller owns. */
+  snapshot(): ModelState {
+    return this.#state.clone();
+  }
+
+  dispose(): void {
+    this.#state.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * Generates tokens after a prompt.
+ * @param prompt  at least one token
+ * @throws RangeError for an empty prompt or an option outside of its range.
+ */
+export async function* decode(
+  model: LanguageModel,
+  prompt: Int32Array,
+  options: DecodeOptions = {},
+): AsyncGenerator<number, void, undefined> {
+  if (prompt.length === 0) throw new RangeError('decode: the prompt must have at least one token');
+  const { maxTokens = 256, stopTokens = [], signal } = options;
+  const sampler = new Sampler(options);
+  prompt.forEach((token) => sampler.observe(token));
+  using session = new Session(model);
+  await session.read(prompt, signal);
+  for (let count = 0; count < maxTokens; count++) {
+    if (signal?.aborted) return;
+    const token = sampler.sample(session.logits!);
+    if (stopTokens.includes(token)) return;
+    yield token;
+    if (count + 1 < maxTokens) await session.read(Int32Array.of(token), signal);
+  }
+}
