@@ -1,0 +1,47 @@
+// Matrix products of operands that lie in L1 or L2, on one thread: the inner part of every larger product.
+// Blocking for larger operands, packing and threads are in matmul.cpp.
+#ifndef XL_CPU_PRODUCT_H
+#define XL_CPU_PRODUCT_H
+#include "kernel.h"
+
+namespace XL_NS {
+
+// The tile of C that stays in registers: PRODUCT_ROWS rows of PRODUCT_COLUMNS floats (two vectors). With 32 registers
+// that is 24 accumulators, two vectors of B and one broadcast value of A.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int PRODUCT_ROWS = 12;
+#else
+constexpr int PRODUCT_ROWS = 6;
+#endif
+constexpr int PRODUCT_COLUMNS = 2 * W;
+
+// C = alpha A B, or C += alpha A B. A is read one float at a time through two strides, so it may be transposed.
+struct Product {
+  const float *a;
+  int64_t a_row, a_k;  // A[m,k] = a[m * a_row + k * a_k]
+  const float *b;
+  int64_t b_k;  // B[k,n] = b[k * b_k + n]
+  float *c;
+  int64_t c_row;  // C[m,n] = c[m * c_row + n]
+  int64_t M, N, K;
+  float alpha = 1;
+  bool accumulate = false;
+  const float *bias = nullptr;  // [N], added to each row of C
+};
+
+// Any sizes; K = 0 gives zeros (and the bias). Nothing outside the matrices is touched. Each element of C is one sum in
+// the order of k, whatever M and N are: a product of some of the rows or columns gives the same bits.
+void product(const Product &p);
+
+// The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
+// [K, PRODUCT_COLUMNS] (the last one [K, W] if it has no more columns), padded with zeros. b_k is not used.
+void product_packed(const Product &p);
+
+// C[M,N] (+)= alpha op(A)[M,K] B[K,N]: `product` in the order of arguments of a call.
+inline void panel_product(float *c, int64_t c_row, const float *a, int64_t a_row, int64_t a_k, const float *b,
+                          int64_t b_k, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate) {
+  product({a, a_row, a_k, b, b_k, c, c_row, M, N, K, alpha, accumulate, nullptr});
+}
+
+}  // namespace XL_NS
+#endif
