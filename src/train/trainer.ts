@@ -111,12 +111,16 @@ export class Trainer {
   }
 
   /** Losses [B,T] of a batch, in the current scope. */
-  forward(batch: HostBatch, key: RandomKey | null, state: ModelState | null): { losses: Tensor; state: ModelState } {
+  forward(
+    batch: HostBatch,
+    key: RandomKey | null,
+    state: ModelState | null,
+    checkpointBlocks = this.options.checkpointBlocks,
+  ): { losses: Tensor; state: ModelState } {
     const { B, T } = batch;
     const tokens = Tensor.from(this.#device, batch.tokens, [B, T]);
     const targets = Tensor.from(this.#device, batch.targets, [B, T]);
     const reset = batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]);
-    const { checkpointBlocks } = this.options;
     return this.model.losses(tokens, targets, { state: state?.detach() ?? null, reset, key, checkpointBlocks });
   }
 

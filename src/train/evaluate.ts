@@ -1,0 +1,34 @@
+/** @file Evaluation: the mean cross-entropy per token over batches, without gradients. */
+import type { LanguageModel } from '../model/language-model.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import type { HostBatch } from './trainer.js';
+
+/**
+ * Sum of all losses over all targets divided by the number of targets, in nats per token.
+ * @throws RangeError when no batch has a target.
+ */
+export async function evaluate(
+  model: LanguageModel,
+  batches: Iterable<HostBatch>,
+  signal?: AbortSignal,
+): Promise<{ loss: number; targets: number }> {
+  const { device } = model;
+  let total = 0;
+  let targets = 0;
+  for (const batch of batches) {
+    if (signal?.aborted) break;
+    const { B, T } = batch;
+    const losses = scope(device, {}, () => {
+      const reset = batch.reset === null ? null : Tensor.from(device, batch.reset, [B, T]);
+      const inputs = Tensor.from(device, batch.tokens, [B, T]);
+      return model.losses(inputs, Tensor.from(device, batch.targets, [B, T]), { reset }).losses;
+    });
+    for (const loss of await losses.data()) total += loss;
+    targets += batch.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
+    losses.dispose();
+    await new Promise(setImmediate);
+  }
+  if (targets === 0) throw new RangeError('evaluate: no batch has a target');
+  return { loss: total / targets, targets };
+}
