@@ -1,0 +1,26 @@
+/**
+ * @file The one list of kernel cases, for every device: odd sizes, null options, resets, extreme gates and logits. What
+ * is compared, and how closely, is in `selftest.ts`.
+ */
+import type { Device } from '../device.js';
+import { partProblems } from './cases-parts.js';
+import { sequenceProblems } from './cases-sequence.js';
+import type { KernelCase, Problem } from './problem.js';
+import { backwardCase, forwardCase } from './problem.js';
+
+/** Every problem; each is a forward case, and with a `backward` kernel a backward case too. */
+export const kernelProblems = (): Problem[] => [...partProblems(), ...sequenceProblems()];
+
+/**
+ * Every kernel case. What a backward kernel reads of its forward kernel is computed by the reference.
+ *
+ * @param reference  a device of `createReferenceDevice`
+ */
+export async function kernelCases(reference: Device): Promise<KernelCase[]> {
+  const cases: KernelCase[] = [];
+  for (const problem of kernelProblems()) {
+    cases.push(forwardCase(problem));
+    if (problem.backward !== undefined) cases.push(await backwardCase(problem, reference));
+  }
+  return cases;
+}

@@ -1,0 +1,131 @@
+/**
+ * @file The self-test: runs every kernel case on a device and on the reference and compares all that was written. It is
+ * what `xlstm doctor` and the tests run on the very device; the cases are in `cases.ts`.
+ */
+import type { Device, HostArray } from '../device.js';
+import type { KernelName } from '../kernels.js';
+import { kernelCases } from './cases.js';
+import type { CaseBuffer, KernelCase } from './problem.js';
+import { runCalls } from './problem.js';
+import { FLOAT64_TOLERANCE, float32Tolerance } from './tolerances.js';
+
+/** How one buffer of a case compares with the reference. */
+export interface OutputResult {
+  readonly name: string;
+  /** RMS(error) / RMS(reference); infinite where one side is NaN or infinite and the other is not the same. */
+  readonly relativeRms: number;
+  /** The element that is off most. */
+  readonly worst: { readonly index: number; readonly got: number; readonly expected: number };
+}
+
+export interface SelftestResult {
+  /** The kernel and the sizes and options of the case. */
+  readonly name: string;
+  readonly kernel: KernelName;
+  readonly outputs: readonly OutputResult[];
+  /** What every `relativeRms` may be at most. */
+  readonly tolerance: number;
+  readonly ok: boolean;
+  /** Why the case could not be compared: the kernel threw, or wrote outside of its buffers. */
+  readonly error?: string;
+}
+
+export interface SelftestOptions {
+  /** Runs only the cases of these kernels; all by default. */
+  readonly kernels?: readonly KernelName[];
+  /** False for a device whose views cannot begin at any element: no guards around the buffers then. */
+  readonly guards?: boolean;
+}
+
+/** Below this a float32 device may flush to zero, and no tensor of use is smaller. */
+const TINY = 1e-30;
+
+/**
+ * Compares what a device wrote with the reference. Where the reference wrote nothing (NaN) the device must not have
+ * written either; infinities must be the same.
+ */
+export function compare(name: string, got: HostArray, expected: HostArray): OutputResult {
+  let [errors, squares, worst, worstError] = [0, 0, 0, -1];
+  for (let e = 0; e < expected.length; e++) {
+    const [x, y] = [got[e]!, expected[e]!];
+    const isSame = Object.is(x, y) || x === y;
+    const error = isSame ? 0 : Number.isFinite(x) && Number.isFinite(y) ? Math.abs(x - y) : Infinity;
+    errors += error * error;
+    if (Number.isFinite(y)) squares += y * y;
+    if (error > worstError) [worst, worstError] = [e, error];
+  }
+  const scale = Math.max(1, expected.length);
+  const relativeRms = errors === 0 ? 0 : Math.sqrt(errors / scale) / Math.max(TINY, Math.sqrt(squares / scale));
+  return { name, relativeRms, worst: { index: worst, got: got[worst] ?? NaN, expected: expected[worst] ?? NaN } };
+}
+
+/** What a case compares: all that its kernels write, except what only the device itself can read. */
+const isCompared = ({ role }: CaseBuffer): boolean => role === 'output' || role === 'gradient' || role === 'update';
+
+/** Alternates aligned buffers and buffers that begin at no multiple of a vector. */
+const guardOf = (index: number): number => (index % 2 === 0 ? 16 : 21);
+
+async function runCase(
+  device: Device,
+  reference: Device,
+  testCase: KernelCase,
+  guard: number,
+): Promise<SelftestResult> {
+  const { name, kernel, calls, amplification } = testCase;
+  const tolerance = (device.precision === 'float64' ? FLOAT64_TOLERANCE : float32Tolerance[kernel]) * amplification;
+  const expected = await runCalls(reference, calls);
+  let got: Map<CaseBuffer, HostArray>;
+  try {
+    got = await runCalls(device, calls, guard);
+  } catch (error) {
+    return {
+      name,
+      kernel,
+      outputs: [],
+      tolerance,
+      ok: false,
+      error: error instanceof Error ? error.message : String(error),
+    };
+  }
+  const outputs: OutputResult[] = [];
+  for (const [buffer, data] of expected) {
+    // What overflows float32 is infinite there, and rightly so.
+    const rounded =
+      device.precision === 'float32' && buffer.dtype === 'float' ? Float64Array.from(data, Math.fround) : data;
+    if (isCompared(buffer)) outputs.push(compare(buffer.name, got.get(buffer)!, rounded));
+  }
+  return { name, kernel, outputs, tolerance, ok: outputs.every(({ relativeRms }) => relativeRms <= tolerance) };
+}
+
+/**
+ * Runs the kernel cases on `device` and compares with `reference`, with fresh memory full of NaN and with guards around
+ * every buffer, so that an element that is skipped or written outside is seen.
+ *
+ * @param reference  a device of `createReferenceDevice`
+ * @returns          one result per case; the device is right where all are `ok`
+ */
+export async function selftest(
+  device: Device,
+  reference: Device,
+  { kernels, guards = true }: SelftestOptions = {},
+): Promise<SelftestResult[]> {
+  const results: SelftestResult[] = [];
+  const cases = await kernelCases(reference);
+  for (const [index, testCase] of cases.entries()) {
+    if (kernels !== undefined && !kernels.includes(testCase.kernel)) continue;
+    results.push(await runCase(device, reference, testCase, guards ? guardOf(index) : 0));
+  }
+  return results;
+}
+
+/** One line for people: the case, what is off and where. */
+export function describeFailure({ name, error, outputs, tolerance }: SelftestResult): string {
+  if (error !== undefined) return `${name}: ${error}`;
+  const off = outputs
+    .filter(({ relativeRms }) => !(relativeRms <= tolerance))
+    .map((o) => {
+      const { index, got, expected } = o.worst;
+      return `${o.name} ${o.relativeRms.toExponential(1)} (at ${index}: ${got}, expected ${expected})`;
+    });
+  return `${name}: relative RMS above ${tolerance}: ${off.join('; ')}`;
+}

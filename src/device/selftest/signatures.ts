@@ -1,0 +1,119 @@
+/**
+ * @file The arguments of every kernel by name and role, in the order of the contract. It says which arguments a kernel
+ * overwrites, which it adds to and which it only reads; it holds no values.
+ */
+import type { KernelName } from '../kernels.js';
+
+/**
+ * What a kernel does with a buffer: `output` is overwritten, `gradient` is added to, `update` is read and rewritten,
+ * `saved` is overwritten with a layout that is the device's own, `input` is read.
+ */
+export type Role = 'output' | 'gradient' | 'update' | 'saved' | 'input';
+
+export interface Signature {
+  /** Buffers in the order of the contract, each with its role. */
+  readonly buffers: readonly (readonly [name: string, role: Role])[];
+  /** Sizes and options, in the order of the contract; they follow the buffers. */
+  readonly options: readonly string[];
+}
+
+const words = (text: string): string[] => text.split(' ').filter((word) => word !== '');
+
+/** A forward kernel: what it writes, what it reads, its sizes and options. */
+function forward(outputs: string, inputs: string, options: string): Signature {
+  const written = words(outputs).map((name) => [name, name === 'saved' ? 'saved' : 'output'] as const);
+  return { buffers: [...written, ...words(inputs).map((name) => [name, 'input'] as const)], options: words(options) };
+}
+
+/** A kernel that changes buffers which already hold something: `role` says how. */
+function change(role: 'gradient' | 'update', changed: string, inputs: string, options: string): Signature {
+  const buffers = [
+    ...words(changed).map((name) => [name, role] as const),
+    ...words(inputs).map((name) => [name, 'input'] as const),
+  ];
+  return { buffers, options: words(options) };
+}
+
+const backward = (gradients: string, inputs: string, options: string): Signature =>
+  change('gradient', gradients, inputs, options);
+
+/** `matmul` overwrites c, unless its option `accumulate` is set: see `roleOf`. */
+export const signatures: Readonly<Record<KernelName, Signature>> = {
+  fill: forward('y', '', 'value N'),
+  copy: forward('y', 'x', 'N'),
+  accumulate: change('update', 'y', 'x', 'alpha N'),
+  add: forward('y', 'a b', 'N'),
+  mulForward: forward('y', 'a b', 'N'),
+  mulBackward: backward('da db', 'dy a b', 'N'),
+  activationForward: forward('y', 'x', 'N activation'),
+  activationBackward: backward('dx', 'dy x', 'N activation'),
+  gatedActivationForward: forward('y', 'gate up', 'N activation'),
+  gatedActivationBackward: backward('dgate dup', 'dy gate up', 'N activation'),
+  skipGateForward: forward('y', 'h c skip z', 'N D'),
+  skipGateBackward: backward('dh dc dskip dz', 'dy h c skip z', 'N D'),
+  dropoutForward: forward('y', 'x', 'N rate key0 key1'),
+  dropoutBackward: backward('dx', 'dy', 'N rate key0 key1'),
+  sumForward: forward('y', 'x', 'N scale'),
+  sumBackward: backward('dx', 'dy', 'N scale'),
+
+  matmul: forward('c', 'a b bias', 'M N K transA transB lda ldb ldc accumulate activation'),
+  biasBackward: backward('dbias', 'dy', 'N D'),
+  headwiseLinearForward: forward('y', 'x weight bias', 'N G O I'),
+  headwiseLinearBackward: backward('dx dweight dbias', 'dy x weight', 'N G O I'),
+
+  layernormForward: forward('y mean rstd', 'x weight bias', 'N G D eps weightOffset'),
+  layernormBackward: backward('dx dweight dbias', 'dy x weight mean rstd', 'N G D weightOffset'),
+  rmsnormForward: forward('y rstd', 'x weight', 'N G D eps weightOffset'),
+  rmsnormBackward: backward('dx dweight', 'dy x weight rstd', 'N G D weightOffset'),
+
+  conv1dForward: forward('y stateOut', 'x weight bias stateIn reset', 'B T D K activation'),
+  conv1dBackward: backward(
+    'dx dweight dbias dstateIn',
+    'dy dstateOut x weight bias stateIn reset',
+    'B T D K activation',
+  ),
+  slstmForward: forward('h stateOut saved', 'i f z o recurrent bias stateIn reset', 'B T NH DH'),
+  slstmBackward: backward(
+    'di df dz do_ drecurrent dbias dstateIn',
+    'dh dstateOut h saved recurrent stateIn reset',
+    'B T NH DH',
+  ),
+  lstmForward: forward('h stateOut saved', 'i f z o recurrent bias stateIn reset', 'B T NH DH'),
+  lstmBackward: backward(
+    'di df dz do_ drecurrent dbias dstateIn',
+    'dh dstateOut h saved recurrent stateIn reset',
+    'B T NH DH',
+  ),
+  mlstmForward: forward(
+    'h m denominator Cout nout mout',
+    'q k v i f Cin nin min reset',
+    'B T NH DK DV L eps inputGate normalize',
+  ),
+  mlstmBackward: backward(
+    'dq dk dv di df dCin dnin dmin',
+    'dh dCout dnout dmout q k v i f Cin nin min reset h m denominator',
+    'B T NH DK DV L eps inputGate normalize',
+  ),
+  mlstmStep: forward('h Cout nout mout', 'q k v i f Cin nin min', 'B NH DK DV eps inputGate normalize'),
+
+  embeddingForward: forward('y', 'tokens table', 'N D V'),
+  embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),
+  linearCrossEntropyForward: forward('loss logsumexp', 'x weight targets', 'N D V'),
+  linearCrossEntropyBackward: backward('dx dweight', 'dloss x weight targets logsumexp', 'N D V'),
+
+  sumOfSquares: forward('y', 'x', 'N'),
+  adamw: change(
+    'update',
+    'parameter m v',
+    'gradient',
+    'N gradScale lr beta1 beta2 eps weightDecay correction1 correction2',
+  ),
+};
+
+/** The role of a buffer in one call: that of the table, but `c` of an accumulating matmul is an update. */
+export function roleOf(kernel: KernelName, role: Role, options: Readonly<Record<string, unknown>>): Role {
+  return kernel === 'matmul' && role === 'output' && options['accumulate'] === true ? 'update' : role;
+}
+
+/** The argument whose gradient `dname` is: `dx` of `x`, `do_` of `o`. */
+export const gradientOf = (dname: string): string => dname.slice(1).replace(/_$/, '');
