@@ -1,55 +1,43 @@
 // Fill, copy, accumulate, add, multiply: one pass over memory each.
-#include "kernel.h"
+#include "lanes.h"
 
 using namespace XL_NS;
 
-namespace {
-
-// 64 KB of floats: large enough that claiming a piece costs nothing, small enough that threads finish together.
-constexpr int64_t grain = 16384;
-
-}  // namespace
-
 extern "C" int XL_KERNEL(xl_fill)(float *y, float value, int64_t N) {
-  parallel_range(N, grain, [&](int64_t begin, int64_t end, int) {
-    const vf v = splat(value);
-    int64_t n = begin;
-    for (; n + W <= end; n += W) store(y + n, v);
-    store_part(y + n, v, end - n);
-  });
+  parallel_lanes(N, memory_grain, [=](int64_t n, auto lanes) { lanes.store(y + n, splat(value)); });
   return XL_OK;
 }
 
 extern "C" int XL_KERNEL(xl_copy)(float *y, const float *x, int64_t N) {
-  parallel_range(N, grain, [&](int64_t begin, int64_t end, int) {
-    __builtin_memcpy(y + begin, x + begin, size_t(end - begin) * 4);
-  });
+  parallel_lanes(N, memory_grain, [=](int64_t n, auto lanes) { lanes.store(y + n, lanes.load(x + n)); });
   return XL_OK;
 }
 
 extern "C" int XL_KERNEL(xl_accumulate)(float *y, const float *x, float alpha, int64_t N) {
-  parallel_range(N, grain, [&](int64_t begin, int64_t end, int) {
-    int64_t n = begin;
-    for (; n + W <= end; n += W) store(y + n, load(y + n) + alpha * load(x + n));
-    store_part(y + n, load_part(y + n, end - n) + alpha * load_part(x + n, end - n), end - n);
-  });
+  parallel_lanes(N, memory_grain,
+                 [=](int64_t n, auto lanes) { lanes.store(y + n, lanes.load(y + n) + alpha * lanes.load(x + n)); });
   return XL_OK;
 }
 
 extern "C" int XL_KERNEL(xl_add)(float *y, const float *a, const float *b, int64_t N) {
-  parallel_range(N, grain, [&](int64_t begin, int64_t end, int) {
-    int64_t n = begin;
-    for (; n + W <= end; n += W) store(y + n, load(a + n) + load(b + n));
-    store_part(y + n, load_part(a + n, end - n) + load_part(b + n, end - n), end - n);
-  });
+  parallel_lanes(N, memory_grain,
+                 [=](int64_t n, auto lanes) { lanes.store(y + n, lanes.load(a + n) + lanes.load(b + n)); });
   return XL_OK;
 }
 
 extern "C" int XL_KERNEL(xl_mul_forward)(float *y, const float *a, const float *b, int64_t N) {
-  parallel_range(N, grain, [&](int64_t begin, int64_t end, int) {
-    int64_t n = begin;
-    for (; n + W <= end; n += W) store(y + n, load(a + n) * load(b + n));
-    store_part(y + n, load_part(a + n, end - n) * load_part(b + n, end - n), end - n);
+  parallel_lanes(N, memory_grain,
+                 [=](int64_t n, auto lanes) { lanes.store(y + n, lanes.load(a + n) * lanes.load(b + n)); });
+  return XL_OK;
+}
+
+// y = a * b
+extern "C" int XL_KERNEL(xl_mul_backward)(float *da, float *db, const float *dy, const float *a, const float *b,
+                                          int64_t N) {
+  parallel_lanes(N, memory_grain, [=](int64_t n, auto lanes) {
+    const vf g = lanes.load(dy + n);
+    if (da) lanes.store(da + n, lanes.load(da + n) + g * lanes.load(b + n));
+    if (db) lanes.store(db + n, lanes.load(db + n) + g * lanes.load(a + n));
   });
   return XL_OK;
 }

@@ -71,10 +71,18 @@ XL_INLINE void store_part(float *p, vf v, int64_t n) {
 XL_INLINE vf select(vi mask, vf a, vf b) { return mask ? a : b; }
 XL_INLINE vi select_int(vi mask, vi a, vi b) { return mask ? a : b; }
 
+// All bits in the first n lanes.
+XL_INLINE vi first_lanes(int64_t n) {
+  vi lane;
+  for (int i = 0; i < W; i++) lane[i] = i;
+  return lane < splat_int((int32_t)n);
+}
+
+// (The _maskz_ forms say the same as the plain ones, of which g++ 12 warns wrongly.)
 // Of a NaN and a number these give the second argument: vmin(x, limit) loses a NaN in x, vmin(limit, x) keeps it.
 XL_INLINE vf vmin(vf a, vf b) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+  return (vf)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_min_ps((__m256)a, (__m256)b);
 #elif defined(__x86_64__)
@@ -86,7 +94,7 @@ XL_INLINE vf vmin(vf a, vf b) {
 
 XL_INLINE vf vmax(vf a, vf b) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+  return (vf)_mm512_maskz_max_ps((__mmask16)-1, (__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 #elif defined(__x86_64__)
@@ -100,7 +108,7 @@ XL_INLINE vf vabs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 
 XL_INLINE vf vsqrt(vf a) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_sqrt_ps((__m512)a);
+  return (vf)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)a);
 #elif defined(__AVX2__)
   return (vf)_mm256_sqrt_ps((__m256)a);
 #elif defined(__x86_64__)
@@ -113,13 +121,21 @@ XL_INLINE vf vsqrt(vf a) {
 // a * b + c in one rounding where the machine can; elsewhere two.
 XL_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
 
-// The sum of the lanes, as a tree: always the same order.
+// The sum of the lanes, as a tree that halves: always the same order.
 XL_INLINE float hsum(vf v) {
-  float lane[W];
-  store(lane, v);
-  for (int half = W / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-  return lane[0];
+#if defined(__AVX512F__)
+  const __m256 eight = _mm256_add_ps(_mm512_maskz_extractf32x8_ps((__mmask8)-1, (__m512)v, 0),
+                                     _mm512_maskz_extractf32x8_ps((__mmask8)-1, (__m512)v, 1));
+#elif defined(__AVX2__)
+  const __m256 eight = (__m256)v;
+#endif
+#if defined(__AVX2__)
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+  return (v[0] + v[2]) + (v[1] + v[3]);
+#endif
 }
 
 XL_INLINE float hmax(vf v) {
@@ -149,14 +165,6 @@ XL_INLINE vd high_double(vf v) {
 }
 
 XL_INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
-
-// Runs body(i, n) over 0..N-1 in steps of W; n = W except for the last, shorter step.
-template <class Body>
-XL_INLINE void for_lanes(int64_t begin, int64_t end, const Body &body) {
-  int64_t i = begin;
-  for (; i + W <= end; i += W) body(i, int64_t(W));
-  if (i < end) body(i, end - i);
-}
 
 }  // namespace
 }  // namespace XL_NS

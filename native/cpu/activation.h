@@ -1,0 +1,80 @@
+// The activations of the contract as vector functions chosen at compile time, and the choice at run time.
+// The functions themselves are in vmath.h.
+#ifndef XL_CPU_ACTIVATION_H
+#define XL_CPU_ACTIVATION_H
+#include "kernel.h"
+#include "vmath.h"
+
+namespace XL_NS {
+namespace {
+
+struct ValueAndDerivative {
+  vf value, derivative;
+};
+
+template <int A>
+XL_INLINE vf activate(vf x) {
+  if (A == XL_ACT_SILU) return vsilu(x);
+  if (A == XL_ACT_GELU) return vgelu(x);
+  if (A == XL_ACT_SIGMOID) return vsigmoid(x);
+  if (A == XL_ACT_TANH) return vtanh(x);
+  if (A == XL_ACT_RELU) return vmax(vf{}, x);
+  return x;
+}
+
+// Both at once: they share an exponential.
+template <int A>
+XL_INLINE ValueAndDerivative activate_both(vf x) {
+  if (A == XL_ACT_SILU) return {vsilu(x), vsilu_derivative(x)};
+  if (A == XL_ACT_GELU) return {vgelu(x), vgelu_derivative(x)};
+  if (A == XL_ACT_SIGMOID) {
+    const vf s = vsigmoid(x);
+    return {s, s * vsigmoid(-x)};  // not 1 - s, which is 0 from 17 on
+  }
+  if (A == XL_ACT_TANH) {
+    // 1 - tanh^2 without its cancellation: 4 sigmoid(2x) sigmoid(-2x)
+    return {vtanh(x), 4.0f * (vsigmoid(2.0f * x) * vsigmoid(-2.0f * x))};
+  }
+  if (A == XL_ACT_RELU) return {vmax(vf{}, x), select(x > 0.0f, splat(1.0f), vf{})};
+  return {x, splat(1.0f)};
+}
+
+template <int A>
+struct ActivationTag {
+  static constexpr int value = A;
+};
+
+// Calls body(ActivationTag<A>()) for the A that is asked for. False if there is no such activation.
+template <class Body>
+XL_INLINE bool with_activation(int32_t activation, const Body &body) {
+  switch (activation) {
+    case XL_ACT_NONE:
+      body(ActivationTag<XL_ACT_NONE>());
+      return true;
+    case XL_ACT_SILU:
+      body(ActivationTag<XL_ACT_SILU>());
+      return true;
+    case XL_ACT_GELU:
+      body(ActivationTag<XL_ACT_GELU>());
+      return true;
+    case XL_ACT_SIGMOID:
+      body(ActivationTag<XL_ACT_SIGMOID>());
+      return true;
+    case XL_ACT_TANH:
+      body(ActivationTag<XL_ACT_TANH>());
+      return true;
+    case XL_ACT_RELU:
+      body(ActivationTag<XL_ACT_RELU>());
+      return true;
+    default:
+      return false;
+  }
+}
+
+inline int no_such_activation(const char *kernel, int32_t activation) {
+  return xl::fail(XL_INVALID, "%s: activation must be 0 (none) to 5 (relu), got %d", kernel, (int)activation);
+}
+
+}  // namespace
+}  // namespace XL_NS
+#endif
