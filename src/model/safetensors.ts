@@ -1,0 +1,226 @@
+/**
+ * @file Safetensors files: opened and read tensor by tensor, and written (streamed, then renamed into place).
+ * The rules of the format stand in `safetensors-header.ts`; which tensors a model has, in `checkpoint.ts`.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { cleanLeftovers, explainWriteFailure, removeQuietly, syncFolder, temporaryName, writeAll } from './disk.js';
+import {
+  buildSafetensorsHeader,
+  ELEMENT_BYTES,
+  parseSafetensorsHeader,
+  SafetensorsError,
+  type SafetensorsDtype,
+  type TensorEntry,
+  type TensorInfo,
+} from './safetensors-header.js';
+
+export { SafetensorsError, type SafetensorsDtype, type TensorInfo };
+
+/** How elements of each type are held; F16 and BF16 as their 16 bits, BOOL as 0 and 1. */
+// prettier-ignore
+const ARRAYS = {
+  F64: Float64Array, F32: Float32Array, F16: Uint16Array, BF16: Uint16Array, I64: BigInt64Array, I32: Int32Array,
+  I16: Int16Array, I8: Int8Array, U64: BigUint64Array, U32: Uint32Array, U16: Uint16Array, U8: Uint8Array, BOOL: Uint8Array,
+} as const satisfies Record<SafetensorsDtype, unknown>;
+export type TensorArray = InstanceType<(typeof ARRAYS)[SafetensorsDtype]>;
+
+export interface SafetensorsFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** What the file holds, by name, in the order of the data. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * A copy of a tensor's elements in their own type, the caller's to keep.
+   * @throws RangeError if there is no such tensor. @throws SafetensorsError if the file got shorter meanwhile.
+   */
+  read(name: string): TensorArray;
+  /** A copy of a tensor as float32; exact for F32, F16 and BF16, rounded to nearest for the others. */
+  readFloat32(name: string): Float32Array;
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+/** Bytes of a file by position. */
+interface ByteSource {
+  readonly size: number;
+  /** A copy of `length` bytes from `offset`. @throws SafetensorsError if the file got shorter meanwhile. */
+  read(offset: number, length: number): Uint8Array;
+  close(): void;
+}
+
+/**
+ * Opens a safetensors file and checks its whole header.
+ *
+ * @throws SafetensorsError if the file violates the format, saying what is wrong and where.
+ * @throws Error (of the file system) if it cannot be opened.
+ */
+export function openSafetensors(file: string): SafetensorsFile {
+  const source = openSource(file);
+  try {
+    const { metadata, tensors } = parseSafetensorsHeader(source.read, source.size, file);
+    return new OpenFile(file, metadata, tensors, source);
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+class OpenFile implements SafetensorsFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  private source: ByteSource | null;
+
+  constructor(
+    file: string,
+    metadata: Readonly<Record<string, string>>,
+    tensors: ReadonlyMap<string, TensorEntry>,
+    source: ByteSource,
+  ) {
+    this.path = file;
+    this.metadata = metadata;
+    this.tensors = tensors;
+    this.source = source;
+  }
+
+  read(name: string): TensorArray {
+    if (this.source === null) throw new Error(`${this.path}: the file is closed; read before close()`);
+    const entry = this.tensors.get(name);
+    if (entry === undefined) {
+      const names = [...this.tensors.keys()];
+      const some = names.slice(0, 3).join(', ') + (names.length > 3 ? ', ...' : '');
+      throw new RangeError(
+        `${this.path}: no tensor is called ${JSON.stringify(name)}; the file has ${names.length} (${some})`,
+      );
+    }
+    const { dtype, offset, byteLength } = entry;
+    const bytes = this.source.read(offset, byteLength);
+    return new ARRAYS[dtype](bytes.buffer as ArrayBuffer, 0, byteLength / ELEMENT_BYTES[dtype]);
+  }
+
+  readFloat32(name: string): Float32Array {
+    const data = this.read(name);
+    return data instanceof Float32Array ? data : toFloat32(data, this.tensors.get(name)!.dtype);
+  }
+
+  close(): void {
+    this.source?.close();
+    this.source = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Positional reads, not a memory map: a typed array over a map that was closed, or over a file that somebody truncates,
+ * ends the process, and the tensors are copied into device memory anyway.
+ */
+function openSource(file: string): ByteSource {
+  const stat = fs.statSync(file);
+  if (!stat.isFile()) {
+    throw new SafetensorsError(`${file}: not a file but a ${stat.isDirectory() ? 'folder' : 'device or pipe'}`);
+  }
+  const fd = fs.openSync(file, 'r');
+  return {
+    size: fs.fstatSync(fd).size,
+    read(offset, length) {
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length;) {
+        const count = fs.readSync(fd, bytes, done, Math.min(length - done, 1 << 30), offset + done);
+        if (count === 0) throw new SafetensorsError(`${file}: the file got shorter while it was open`);
+        done += count;
+      }
+      return bytes;
+    },
+    close: () => fs.closeSync(fd),
+  };
+}
+
+/** A copy of `data` as float32. */
+export function toFloat32(data: TensorArray, dtype: SafetensorsDtype): Float32Array {
+  const out = new Float32Array(data.length);
+  const bits = new Uint32Array(out.buffer);
+  if (dtype === 'BF16') {
+    const halves = data as Uint16Array;
+    for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
+  } else if (dtype === 'F16') {
+    const halves = data as Uint16Array;
+    for (let i = 0; i < halves.length; i++) bits[i] = float16To32Bits(halves[i]!);
+  } else if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
+    for (let i = 0; i < data.length; i++) out[i] = Number(data[i]);
+  } else {
+    out.set(data);
+  }
+  return out;
+}
+
+/** The float32 bits of a float16 (IEEE 754 binary16), exact: subnormals, infinities and NaN payloads included. */
+function float16To32Bits(half: number): number {
+  const sign = (half & 0x8000) << 16;
+  const exponent = (half >> 10) & 0x1f;
+  const fraction = half & 0x3ff;
+  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
+  if (exponent !== 0) return sign | ((exponent + 127 - 15) << 23) | (fraction << 13);
+  if (fraction === 0) return sign;
+  // Subnormal: fraction * 2^-24. Its highest bit becomes the implicit one of a normal float32.
+  const shift = Math.clz32(fraction) - 21;
+  return sign | ((127 - 14 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
+}
+
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  /** The elements, or a function that gives them when their turn comes, so that one tensor at a time is in memory. */
+  readonly data: TensorArray | (() => TensorArray | Promise<TensorArray>);
+}
+
+/**
+ * Writes a safetensors file: beside its place first, fsync, then renamed. Until then an older file of that name stands.
+ * The order of the tensors is fixed (see `buildSafetensorsHeader`): equal content gives equal bytes.
+ *
+ * @throws WriteError if the disk refuses, in one sentence; the unfinished file is removed.
+ * @throws RangeError if names, shapes and data do not fit each other.
+ */
+export async function writeSafetensors(
+  file: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { bytes, order, dataBytes } = buildSafetensorsHeader(tensors, metadata);
+  const temporary = temporaryName(file);
+  let fd: number | null = null;
+  try {
+    cleanLeftovers(path.dirname(file), path.basename(file));
+    fd = fs.openSync(temporary, 'w');
+    writeAll(fd, bytes);
+    for (const tensor of order) {
+      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
+      checkData(tensor, data);
+      writeAll(fd, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+    fs.fsyncSync(fd);
+    const written = fd;
+    fd = null; // closed below, also when closing fails
+    fs.closeSync(written);
+    fs.renameSync(temporary, file);
+  } catch (error) {
+    if (fd !== null) fs.closeSync(fd);
+    removeQuietly(temporary);
+    const stands = fs.existsSync(file) ? 'the file that was there before is unchanged' : 'no file was left';
+    throw explainWriteFailure(error, 'the tensors', file, bytes.length + dataBytes, stands);
+  }
+  syncFolder(path.dirname(file));
+}
+
+function checkData({ name, dtype, shape }: TensorToWrite, data: TensorArray): void {
+  const length = shape.reduce((product, size) => product * size, 1);
+  if (data instanceof ARRAYS[dtype] && data.length === length) return;
+  throw new RangeError(
+    `writeSafetensors: tensor "${name}" is ${dtype} [${shape}], which takes a ${ARRAYS[dtype].name} of ${length}, ` +
+      `got a ${data.constructor.name} of ${data.length}`,
+  );
+}
