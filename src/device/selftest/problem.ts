@@ -118,8 +118,12 @@ export const flagValue = (values: readonly number[]): BufferValue => ({
 /** An output buffer. */
 export const output = (length: number): BufferValue => ({ dtype: 'float', length, data: null });
 
-/** What a call of one kernel takes from its problem: `values` by name, in the order of the contract. */
-function makeCall(kernel: KernelName, problem: Problem, buffers: Map<string, CaseBuffer>): KernelCall {
+/**
+ * A call of one kernel with what it takes of its problem: `values` by name, in the order of the contract.
+ *
+ * @param buffers  buffers of this name are shared with earlier calls; those made here are added
+ */
+export function makeCall(kernel: KernelName, problem: Problem, buffers: Map<string, CaseBuffer>): KernelCall {
   const { values } = problem;
   const signature = signatures[kernel];
   const args: CaseArgument[] = [];
