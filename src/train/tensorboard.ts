@@ -12,7 +12,10 @@ import path from 'node:path';
 import { explainWriteFailure, writeAll } from '../model/disk.js';
 
 export interface TensorBoardOptions {
-  /** The step that the training resumes from: TensorBoard then drops what earlier sessions wrote for later steps. */
+  /**
+   * The step that the training resumes from: TensorBoard then drops what earlier sessions wrote into the folder for
+   * later steps. Without it, it drops all.
+   */
   readonly resumeStep?: number;
   /** Seconds since 1970, for the name of the file and as default for events. */
   readonly now?: () => number;
@@ -32,11 +35,10 @@ export class TensorBoardWriter {
     this.path = file;
     this.fd = fd;
     this.write(message(doubleField(EVENT.wallTime, this.now()), stringField(EVENT.fileVersion, 'brain.Event:2')));
-    if (options.resumeStep !== undefined) {
-      // TensorBoard drops the steps from this one on.
-      const session = message(intField(SESSION_LOG.status, SESSION_START));
-      this.event(options.resumeStep + 1, this.now(), bytesField(EVENT.sessionLog, session));
-    }
+    // TensorBoard drops what it has from this step on; it does so from the second START of a folder on, so that the
+    // first session must write one too.
+    const session = message(intField(SESSION_LOG.status, SESSION_START));
+    this.event((options.resumeStep ?? -1) + 1, this.now(), bytesField(EVENT.sessionLog, session));
   }
 
   /** Adds one value per tag ("loss/train": 3.2), stored as float32. @throws WriteError if the disk refuses. */

@@ -105,9 +105,10 @@ describe('TensorBoardWriter', () => {
     writer.scalars(2 ** 40 + 3, { 'loss/train': NaN, 'ä/ö': -Infinity });
     writer.scalars(5, {});
     writer.close();
-    const [version, first, second, ...rest] = readEvents(writer.path);
+    const [version, start, first, second, ...rest] = readEvents(writer.path);
     expect(rest).toEqual([]);
     expect(version).toEqual({ wall_time: 1234567.5, file_version: 'brain.Event:2' });
+    expect(start).toEqual({ wall_time: 1234567.5, session_log: { status: 'START' } }); // step 0 is left out
     const lr = Math.fround(1e-3);
     expect(first).toEqual({
       wall_time: 1700000000.25,
@@ -136,7 +137,7 @@ describe('TensorBoardWriter', () => {
     const texts = ['', 'To be\n\n"or" <b>not</b> \0 ä 漢 🙂', 'x'.repeat(100_000)];
     using writer = new TensorBoardWriter(temporaryFolder());
     texts.forEach((text, step) => writer.text(step, 'sample', text));
-    const events = readEvents(writer.path).slice(1);
+    const events = readEvents(writer.path).slice(2);
     expect(events.map(({ step }) => step ?? 0)).toEqual([0, 1, 2]); // the parser leaves zeros out
     expect(events.map((event) => event.summary!.value[0]!.tensor!.string_val.map(String))).toEqual(
       texts.map((text) => [text]),
@@ -166,7 +167,7 @@ describe('TensorBoardWriter', () => {
         .map((name) => path.join(folder, name)),
     );
     expect(paths.map((file) => path.basename(file).split('.')[3])).toEqual(['1700000000', '1700000001', '1700000002']);
-    expect(readEvents(paths[0]!)).toHaveLength(1);
+    expect(readEvents(paths[0]!)[1]).toEqual({ wall_time: 1700000000, session_log: { status: 'START' } });
     expect(readEvents(paths[1]!)[1]).toEqual({ wall_time: 1700000000, step: 41, session_log: { status: 'START' } });
     expect(readEvents(paths[2]!)[1]).toMatchObject({ step: 1, session_log: { status: 'START' } });
   });
@@ -191,6 +192,6 @@ describe('TensorBoardWriter', () => {
     );
     vi.restoreAllMocks();
     writer.scalars(3, { a: 3 });
-    expect(readEvents(writer.path).map(({ step }) => step)).toEqual([undefined, 1, 3]);
+    expect(readEvents(writer.path).map(({ step }) => step)).toEqual([undefined, undefined, 1, 3]);
   });
 });
