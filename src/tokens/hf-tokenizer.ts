@@ -2,10 +2,18 @@
  * @file Every other tokenizer.json (WordPiece, Unigram, SentencePiece-style BPE, other patterns), encoded by the
  * `@huggingface/tokenizers` library: slower than ours, but it knows them.
  */
-import { Tokenizer as Library } from '@huggingface/tokenizers';
+import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from './tokenizer.js';
 import { writeTokenizerTexts } from './tokenizer-files.js';
 import { fingerprintOf, specialIds, type TokenizerConfig, type TokenizerJson } from './tokenizer-json.js';
+
+/** What is used of the library; its own type files do not resolve under `nodenext`. */
+interface Library {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean }): string;
+  get_vocab(): Map<string, number>;
+}
+const Library = LibraryTokenizer as unknown as new (json: TokenizerJson, config: TokenizerConfig) => Library;
 
 export class HfTokenizer implements Tokenizer {
   readonly vocabSize: number;
@@ -31,7 +39,7 @@ export class HfTokenizer implements Tokenizer {
         cause: error,
       });
     }
-    this.#known = new Set([...this.#library.get_vocab().values()]);
+    this.#known = new Set(this.#library.get_vocab().values());
     this.vocabSize = [...this.#known].reduce((largest, id) => Math.max(largest, id), -1) + 1;
     ({ bosId: this.bosId, eosId: this.eosId, padId: this.padId } = specialIds(json, config));
   }

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type BpeProgress, trainBpe } from '../../src/tokens/bpe-train.js';
 import { PairMerger } from '../../src/tokens/pair-merger.js';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BpeTokenizer } from '../../src/tokens/bpe.js';
 import { MergeRules, mergeWord } from '../../src/tokens/bpe-merge.js';

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
 import { CharTokenizer, charTokenizer, UnknownCharacterError } from '../../src/tokens/chars.js';
