@@ -1,0 +1,128 @@
+// Small matrix products that stay in registers and the layout that feeds them, for the recurrent cells. Their products
+// are many, small and tied to what comes before and after, so they do not go through the matrix product of the library.
+//
+// Layout "panels" of a matrix [rows, cols]: columns cut in strips of P; strip p holds [rows][P] without gaps, so that a
+// product reads it front to back whatever the width. The last strip is as large as the others; past the last vector
+// that holds columns it is neither written nor read.
+#ifndef XL_CPU_TILE_H
+#define XL_CPU_TILE_H
+#include "kernel.h"
+
+namespace XL_NS {
+namespace {
+
+// A tile is MR rows by 1 to NR vectors. Four rows leave enough accumulators to hide the latency of an fma and divide
+// every padded length; NR is what the register file holds besides.
+constexpr int MR = 4;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int NR = 4;
+#else
+constexpr int NR = 2;
+#endif
+constexpr int64_t P = NR * W;
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
+// Floats of a matrix [rows, cols] in panels.
+inline int64_t panel_floats(int64_t rows, int64_t cols) { return rows * round_up(cols, P); }
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// body(Count<n>()) for n = vectors, 1..NR: makes the width of a tile a constant.
+template <class Body>
+XL_INLINE void with_vectors(int64_t vectors, const Body &body) {
+  if constexpr (NR == 4) {
+    if (vectors == 4) return body(Count<4>());
+    if (vectors == 3) return body(Count<3>());
+  }
+  if (vectors == 2) return body(Count<2>());
+  return body(Count<1>());
+}
+
+// body(col, vectors) for each panel of `cols` columns.
+template <class Body>
+XL_INLINE void for_panels(int64_t cols, const Body &body) {
+  for (int64_t col = 0; col < cols; col += P) body(col, min_of(NR, ceil_div(cols - col, W)));
+}
+
+template <int R, int NV>
+XL_INLINE void tile_zero(vf (&acc)[R][NV]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) acc[r][v] = vf{};
+}
+
+// acc[r][v] += sum over k < K of a[r * row_step + k * k_step] * b[k * LB + v * W ...]
+template <int LB, int R, int NV>
+XL_INLINE void tile_step(vf (&acc)[R][NV], const float *a, int64_t row_step, const float *b) {
+  vf right[NV];
+#pragma GCC unroll 4
+  for (int v = 0; v < NV; v++) right[v] = load(b + v * W);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+    const vf left = splat(a[r * row_step]);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) acc[r][v] = left * right[v] + acc[r][v];
+  }
+}
+
+template <int LB = P, int R, int NV>
+XL_INLINE void tile_product(vf (&acc)[R][NV], const float *a, int64_t row_step, int64_t k_step, const float *b,
+                            int64_t K) {
+  int64_t k = 0;
+  if constexpr (R * NV < 8) {
+    // Too few accumulators to keep the machine busy: odd steps get their own.
+    vf odd[R][NV];
+    tile_zero(odd);
+    for (; k + 2 <= K; k += 2) {
+      tile_step<LB>(acc, a + k * k_step, row_step, b + k * LB);
+      tile_step<LB>(odd, a + (k + 1) * k_step, row_step, b + (k + 1) * LB);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; v++) acc[r][v] += odd[r][v];
+  }
+  for (; k < K; k++) tile_step<LB>(acc, a + k * k_step, row_step, b + k * LB);
+}
+
+// acc[r][v] = factor[r] * acc[r][v]
+template <int R, int NV>
+XL_INLINE void tile_scale_rows(vf (&acc)[R][NV], const float *factor) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) acc[r][v] = acc[r][v] * factor[r];
+}
+
+// One row of a tile at `row`, of which `cols` columns exist: body(pointer, lanes, v) for each vector.
+template <int NV, class Body>
+XL_INLINE void row_lanes(float *row, int64_t cols, const Body &body) {
+#pragma GCC unroll 4
+  for (int v = 0; v < NV; v++) {
+    const int64_t lanes = min_of(W, cols - v * W);
+    if (lanes > 0) body(row + v * W, lanes, v);
+  }
+}
+
+XL_INLINE vf load_lanes(const float *p, int64_t n) { return n >= W ? load(p) : load_part(p, n); }
+XL_INLINE void store_lanes(float *p, vf x, int64_t n) { n >= W ? store(p, x) : store_part(p, x, n); }
+
+// A bump allocator over one block of scratch. Over NULL it only counts, so that the same code says how much is needed.
+struct Arena {
+  float *base = nullptr;
+  int64_t used = 0;
+  explicit Arena(float *block) : base(block) {}
+  float *take(int64_t floats) {
+    float *p = base ? base + used : nullptr;
+    used += round_up(floats, 16);
+    return p;
+  }
+};
+
+}  // namespace
+}  // namespace XL_NS
+#endif
