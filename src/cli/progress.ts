@@ -52,11 +52,15 @@ function shareDone({ step, totalSteps }: ProgressEvent): number {
   return totalSteps > 0 ? Math.min(1, Math.max(0, step / totalSteps)) : 0;
 }
 
+function formatTime({ step, totalSteps, elapsedSeconds, remainingSeconds }: ProgressEvent): string {
+  const elapsed = formatDuration(elapsedSeconds);
+  return step >= totalSteps ? elapsed : `${elapsed}, ${formatDuration(remainingSeconds)} left`;
+}
+
 /** One line for logs: no colours, no repainting, every field. */
 export function formatProgressLine(event: ProgressEvent): string {
   const values = fields(event).map(([label, value]) => `${label} ${value}`);
-  const time = `${formatDuration(event.elapsedSeconds)}, ${formatDuration(event.remainingSeconds)} left`;
-  return `step ${event.step}/${event.totalSteps} (${Math.floor(100 * shareDone(event))}%)  ${values.join('  ')}  ${time}`;
+  return `step ${event.step}/${event.totalSteps} (${Math.floor(100 * shareDone(event))}%)  ${values.join('  ')}  ${formatTime(event)}`;
 }
 
 const BOLD = '\x1b[1m';
@@ -78,7 +82,7 @@ function barLine(event: ProgressEvent, width: number, { color, unicode }: Progre
   const share = shareDone(event);
   const step = `${String(event.step).padStart(String(event.totalSteps).length)}/${event.totalSteps}`;
   const percent = `${String(Math.floor(100 * share)).padStart(3)}%`;
-  const time = `${formatDuration(event.elapsedSeconds)} < ${formatDuration(event.remainingSeconds)} left`;
+  const time = formatTime(event);
   const candidates = [`${step} ${percent}  ${time}`, `${step}  ${time}`, `${step} ${percent}`, step];
   const right = candidates.find((text) => text.length <= width) ?? step.slice(0, width);
   const room = Math.min(60, width - right.length - 1);
