@@ -33,7 +33,7 @@ export interface ForwardOptions {
 }
 
 /** The blocks of a configuration. @throws RangeError when an option does not fit the width. */
-const createBlocks = (config: ModelConfig): Block[] =>
+export const createBlocks = (config: ModelConfig): Block[] =>
   config.blocks.map((_, block) => createBlock(config, { dim: config.dim, block, blocks: config.blocks.length }));
 
 function tableOf(config: ModelConfig, blocks: readonly Block[]): ParameterTable {

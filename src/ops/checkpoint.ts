@@ -19,7 +19,7 @@ export function checkpoint(
   if (isRecorded([...inputs, ...parameters])) {
     record('checkpoint', outputs, [], (cotangents) => {
       // The gradients must outlive the inner scope, so they are made here.
-      for (const input of inputs) if (input.requiresGrad) void input.grad;
+      for (const leaf of [...inputs, ...parameters]) if (leaf.requiresGrad) void leaf.grad;
       scope(device, { record: true }, () => {
         const again = body(inputs.map((input) => input.reshape(input.shape)));
         const roots = again.flatMap((output, j) =>

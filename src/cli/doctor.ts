@@ -1,0 +1,51 @@
+/** @file `xlstm doctor`: which devices work on this machine, and why the others do not. */
+import os from 'node:os';
+import { Command } from 'commander';
+import { surveyDevices, type DeviceReport } from '../device/open.js';
+import { createReferenceDevice } from '../device/reference/reference.js';
+import { selftest } from '../device/selftest/selftest.js';
+import { formatBytes } from '../format.js';
+import { packageVersion } from './package-version.js';
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description(
+      'Say which devices work here, prove their kernels against the reference, and why the others do not work.',
+    )
+    .option('--quick', 'open the devices only, without the self-test')
+    .action(doctor);
+}
+
+async function doctor(options: { quick?: boolean }): Promise<void> {
+  process.stdout.write(
+    `xlstm ${packageVersion()}, Node ${process.versions.node}, ${process.platform} ${process.arch}\n` +
+      `${os.cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${os.cpus().length} cores, ${formatBytes(os.totalmem())} of memory\n\n`,
+  );
+  let works = false;
+  for (const report of surveyDevices()) {
+    const line = await examine(report, options.quick ?? false);
+    works ||= line.ok && report.name !== 'reference';
+    process.stdout.write(`${line.ok ? 'works ' : 'fails '} ${report.name.padEnd(10)} ${line.text}\n`);
+  }
+  process.stdout.write(
+    works
+      ? '\n"auto" takes the first that works.\n'
+      : '\nOnly the reference device works: right but slow, and taken only when asked for (--device reference).\n',
+  );
+  if (!works) process.exitCode = 1;
+}
+
+async function examine(
+  { name, device, problem }: DeviceReport,
+  quick: boolean,
+): Promise<{ ok: boolean; text: string }> {
+  if (device === null) return { ok: false, text: problem ?? 'for an unknown reason' };
+  if (quick || name === 'reference') return { ok: true, text: device.info.description };
+  const results = await selftest(device, createReferenceDevice());
+  const failed = results.filter(({ ok }) => !ok);
+  const text = `${device.info.description}; ${results.length - failed.length} of ${results.length} kernel cases agree with the reference`;
+  return {
+    ok: failed.length === 0,
+    text: failed.length === 0 ? text : `${text}; wrong: ${failed.map((r) => r.name).join(', ')}`,
+  };
+}

@@ -1,0 +1,87 @@
+/** @file `xlstm inspect`: what a model is: blocks, parameters by part, bytes of its state, what it was trained on. */
+import fs from 'node:fs';
+import { Command } from 'commander';
+import { formatBytes, formatCount } from '../format.js';
+import { countParameters, type ParameterTable } from '../layers/parameter.js';
+import { stateSize } from '../mixers/mixer.js';
+import { createBlocks, parameterTable } from '../model/language-model.js';
+import { readModelFolder, type ModelFolder } from '../model/checkpoint.js';
+import { checkpointSteps, resolveModelFolder } from '../train/run-folder.js';
+
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description('Print what a model is: blocks, parameters by part, bytes of its state, what it was trained on.')
+    .argument('<model>', 'a run, a checkpoint, or a model folder')
+    .option('--parameters', 'list every parameter with its shape')
+    .option('--json', 'print as JSON')
+    .action(inspect);
+}
+
+function inspect(path: string, options: { parameters?: boolean; json?: boolean }): void {
+  const folder = resolveModelFolder(path);
+  const config = readModelFolder(folder);
+  const table = parameterTable(config.model);
+  const summary = summarise(folder, path, config, table);
+  if (options.json) {
+    process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
+    return;
+  }
+  const lines = summaryLines(summary, config);
+  if (options.parameters) {
+    lines.push('', 'parameters');
+    for (const [name, { shape, decay }] of Object.entries(table)) {
+      lines.push(`  ${name.padEnd(44)} [${shape.join(',')}]${decay ? '' : '  no decay'}`);
+    }
+  }
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function summarise(folder: string, path: string, config: ModelFolder, table: ParameterTable) {
+  const blocks = createBlocks(config.model);
+  const parts: Record<string, number> = {};
+  for (const [name, spec] of Object.entries(table)) {
+    const part = /^blocks\.\d+/.test(name) ? name.split('.').slice(0, 2).join('.') : name.split('.')[0]!;
+    parts[part] = (parts[part] ?? 0) + countParameters({ [name]: spec });
+  }
+  const state = blocks.reduce((total, { mixer }) => total + stateSize(mixer), 0);
+  return {
+    folder,
+    bytes: fs.readdirSync(folder).reduce((total, file) => total + fs.statSync(`${folder}/${file}`).size, 0),
+    checkpoints: folder === path ? [] : checkpointSteps(path),
+    model: config.model,
+    parameters: { total: countParameters(table), parts },
+    state: { floats: state, bytesPerSequence: 4 * state },
+    flopsPerToken: blocks.reduce((total, { mixer }) => total + mixer.flopsPerToken, 0),
+    training: config.training,
+  };
+}
+
+function summaryLines(summary: ReturnType<typeof summarise>, { model }: ModelFolder): string[] {
+  const { parameters, state } = summary;
+  const lines = [
+    summary.folder,
+    `  xLSTM, ${model.blocks.length} blocks (${model.blocks.join(' ')}), width ${model.dim}, vocabulary ${model.vocabSize}`,
+    `  ${formatCount(parameters.total)} parameters, ${formatBytes(summary.bytes)} on disk`,
+    `  state: ${formatBytes(state.bytesPerSequence)} per sequence in float32, whatever its length`,
+    '',
+    'parameters by part',
+    ...Object.entries(parameters.parts).map(([part, count]) => {
+      const block = /^blocks\.(\d+)$/.exec(part);
+      const kind = block === null ? '' : ` ${model.blocks[Number(block[1])]}`;
+      const share = ((100 * count) / parameters.total).toFixed(1);
+      return `  ${(part + kind).padEnd(20)} ${formatCount(count).padStart(10)}  ${share.padStart(5)} %`;
+    }),
+  ];
+  if (Object.keys(summary.training).length > 0) {
+    lines.push(
+      '',
+      'trained on',
+      ...Object.entries(summary.training).map(([name, value]) => `  ${name}: ${show(value)}`),
+    );
+  }
+  if (summary.checkpoints.length > 0) lines.push('', `checkpoints: ${summary.checkpoints.join(', ')}`);
+  return lines;
+}
+
+const show = (value: unknown): string =>
+  Array.isArray(value) ? value.map(show).join(', ') : typeof value === 'object' ? JSON.stringify(value) : String(value);

@@ -1,0 +1,23 @@
+/** @file Options that several commands share, and the checks of their values. */
+import { InvalidArgumentError, Option } from 'commander';
+import { deviceNames } from '../device/open.js';
+
+/** Reads a number of an option. @throws InvalidArgumentError when it is none or below the least. */
+export const numberFrom =
+  (least: number, whole = false) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number.');
+    if (whole && !Number.isInteger(value)) throw new InvalidArgumentError('It must be a whole number.');
+    if (value < least) throw new InvalidArgumentError(`It must be at least ${least}.`);
+    return value;
+  };
+
+export const deviceOption = (): Option =>
+  new Option('--device <name>', 'what computes').choices(['auto', ...deviceNames]).default('auto');
+
+export const threadsOption = (): Option =>
+  new Option(
+    '--threads <n>',
+    'threads of the cpu device (default: one per core; results do not depend on it)',
+  ).argParser(numberFrom(1, true));

@@ -1,0 +1,93 @@
+/** @file A language model with its tokenizer: text in, text out, streaming. */
+import type { Device } from '../device/device.js';
+import { openDevice, type DeviceChoice, type DeviceOptions } from '../device/open.js';
+import { loadModel, type ModelFolder } from '../model/checkpoint.js';
+import type { LanguageModel } from '../model/language-model.js';
+import { loadTokenizer } from '../tokens/load.js';
+import type { Tokenizer } from '../tokens/tokenizer.js';
+import { resolveModelFolder } from '../train/run-folder.js';
+import { decode, type DecodeOptions } from './decode.js';
+
+export interface LoadOptions extends DeviceOptions {
+  /** Default "auto". */
+  readonly device?: DeviceChoice | Device;
+}
+
+export type GenerateOptions = DecodeOptions;
+
+export class TextModel {
+  readonly model: LanguageModel;
+  readonly tokenizer: Tokenizer;
+  /** The model folder it came from. */
+  readonly folder: string;
+  readonly config: ModelFolder;
+
+  private constructor(model: LanguageModel, tokenizer: Tokenizer, folder: string, config: ModelFolder) {
+    this.model = model;
+    this.tokenizer = tokenizer;
+    this.folder = folder;
+    this.config = config;
+  }
+
+  /**
+   * Opens a run (its best checkpoint), a checkpoint, or a model folder.
+   * @throws Error when there is no model, a file is damaged, the device does not work, or the tokenizer is not the one
+   *   that the model was trained with.
+   */
+  static async load(folder: string, options: LoadOptions = {}): Promise<TextModel> {
+    const { device: choice = 'auto', ...deviceOptions } = options;
+    const device = typeof choice === 'string' ? openDevice(choice, deviceOptions) : choice;
+    const resolved = resolveModelFolder(folder);
+    const tokenizer = await loadTokenizer(resolved);
+    const { model, config } = loadModel(resolved, device);
+    try {
+      checkTokenizer(tokenizer, model, config, resolved);
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    return new TextModel(model, tokenizer, resolved, config);
+  }
+
+  /**
+   * Continues a prompt; yields text as it becomes certain, never half a character. Ends at the end-of-text token, after
+   * `maxTokens`, or when `signal` aborts. An empty prompt begins a new document.
+   * @throws RangeError when an option is outside of its range, or the prompt is empty and there is no end-of-text token.
+   */
+  async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
+    const { eosId } = this.tokenizer;
+    const encoded = this.tokenizer.encode(prompt);
+    if (encoded.length === 0 && eosId === null) {
+      throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
+    }
+    const tokens = encoded.length === 0 ? Int32Array.of(eosId!) : encoded;
+    const stopTokens = options.stopTokens ?? (eosId === null ? [] : [eosId]);
+    const decoder = this.tokenizer.decoder({ skipSpecial: true });
+    for await (const token of decode(this.model, tokens, { ...options, stopTokens })) {
+      const text = decoder.push(token);
+      if (text !== '') yield text;
+    }
+    const rest = decoder.end();
+    if (rest !== '') yield rest;
+  }
+
+  dispose(): void {
+    this.model.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function checkTokenizer(tokenizer: Tokenizer, model: LanguageModel, config: ModelFolder, folder: string): void {
+  if (config.tokenizer !== null && config.tokenizer !== tokenizer.fingerprint()) {
+    throw new Error(
+      `${folder}: its tokenizer is not the one that the model was trained with ` +
+        `(fingerprint ${tokenizer.fingerprint().slice(0, 12)}, expected ${config.tokenizer.slice(0, 12)}); restore tokenizer.json`,
+    );
+  }
+  if (tokenizer.vocabSize > model.config.vocabSize) {
+    throw new Error(`${folder}: the tokenizer has ${tokenizer.vocabSize} tokens, the model ${model.config.vocabSize}`);
+  }
+}
