@@ -1,5 +1,6 @@
-// Causal depthwise convolution over time with state and resets, forward and backward. A row is one (b,t); the vectors
-// run along D. Weights are transposed to [K,D] once per call.
+// Causal depthwise convolution over time with state and resets, forward and backward. A row is one (b,t); vectors run
+// along D, and a tile of a few steps shares the taps in registers. A tap that sees nothing (before a reset, or before
+// the start without a state) reads a row of zeros, so that the inner loops have no cases.
 #include "activation.h"
 #include "reduce.h"
 
@@ -8,51 +9,74 @@ using namespace XL_NS;
 namespace {
 
 constexpr int64_t max_taps = 64;
+constexpr int64_t tile = 8;  // steps
+constexpr int64_t usual_taps = 4;
 
 struct Conv {
-  const float *x, *taps /* [K,D] */, *bias, *state_in;
+  const float *x, *taps /* [K,D]: the weight transposed */, *zeros /* [D] */, *bias, *state_in;
   const uint8_t *reset;
   int64_t B, T, D, K;
 
-  // The input at time s of sequence b, s >= -(K-1); NULL where it is a zero that nobody stored.
-  const float *input(int64_t b, int64_t s) const {
-    if (s >= 0) return x + (b * T + s) * D;
-    return state_in ? state_in + (b * (K - 1) + s + K - 1) * D : nullptr;
+  // The last step of the document of step t, counted from t: steps t..end-1 see the input at time t if near enough.
+  // A reset at s hides everything before s.
+  bool hidden(int64_t b, int64_t s, int64_t t) const {
+    if (reset)
+      for (int64_t between = max_of(s + 1, 0); between <= t; between++)
+        if (reset[b * T + between]) return true;
+    return false;
   }
 
-  // How many of the taps of step t lie before the last reset, or before the state where there is none.
-  int64_t first_tap(int64_t b, int64_t t) const {
-    if (reset) {
-      for (int64_t s = t; s > t - K && s >= 0; s--)
-        if (reset[b * T + s]) return s - t + K - 1;
-    }
-    return state_in || t >= K - 1 ? 0 : K - 1 - t;
+  // The input at time s of sequence b as step t sees it, -(K-1) <= s <= t.
+  const float *input(int64_t b, int64_t s, int64_t t) const {
+    if (hidden(b, s, t)) return zeros;
+    if (s >= 0) return x + (b * T + s) * D;
+    return state_in ? state_in + (b * (K - 1) + s + K - 1) * D : zeros;
   }
 };
 
-// The inputs that step t sees: tap j reads rows[j], for j from first to K-1.
+// The taps in registers: of a number known to the compiler where TAPS > 0, else conv.K.
+template <int TAPS>
+struct Taps {
+  vf weight[TAPS > 0 ? TAPS : max_taps];
+  int64_t K;
+
+  template <class Lanes>
+  XL_INLINE Taps(const Conv &conv, int64_t d, Lanes lanes) : K(TAPS > 0 ? TAPS : conv.K) {
+    for (int64_t j = 0; j < K; j++) weight[j] = lanes.load(conv.taps + j * conv.D + d);
+  }
+};
+
+// Rows that the taps of one step read.
 struct Window {
   const float *rows[max_taps];
-  int64_t first;
 };
 
-XL_INLINE void look_back(Window *window, const Conv &conv, int64_t b, int64_t t) {
-  window->first = conv.first_tap(b, t);
-  for (int64_t j = window->first; j < conv.K; j++) window->rows[j] = conv.input(b, t - (conv.K - 1) + j);
+void look_back(Window *windows, const Conv &conv, int64_t b, int64_t begin, int64_t end) {
+  for (int64_t t = begin; t < end; t++)
+    for (int64_t j = 0; j < conv.K; j++) windows[t - begin].rows[j] = conv.input(b, t - (conv.K - 1) + j, t);
 }
 
-// bias[d] + sum over taps; the usual width of 4 is unrolled.
-template <class Lanes>
-XL_INLINE vf convolve(const Conv &conv, const Window &window, int64_t d, Lanes lanes) {
-  const int64_t D = conv.D;
-  vf sum = conv.bias ? lanes.load(conv.bias + d) : vf{};
-  if (conv.K == 4 && window.first == 0) {
-    for (int j = 0; j < 4; j++) sum += lanes.load(conv.taps + j * D + d) * lanes.load(window.rows[j] + d);
-  } else {
-    for (int64_t j = window.first; j < conv.K; j++)
-      sum += lanes.load(conv.taps + j * D + d) * lanes.load(window.rows[j] + d);
-  }
+template <int TAPS, class Lanes>
+XL_INLINE vf convolve(const Taps<TAPS> &taps, const Window &window, vf bias, int64_t d, Lanes lanes) {
+  vf sum = bias;
+  for (int64_t j = 0; j < taps.K; j++) sum += taps.weight[j] * lanes.load(window.rows[j] + d);
   return sum;
+}
+
+// A tile walks its rows side by side, which the processor does not foresee: each access asks for the same place of the
+// next tile. Beyond the end of an array this does nothing.
+XL_INLINE void prefetch(const float *p) { __builtin_prefetch(p); }
+
+template <int TAPS, int A>
+void forward_tile(float *y, const Window *windows, const Conv &conv, int64_t steps) {
+  for_lanes(0, conv.D, [=](int64_t d, auto lanes) {
+    const Taps<TAPS> taps(conv, d, lanes);
+    const vf bias = conv.bias ? lanes.load(conv.bias + d) : vf{};
+    for (int64_t t = 0; t < steps; t++) {
+      prefetch(windows[t].rows[taps.K - 1] + tile * conv.D + d);
+      lanes.store(y + t * conv.D + d, activate<A>(convolve(taps, windows[t], bias, d, lanes)));
+    }
+  });
 }
 
 int check_conv(const char *kernel, int64_t K, int32_t activation) {
@@ -63,24 +87,39 @@ int check_conv(const char *kernel, int64_t K, int32_t activation) {
   return XL_OK;
 }
 
-void transpose_weight(float *taps, const float *weight, int64_t D, int64_t K) {
-  for (int64_t d = 0; d < D; d++)
+// Memory for the taps and the zeros; NULL when there is none.
+float *prepare(const float *weight, int64_t D, int64_t K) {
+  float *taps = xl::shared_scratch((K + 1) * D, 0);
+  if (!taps) return nullptr;
+  for (int64_t d = 0; d < D; d++) {
     for (int64_t j = 0; j < K; j++) taps[j * D + d] = weight[d * K + j];
+    taps[K * D + d] = 0;
+  }
+  return taps;
+}
+
+// Calls body(ActivationTag, number of taps known at compile time or 0).
+template <class Body>
+void with_variant(int32_t activation, int64_t K, const Body &body) {
+  using Usual = ActivationTag<int(usual_taps)>;
+  using Any = ActivationTag<0>;
+  if (activation == XL_ACT_SILU && K == usual_taps) return body(ActivationTag<XL_ACT_SILU>(), Usual());
+  if (activation == XL_ACT_SILU) return body(ActivationTag<XL_ACT_SILU>(), Any());
+  if (K == usual_taps) return body(ActivationTag<XL_ACT_NONE>(), Usual());
+  body(ActivationTag<XL_ACT_NONE>(), Any());
 }
 
 // Time is cut into pieces of this many steps.
-int64_t steps_per_task(int64_t D) { return max_of(16, 2 * memory_grain / max_of(D, 1)); }
+int64_t steps_per_task(int64_t D) { return ceil_div(max_of(32, 2 * memory_grain / max_of(D, 1)), tile) * tile; }
 
 // The last K-1 inputs, oldest first; right also when state_out is state_in.
 void write_state(float *state_out, const Conv &conv) {
   const int64_t D = conv.D, K = conv.K, T = conv.T;
   for (int64_t b = 0; b < conv.B; b++) {
-    // first_tap speaks of the K taps of step T-1; the state is the last K-1 of them.
-    const int64_t first = T > 0 ? conv.first_tap(b, T - 1) : 0;
     for (int64_t j = 0; j < K - 1; j++) {
       float *row = state_out + (b * (K - 1) + j) * D;
-      const float *from = j + 1 >= first ? conv.input(b, T - (K - 1) + j) : nullptr;
-      for_lanes(0, D, [=](int64_t d, auto lanes) { lanes.store(row + d, from ? lanes.load(from + d) : vf{}); });
+      const float *from = conv.input(b, T - (K - 1) + j, T - 1);
+      for_lanes(0, D, [=](int64_t d, auto lanes) { lanes.store(row + d, lanes.load(from + d)); });
     }
   }
 }
@@ -92,21 +131,18 @@ extern "C" int XL_KERNEL(xl_conv1d_forward)(float *y, float *state_out, const fl
                                             int64_t T, int64_t D, int64_t K, int32_t activation) {
   if (int status = check_conv("conv1d_forward", K, activation)) return status;
   if (B <= 0 || D <= 0) return XL_OK;
-  float *taps = xl::shared_scratch(K * D);
-  if (!taps) return out_of_scratch("conv1d_forward", K * D);
-  transpose_weight(taps, weight, D, K);
-  const Conv conv = {x, taps, bias, state_in, reset, B, T, D, K};
+  const float *taps = prepare(weight, D, K);
+  if (!taps) return out_of_scratch("conv1d_forward", (K + 1) * D);
+  const Conv conv = {x, taps, taps + K * D, bias, state_in, reset, B, T, D, K};
   const int64_t steps = steps_per_task(D), pieces = ceil_div(T, steps);
-  with_activation(activation, [&](auto tag) {
+  with_variant(activation, K, [&](auto tag, auto known_taps) {
     parallel_for(B * pieces, [&](int64_t task, int) {
       const int64_t b = task / pieces, begin = (task % pieces) * steps, end = min_of(T, begin + steps);
-      for (int64_t t = begin; t < end; t++) {
-        Window window;
-        look_back(&window, conv, b, t);
-        float *row = y + (b * T + t) * D;
-        for_lanes(0, D, [&](int64_t d, auto lanes) {
-          lanes.store(row + d, activate<decltype(tag)::value>(convolve(conv, window, d, lanes)));
-        });
+      Window windows[tile];
+      for (int64_t t = begin; t < end; t += tile) {
+        const int64_t count = min_of(tile, end - t);
+        look_back(windows, conv, b, t, t + count);
+        forward_tile<known_taps.value, tag.value>(y + (b * T + t) * D, windows, conv, count);
       }
     });
   });
@@ -116,89 +152,112 @@ extern "C" int XL_KERNEL(xl_conv1d_forward)(float *y, float *state_out, const fl
 
 namespace {
 
+// Where the gradients of weight and bias are summed: [K,D] and [D] of one block of pieces.
+struct Sums {
+  float *taps, *bias;
+};
+
+// dsum = dy * activation'(sum), recomputed from x, and its share of the gradients of weight and bias.
+template <int TAPS, int A>
+void gradient_tile(float *dsum, const Sums &sums, const float *dy, const Window *windows, const Conv &conv,
+                   int64_t steps) {
+  for_lanes(0, conv.D, [=](int64_t d, auto lanes) {
+    const int64_t D = conv.D;
+    const Taps<TAPS> taps(conv, d, lanes);
+    const vf bias = conv.bias ? lanes.load(conv.bias + d) : vf{};
+    Taps<TAPS> dtaps = taps;
+    for (int64_t j = 0; j < taps.K; j++) dtaps.weight[j] = vf{};
+    vf dbias = {};
+    for (int64_t t = 0; t < steps; t++) {
+      prefetch(dy + (t + tile) * D + d);
+      prefetch(windows[t].rows[taps.K - 1] + tile * D + d);
+      vf g = lanes.load(dy + t * D + d);
+      if (A != XL_ACT_NONE) g *= activate_both<A>(convolve(taps, windows[t], bias, d, lanes)).derivative;
+      lanes.store(dsum + t * D + d, g);
+      // sum = bias + sum_j weight[j] input(t-(K-1)+j)
+      dbias += g;
+      for (int64_t j = 0; j < taps.K; j++) dtaps.weight[j] += g * lanes.load(windows[t].rows[j] + d);
+    }
+    lanes.store(sums.bias + d, lanes.load(sums.bias + d) + dbias);
+    for (int64_t j = 0; j < taps.K; j++)
+      lanes.store(sums.taps + j * D + d, lanes.load(sums.taps + j * D + d) + dtaps.weight[j]);
+  });
+}
+
+// out[s] += sum over the steps t = s + i that see the input at time s: weight[K-1-i] * dsum[t].
+template <int TAPS>
+void input_tile(float *out, const Window *windows, const Conv &conv, int64_t steps) {
+  for_lanes(0, conv.D, [=](int64_t d, auto lanes) {
+    const Taps<TAPS> taps(conv, d, lanes);
+    for (int64_t s = 0; s < steps; s++) {
+      prefetch(out + (s + tile) * conv.D + d);
+      vf sum = lanes.load(out + s * conv.D + d);
+      for (int64_t i = 0; i < taps.K; i++) sum += taps.weight[taps.K - 1 - i] * lanes.load(windows[s].rows[i] + d);
+      lanes.store(out + s * conv.D + d, sum);
+    }
+  });
+}
+
+// Gradient of the sums of steps begin..end-1 of one sequence, and the rows of it that the inputs read.
+struct Piece {
+  const float *dsum;
+  int64_t b, begin, end;
+};
+
+void look_ahead(Window *windows, const Conv &conv, const Piece &piece, int64_t from, int64_t to) {
+  for (int64_t s = from; s < to; s++) {
+    for (int64_t i = 0; i < conv.K; i++) {
+      const int64_t t = s + i;
+      const bool sees = t >= piece.begin && t < piece.end && !conv.hidden(piece.b, s, t);
+      windows[s - from].rows[i] = sees ? piece.dsum + (t - piece.begin) * conv.D : conv.zeros;
+    }
+  }
+}
+
 struct ConvGradients {
   float *dx, *dstate_in;
   const float *dy, *dstate_out;
 };
 
-// dsum[t - begin] = dy * activation'(sum), recomputed from x, for t in begin..end-1; and its share of the gradients
-// of weight and bias for t below `own`: the steps from there on belong to the next piece.
-template <int A>
-void sum_gradients(float *dsum, float *dtaps, float *dbias, const Conv &conv, const float *dy, int64_t b, int64_t begin,
-                   int64_t own, int64_t end) {
-  const int64_t D = conv.D, K = conv.K;
-  for (int64_t t = begin; t < end; t++) {
-    Window window;
-    look_back(&window, conv, b, t);
-    const float *dy_row = dy + (b * conv.T + t) * D;
-    float *row = dsum + (t - begin) * D;
-    for_lanes(0, D, [&](int64_t d, auto lanes) {
-      vf g = lanes.load(dy_row + d);
-      if (A != XL_ACT_NONE) g *= activate_both<A>(convolve(conv, window, d, lanes)).derivative;
-      lanes.store(row + d, g);
-      if (t >= own) return;
-      lanes.store(dbias + d, lanes.load(dbias + d) + g);
-      // sum = bias + sum_j weight[j] input(t-(K-1)+j)
-      for (int64_t j = window.first; j < K; j++)
-        lanes.store(dtaps + j * D + d, lanes.load(dtaps + j * D + d) + g * lanes.load(window.rows[j] + d));
-    });
+// One piece of one sequence: steps begin..end-1. The K-1 steps after it see its inputs too, so their dsum is computed
+// here once more; what they give to weight and bias goes to `waste`.
+template <int TAPS, int A>
+void backward_piece(const ConvGradients &g, float *dsum, const Sums &sums, const Sums &waste, const Conv &conv,
+                    int64_t b, int64_t begin, int64_t end) {
+  const int64_t D = conv.D, K = conv.K, beyond = min_of(conv.T, end + K - 1);
+  Window windows[tile];
+  for (int64_t t = begin, count; t < beyond; t += count) {
+    const bool own = t < end;
+    count = min_of(tile, (own ? end : beyond) - t);
+    look_back(windows, conv, b, t, t + count);
+    gradient_tile<TAPS, A>(dsum + (t - begin) * D, own ? sums : waste, g.dy + (b * conv.T + t) * D, windows, conv,
+                           count);
+  }
+  const Piece piece = {dsum, b, begin, beyond};
+  for (int64_t s = begin; s < end; s += tile) {
+    const int64_t count = min_of(tile, end - s);
+    look_ahead(windows, conv, piece, s, s + count);
+    input_tile<TAPS>(g.dx + (b * conv.T + s) * D, windows, conv, count);
+  }
+  if (begin != 0 || !g.dstate_in) return;
+  for (int64_t s = -(K - 1); s < 0; s++) {
+    look_ahead(windows, conv, piece, s, s + 1);
+    input_tile<TAPS>(g.dstate_in + (b * (K - 1) + s + K - 1) * D, windows, conv, 1);
   }
 }
 
-// out += sum over the steps t that see the input at time s: weight[K-1-(t-s)] * dsum[t], t from `from` to `to`-1.
-void add_input_gradient(float *out, const float *dsum, int64_t dsum_begin, const Conv &conv, int64_t s, int64_t from,
-                        int64_t to) {
-  const int64_t D = conv.D, K = conv.K;
-  if (from >= to) return;
-  for_lanes(0, D, [&](int64_t d, auto lanes) {
-    vf sum = lanes.load(out + d);
-    for (int64_t t = from; t < to; t++)
-      sum += lanes.load(conv.taps + (K - 1 - (t - s)) * D + d) * lanes.load(dsum + (t - dsum_begin) * D + d);
-    lanes.store(out + d, sum);
-  });
-}
-
-// The first step after s that does not see the input at time s: beyond the window, a reset, or the end.
-int64_t horizon(const Conv &conv, int64_t b, int64_t s) {
-  const int64_t last = min_of(conv.T, s + conv.K);
-  if (conv.reset) {
-    for (int64_t t = max_of(s + 1, 0); t < last; t++)
-      if (conv.reset[b * conv.T + t]) return t;
-  }
-  return last;
-}
-
-// state_out[j] = input(T-(K-1)+j), where no reset came after it
+// state_out[j] = input(T-(K-1)+j), or zero where a reset came after it
 void add_state_gradient(const ConvGradients &g, const Conv &conv) {
   const int64_t D = conv.D, K = conv.K, T = conv.T;
   for (int64_t b = 0; b < conv.B; b++) {
     for (int64_t j = 0; j < K - 1; j++) {
       const int64_t s = T - (K - 1) + j;
-      bool visible = true;
-      if (conv.reset)
-        for (int64_t t = max_of(s + 1, 0); t < T; t++) visible = visible && !conv.reset[b * T + t];
-      float *out = s >= 0        ? g.dx + (b * T + s) * D
-                   : g.dstate_in ? g.dstate_in + (b * (K - 1) + s + K - 1) * D
-                                 : nullptr;
-      if (!visible || !out) continue;
+      float *state = g.dstate_in ? g.dstate_in + (b * (K - 1) + s + K - 1) * D : nullptr;
+      float *out = s >= 0 ? g.dx + (b * T + s) * D : state;
+      if (!out || conv.hidden(b, s, T - 1)) continue;
       const float *from = g.dstate_out + (b * (K - 1) + j) * D;
       for_lanes(0, D, [=](int64_t d, auto lanes) { lanes.store(out + d, lanes.load(out + d) + lanes.load(from + d)); });
     }
-  }
-}
-
-// One piece of one sequence: begin..end-1 of the T steps.
-template <int A>
-void backward_piece(const ConvGradients &g, float *dsum, float *dtaps, float *dbias, const Conv &conv, int64_t b,
-                    int64_t begin, int64_t end) {
-  const int64_t D = conv.D, K = conv.K, T = conv.T;
-  sum_gradients<A>(dsum, dtaps, dbias, conv, g.dy, b, begin, end, min_of(T, end + K - 1));
-  for (int64_t s = begin; s < end; s++)
-    add_input_gradient(g.dx + (b * T + s) * D, dsum, begin, conv, s, s, horizon(conv, b, s));
-  if (begin != 0 || !g.dstate_in) return;
-  for (int64_t s = -(K - 1); s < 0; s++) {
-    float *out = g.dstate_in + (b * (K - 1) + s + K - 1) * D;
-    add_input_gradient(out, dsum, begin, conv, s, 0, min_of(horizon(conv, b, s), min_of(T, end + K - 1)));
   }
 }
 
@@ -210,36 +269,37 @@ extern "C" int XL_KERNEL(xl_conv1d_backward)(float *dx, float *dweight, float *d
                                              int64_t T, int64_t D, int64_t K, int32_t activation) {
   if (int status = check_conv("conv1d_backward", K, activation)) return status;
   if (B <= 0 || D <= 0) return XL_OK;
-  const ConvGradients gradients = {dx, dstate_in, dy, dstate_out};
-  const int64_t steps = steps_per_task(D), pieces = ceil_div(T, steps);
+  const int64_t steps = steps_per_task(D), pieces = ceil_div(T, steps), stride = (K + 1) * D;
   const RowBlocks blocks = row_blocks(B * pieces, 1);
-  const int64_t stride = (K + 1) * D, window = (steps + K - 1) * D;
-  float *taps = xl::shared_scratch(K * D, 0), *partials = xl::shared_scratch(max_of(blocks.count, 1) * stride, 1);
-  for (int worker = 0; worker < xl::threads(); worker++)
-    if (!xl::scratch(worker, window)) taps = nullptr;
-  if (!taps || !partials) return out_of_scratch("conv1d_backward", blocks.count * stride);
-  transpose_weight(taps, weight, D, K);
-  const Conv conv = {x, taps, bias, state_in, reset, B, T, D, K};
-  with_activation(activation, [&](auto tag) {
+  const int64_t dsum_floats = (steps + K - 1) * D;
+  const float *taps = prepare(weight, D, K);
+  float *partials = xl::shared_scratch(max_of(blocks.count, 1) * stride, 1);
+  bool ready = taps && partials;
+  for (int worker = 0; worker < xl::threads(); worker++) ready = ready && xl::scratch(worker, dsum_floats + stride);
+  if (!ready) return out_of_scratch("conv1d_backward", blocks.count * stride);
+  const Conv conv = {x, taps, taps + K * D, bias, state_in, reset, B, T, D, K};
+  const ConvGradients gradients = {dx, dstate_in, dy, dstate_out};
+  with_variant(activation, K, [&](auto tag, auto known_taps) {
     parallel_for(blocks.count, [&](int64_t block, int worker) {
-      float *partial = partials + block * stride, *dsum = xl::scratch(worker, window);
-      for_lanes(0, stride, [=](int64_t d, auto lanes) { lanes.store(partial + d, vf{}); });
+      float *partial = partials + block * stride, *dsum = xl::scratch(worker, dsum_floats + stride);
+      float *rest = dsum + dsum_floats;
+      for_lanes(0, stride, [=](int64_t d, auto lanes) {
+        lanes.store(partial + d, vf{});
+        lanes.store(rest + d, vf{});
+      });
       for (int64_t piece = blocks.begin(block); piece < blocks.end(block); piece++) {
         const int64_t begin = (piece % pieces) * steps;
-        backward_piece<decltype(tag)::value>(gradients, dsum, partial, partial + K * D, conv, piece / pieces, begin,
-                                             min_of(T, begin + steps));
+        backward_piece<known_taps.value, tag.value>(gradients, dsum, {partial, partial + K * D}, {rest, rest + K * D},
+                                                    conv, piece / pieces, begin, min_of(T, begin + steps));
       }
     });
   });
   if (dstate_out) add_state_gradient(gradients, conv);
   if (blocks.count == 0) return XL_OK;
-  if (dbias) add_partials(dbias, partials + K * D, blocks.count, stride, D);
+  if (blocks.count > 1) add_partials(partials, partials + stride, blocks.count - 1, stride, stride);
   for (int64_t d = 0; d < D; d++) {
-    for (int64_t j = 0; j < K; j++) {
-      float sum = 0;
-      for (int64_t block = 0; block < blocks.count; block++) sum += partials[block * stride + j * D + d];
-      dweight[d * K + j] += sum;
-    }
+    for (int64_t j = 0; j < K; j++) dweight[d * K + j] += partials[j * D + d];
+    if (dbias) dbias[d] += partials[K * D + d];
   }
   return XL_OK;
 }
