@@ -7,7 +7,7 @@ import { kernelProblems } from '../../src/device/selftest/cases.js';
 import { CaseRandom } from '../../src/device/selftest/problem.js';
 import { gradientGaps } from '../support/kernel-gradients.js';
 
-// The five-point formula errs by (2e-5 * curvature)^4, far below; rounding is taken off by `gradientGaps`.
+// The five-point formula errs by (step * curvature)^4, far below; rounding is taken off by `gradientGaps`.
 const TOLERANCE = 1e-8;
 
 const problems = kernelProblems().filter(({ backward, smooth }) => backward !== undefined && smooth !== false);

@@ -3,6 +3,7 @@
  * is compared, and how closely, is in `selftest.ts`.
  */
 import type { Device } from '../device.js';
+import type { KernelName } from '../kernels.js';
 import { partProblems } from './cases-parts.js';
 import { sequenceProblems } from './cases-sequence.js';
 import type { KernelCase, Problem } from './problem.js';
@@ -12,15 +13,18 @@ import { backwardCase, forwardCase } from './problem.js';
 export const kernelProblems = (): Problem[] => [...partProblems(), ...sequenceProblems()];
 
 /**
- * Every kernel case. What a backward kernel reads of its forward kernel is computed by the reference.
+ * The kernel cases, of all kernels or of those named. What a backward kernel reads of its forward kernel is computed by
+ * the reference.
  *
  * @param reference  a device of `createReferenceDevice`
  */
-export async function kernelCases(reference: Device): Promise<KernelCase[]> {
+export async function kernelCases(reference: Device, kernels?: readonly KernelName[]): Promise<KernelCase[]> {
+  const isWanted = (kernel: KernelName): boolean => kernels?.includes(kernel) ?? true;
   const cases: KernelCase[] = [];
   for (const problem of kernelProblems()) {
-    cases.push(forwardCase(problem));
-    if (problem.backward !== undefined) cases.push(await backwardCase(problem, reference));
+    const { forward, backward } = problem;
+    if (isWanted(forward)) cases.push(forwardCase(problem));
+    if (backward !== undefined && isWanted(backward)) cases.push(await backwardCase(problem, reference));
   }
   return cases;
 }

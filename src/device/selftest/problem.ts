@@ -4,7 +4,6 @@
  */
 import type { Device, HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype, KernelName } from '../kernels.js';
-import { philoxBlock } from '../philox.js';
 import type { Role } from './signatures.js';
 import { gradientOf, roleOf, signatures } from './signatures.js';
 
@@ -65,20 +64,25 @@ export interface Problem {
 
 export const isBuffer = (value: Value): value is BufferValue => typeof value === 'object' && value !== null;
 
-/** Seeded random numbers; the seed is the text, so that a new problem does not change the others. */
+/**
+ * Seeded random numbers (splitmix32, which is quick); the seed is a text, so that a new problem does not change others.
+ */
 export class CaseRandom {
-  readonly #key: number;
-  #count = 0;
+  #state: number;
 
   constructor(seed: string) {
     let hash = 0x811c9dc5; // FNV-1a
     for (const letter of seed) hash = Math.imul(hash ^ letter.codePointAt(0)!, 0x01000193) >>> 0;
-    this.#key = hash;
+    this.#state = hash;
   }
 
   /** In (0, 1). */
   uniform(): number {
-    return (philoxBlock([this.#count++, 0, 0, 0], this.#key, 0)[0] + 0.5) / 2 ** 32;
+    this.#state = (this.#state + 0x9e3779b9) | 0;
+    let word = this.#state;
+    word = Math.imul(word ^ (word >>> 16), 0x21f0aaad);
+    word = Math.imul(word ^ (word >>> 15), 0x735a2d97);
+    return (((word ^ (word >>> 15)) >>> 0) + 0.5) / 2 ** 32;
   }
 
   normal(): number {

@@ -31,8 +31,6 @@ export interface SelftestResult {
 }
 
 export interface SelftestOptions {
-  /** Runs only the cases of these kernels; all by default. */
-  readonly kernels?: readonly KernelName[];
   /** False for a device whose views cannot begin at any element: no guards around the buffers then. */
   readonly guards?: boolean;
 }
@@ -65,55 +63,61 @@ const isCompared = ({ role }: CaseBuffer): boolean => role === 'output' || role 
 /** Alternates aligned buffers and buffers that begin at no multiple of a vector. */
 const guardOf = (index: number): number => (index % 2 === 0 ? 16 : 21);
 
-async function runCase(
-  device: Device,
-  reference: Device,
-  testCase: KernelCase,
-  guard: number,
-): Promise<SelftestResult> {
-  const { name, kernel, calls, amplification } = testCase;
+/** A case and what the reference makes of it. */
+export interface SolvedCase extends KernelCase {
+  /** What every buffer that is compared holds at the end. */
+  readonly expected: ReadonlyMap<CaseBuffer, HostArray>;
+}
+
+/**
+ * The cases of the self-test with the results of the reference: some seconds of work that serve any number of devices.
+ *
+ * @param reference  a device of `createReferenceDevice`
+ * @param kernels    only the cases of these kernels; all by default
+ */
+export async function solveCases(reference: Device, kernels?: readonly KernelName[]): Promise<SolvedCase[]> {
+  const solved: SolvedCase[] = [];
+  for (const testCase of await kernelCases(reference, kernels)) {
+    const results = await runCalls(reference, testCase.calls);
+    const expected = new Map([...results].filter(([buffer]) => isCompared(buffer)));
+    solved.push({ ...testCase, expected });
+  }
+  return solved;
+}
+
+async function runCase(device: Device, testCase: SolvedCase, guard: number): Promise<SelftestResult> {
+  const { name, kernel, calls, amplification, expected } = testCase;
   const tolerance = (device.precision === 'float64' ? FLOAT64_TOLERANCE : float32Tolerance[kernel]) * amplification;
-  const expected = await runCalls(reference, calls);
   let got: Map<CaseBuffer, HostArray>;
   try {
     got = await runCalls(device, calls, guard);
   } catch (error) {
-    return {
-      name,
-      kernel,
-      outputs: [],
-      tolerance,
-      ok: false,
-      error: error instanceof Error ? error.message : String(error),
-    };
+    const message = error instanceof Error ? error.message : String(error);
+    return { name, kernel, outputs: [], tolerance, ok: false, error: message };
   }
   const outputs: OutputResult[] = [];
   for (const [buffer, data] of expected) {
     // What overflows float32 is infinite there, and rightly so.
-    const rounded =
-      device.precision === 'float32' && buffer.dtype === 'float' ? Float64Array.from(data, Math.fround) : data;
-    if (isCompared(buffer)) outputs.push(compare(buffer.name, got.get(buffer)!, rounded));
+    const isRounded = device.precision === 'float32' && buffer.dtype === 'float';
+    outputs.push(compare(buffer.name, got.get(buffer)!, isRounded ? Float64Array.from(data, Math.fround) : data));
   }
   return { name, kernel, outputs, tolerance, ok: outputs.every(({ relativeRms }) => relativeRms <= tolerance) };
 }
 
 /**
- * Runs the kernel cases on `device` and compares with `reference`, with fresh memory full of NaN and with guards around
- * every buffer, so that an element that is skipped or written outside is seen.
+ * Runs solved cases on `device` and compares, with fresh memory full of NaN and with guards around every buffer, so that
+ * an element that is skipped or written outside is seen.
  *
- * @param reference  a device of `createReferenceDevice`
- * @returns          one result per case; the device is right where all are `ok`
+ * @returns one result per case; the device is right where all are `ok`
  */
 export async function selftest(
   device: Device,
-  reference: Device,
-  { kernels, guards = true }: SelftestOptions = {},
+  cases: readonly SolvedCase[],
+  { guards = true }: SelftestOptions = {},
 ): Promise<SelftestResult[]> {
   const results: SelftestResult[] = [];
-  const cases = await kernelCases(reference);
   for (const [index, testCase] of cases.entries()) {
-    if (kernels !== undefined && !kernels.includes(testCase.kernel)) continue;
-    results.push(await runCase(device, reference, testCase, guards ? guardOf(index) : 0));
+    results.push(await runCase(device, testCase, guards ? guardOf(index) : 0));
   }
   return results;
 }
