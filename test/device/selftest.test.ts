@@ -7,7 +7,7 @@ import type { Device } from '../../src/device/device.js';
 import type { DeviceBuffer, KernelName, Kernels } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import type { SolvedCase } from '../../src/device/selftest/selftest.js';
-import { compare, describeFailure, selftest, solveCases } from '../../src/device/selftest/selftest.js';
+import { checkCases, compare, describeFailure, selftest, solveCases } from '../../src/device/selftest/selftest.js';
 import { signatures } from '../../src/device/selftest/signatures.js';
 import { cpuOrReason } from '../support/cpu.js';
 import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
@@ -30,7 +30,7 @@ beforeAll(async () => {
 
 const failures = async (device: Device, kernel?: KernelName): Promise<string[]> => {
   const own = cases.filter((testCase) => kernel === undefined || testCase.kernel === kernel);
-  return (await selftest(device, own)).filter(({ ok }) => !ok).map(describeFailure);
+  return (await checkCases(device, own)).filter(({ ok }) => !ok).map(describeFailure);
 };
 
 describe('the list of cases', () => {
@@ -69,6 +69,13 @@ describe('the list of cases', () => {
 });
 
 describe('the self-test sees', () => {
+  test('only the kernels that it is asked for', async () => {
+    const reference = createReferenceDevice();
+    const results = await selftest(reference, reference, { kernels: ['rmsnormBackward', 'fill'] });
+    expect([...new Set(results.map(({ kernel }) => kernel))].toSorted()).toEqual(['fill', 'rmsnormBackward']);
+    expect(results.every(({ ok, outputs }) => ok && outputs.length > 0)).toBe(true);
+  });
+
   test('nothing wrong with the reference', async () => {
     expect(await failures(createReferenceDevice())).toEqual([]);
   });

@@ -110,7 +110,7 @@ async function runCase(device: Device, testCase: SolvedCase, guard: number): Pro
  *
  * @returns one result per case; the device is right where all are `ok`
  */
-export async function selftest(
+export async function checkCases(
   device: Device,
   cases: readonly SolvedCase[],
   { guards = true }: SelftestOptions = {},
@@ -120,6 +120,19 @@ export async function selftest(
     results.push(await runCase(device, testCase, guards ? guardOf(index) : 0));
   }
   return results;
+}
+
+/**
+ * The whole self-test, in some seconds: every kernel of `device`, forward and backward, against `reference`.
+ *
+ * @param reference  a device of `createReferenceDevice`
+ */
+export async function selftest(
+  device: Device,
+  reference: Device,
+  { kernels, ...options }: SelftestOptions & { readonly kernels?: readonly KernelName[] } = {},
+): Promise<SelftestResult[]> {
+  return checkCases(device, await solveCases(reference, kernels), options);
 }
 
 /** One line for people: the case, what is off and where. */
