@@ -51,7 +51,10 @@ function readOptions() {
       help: { type: 'boolean', default: false },
     },
   });
-  if (values.help) return void console.log(HELP);
+  if (values.help) {
+    console.log(HELP);
+    return undefined;
+  }
   const jobs = Number(values.jobs);
   if (!Number.isInteger(jobs) || jobs < 1)
     throw new Error(`--jobs must be a whole number from 1 on, got ${values.jobs}`);

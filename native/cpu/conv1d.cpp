@@ -17,8 +17,7 @@ struct Conv {
   const uint8_t *reset;
   int64_t B, T, D, K;
 
-  // The last step of the document of step t, counted from t: steps t..end-1 see the input at time t if near enough.
-  // A reset at s hides everything before s.
+  // Whether a reset after s and up to t hides the input at time s from step t.
   bool hidden(int64_t b, int64_t s, int64_t t) const {
     if (reset)
       for (int64_t between = max_of(s + 1, 0); between <= t; between++)

@@ -50,7 +50,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       const buffer = new CpuBuffer(dtype, length, allocAddress[0] as number, { freed: false }, false);
       held.bytes += bytes;
       held.peak = Math.max(held.peak, held.bytes);
-      if (held.poison && dtype === 'float') kernels.fill(buffer, NaN, length);
+      if (held.poison && dtype === 'float') library.call('xl_fill', buffer.address, NaN, length);
       return buffer;
     },
 

@@ -38,6 +38,7 @@ const BY_TYPE: Record<string, { kind: ArgumentKind; koffiType: string }> = {
   'void *': { kind: 'host', koffiType: 'void *' },
   'char *': { kind: 'string', koffiType: 'const char *' },
   float: { kind: 'number', koffiType: 'float' },
+  double: { kind: 'number', koffiType: 'double' },
   int32_t: { kind: 'number', koffiType: 'int32_t' },
   uint32_t: { kind: 'number', koffiType: 'uint32_t' },
   int64_t: { kind: 'number', koffiType: 'int64_t' },

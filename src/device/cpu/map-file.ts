@@ -8,35 +8,44 @@ import { LibraryError, loadLibrary } from './library.js';
 export interface MappedFile {
   /** The file's contents. Must not be written to: the memory is read-only. Empty after `close`. */
   readonly bytes: Uint8Array;
-  /** Ends the mapping; arrays made from `bytes` must not be used any more. May be called twice. */
+  /** Lets go of the file. Arrays taken from `bytes` stay valid; the mapping ends when the last one is collected. */
   close(): void;
 }
+
+/**
+ * Ends mappings whose memory JavaScript no longer sees. Not `close`: a view that is still around would then point into
+ * memory that is gone, and JavaScript has no way to empty it (koffi's buffers cannot be detached).
+ */
+const unmapper = new FinalizationRegistry<{ address: number; size: number }>(({ address, size }) =>
+  loadLibrary().call('xl_unmap_file', address, size),
+);
 
 /**
  * The contents of a file. Without the native library the file is read into memory instead.
  * @throws Error if the file cannot be read, naming it.
  */
 export function mapFile(path: string): MappedFile {
-  const library = libraryOrNothing();
-  if (!library) return heldInMemory(readFileSync(path));
-  const addressAndSize = new Float64Array(2);
-  library.call('xl_map_file', addressAndSize, path);
-  const [address = 0, size = 0] = addressAndSize;
-  if (size === 0) return heldInMemory(new Uint8Array(0));
-  let view: ArrayBuffer | undefined = koffi.view(address, size);
-  let bytes = new Uint8Array(view);
+  let bytes = contentsOf(path);
   return {
     get bytes() {
       return bytes;
     },
     close() {
-      if (!view) return;
-      structuredClone(view, { transfer: [view] }); // detaches it: what still points into the file becomes empty
-      view = undefined;
       bytes = new Uint8Array(0);
-      library.call('xl_unmap_file', address, size);
     },
   };
+}
+
+function contentsOf(path: string): Uint8Array {
+  const library = libraryOrNothing();
+  if (!library) return readFileSync(path);
+  const addressAndSize = new Float64Array(2);
+  library.call('xl_map_file', addressAndSize, path);
+  const [address = 0, size = 0] = addressAndSize;
+  if (size === 0) return new Uint8Array(0);
+  const memory = koffi.view(address, size);
+  unmapper.register(memory, { address, size });
+  return new Uint8Array(memory);
 }
 
 function libraryOrNothing() {
@@ -46,16 +55,4 @@ function libraryOrNothing() {
     if (error instanceof LibraryError) return undefined;
     throw error;
   }
-}
-
-function heldInMemory(contents: Uint8Array): MappedFile {
-  let bytes = contents;
-  return {
-    get bytes() {
-      return bytes;
-    },
-    close() {
-      bytes = new Uint8Array(0);
-    },
-  };
 }
