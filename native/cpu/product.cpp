@@ -100,6 +100,7 @@ void run_strip(const Product &p, Tile t, int width, int64_t columns) {
   t.last = columns - (width - 1) * W;
   const bool is_edge = t.last < W;
   if (!is_edge) t.last = W;
+  // Heights that differ by at most one, so that no tile is low.
   const int64_t tiles = ceil_div(p.M, TALL), height = p.M / tiles, taller = p.M % tiles;
   for (int64_t i = 0; i < tiles; i++) {
     const int64_t rows = height + (i < taller);

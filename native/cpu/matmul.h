@@ -1,0 +1,31 @@
+// The matrix product of the library (xl_matmul) as its own kernel files call it, and its parts by shape.
+#ifndef XL_CPU_MATMUL_H
+#define XL_CPU_MATMUL_H
+#include "product.h"
+
+namespace XL_NS {
+
+// c = activation(op(a) op(b) + bias), or c += op(a) op(b) + bias: the arguments of xl_matmul.
+struct Matmul {
+  float *c;
+  const float *a, *b;
+  const float *bias;  // [N] or NULL
+  int64_t M, N, K;
+  bool trans_a, trans_b;  // op(a)[m,k] = a[k * lda + m], op(b)[k,n] = b[n * ldb + k]
+  int64_t lda, ldb, ldc;
+  bool accumulate;
+  int32_t activation;
+};
+
+// On all threads, or on this one inside a task. Returns a status; the sizes have been checked.
+int matmul(const Matmul &p);
+
+// Applies the activation, if any, to a block of C that is otherwise complete.
+void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns);
+
+// Few rows or few columns, when op(a) and op(b) both lie contiguous in k: sums along the vectors. M or N up to SKINNY.
+constexpr int64_t SKINNY = 8;
+int matmul_dot(const Matmul &p);
+
+}  // namespace XL_NS
+#endif
