@@ -152,6 +152,7 @@ function announce(run: Run, resumed: boolean): void {
 async function follow(run: Run): Promise<TrainStep | null> {
   const progress = new Progress({ linesEvery: run.config.log.everySteps });
   let last: TrainStep | null = null;
+  let validation: TrainStep['validation'];
   try {
     for await (const step of run) {
       progress.update(step);
