@@ -1,0 +1,211 @@
+/**
+ * @file The sequence kernels behind one interface, forward only: inputs per step, a state that goes in and comes out,
+ * resets. For tests of what holds for all of them.
+ */
+import type { Device } from '../../src/device/device.js';
+import type { DeviceBuffer } from '../../src/device/kernels.js';
+import { Activation, InputGate } from '../../src/device/kernels.js';
+import { CaseRandom } from '../../src/device/selftest/problem.js';
+
+/** What a cell carries; its buffers are the kernel's own state arguments, read back. */
+export type CellState = readonly Float64Array[];
+
+export interface CellResult {
+  /** [B,T,width] */
+  readonly h: Float64Array;
+  readonly state: CellState;
+}
+
+export interface SequenceCell {
+  readonly name: string;
+  /** Width of each input per step: input k is [B,T,inputs[k]]. */
+  readonly inputs: readonly number[];
+  readonly width: number;
+  /** Runs T steps of B sequences from `state` (null: from nothing). `reset` is [B,T]. */
+  run(
+    device: Device,
+    inputs: readonly Float64Array[],
+    state: CellState | null,
+    reset: Uint8Array | null,
+    B: number,
+    T: number,
+  ): Promise<CellResult>;
+}
+
+/** Float32 numbers, so that a float32 device gets the same. */
+export function randomInputs(cell: SequenceCell, seed: string, B: number, T: number): Float64Array[] {
+  return cell.inputs.map((width, k) => new CaseRandom(`${seed} ${k}`).floats(B * T * width).data as Float64Array);
+}
+
+/** Steps from..to of x [B,T,width]. */
+export function sliceTime(
+  x: Float64Array,
+  B: number,
+  T: number,
+  width: number,
+  from: number,
+  to: number,
+): Float64Array {
+  const parts = Array.from({ length: B }, (_, b) => x.subarray((b * T + from) * width, (b * T + to) * width));
+  return Float64Array.from(parts.flatMap((part) => [...part]));
+}
+
+/** Memory of one run, given back at its end. */
+function arena(device: Device) {
+  const held: DeviceBuffer[] = [];
+  const alloc = (length: number): DeviceBuffer => {
+    const buffer = device.alloc('float', length);
+    held.push(buffer);
+    return buffer;
+  };
+  return {
+    alloc,
+    upload(data: Float64Array): DeviceBuffer {
+      const buffer = alloc(data.length);
+      device.write(buffer, data);
+      return buffer;
+    },
+    flags(data: Uint8Array | null): DeviceBuffer | null {
+      if (data === null) return null;
+      const buffer = device.alloc('uint8', data.length);
+      held.push(buffer);
+      device.write(buffer, data);
+      return buffer;
+    },
+    async result(h: DeviceBuffer, state: readonly DeviceBuffer[]): Promise<CellResult> {
+      const read = async (buffer: DeviceBuffer) => Float64Array.from(await device.read(buffer));
+      const result = { h: await read(h), state: await Promise.all(state.map(read)) };
+      for (const buffer of held) device.free(buffer);
+      return result;
+    },
+  };
+}
+
+const parameters = (seed: string, length: number, scale: number): Float64Array =>
+  new CaseRandom(seed).floats(length, scale).data as Float64Array;
+
+function convCell(D: number, K: number): SequenceCell {
+  return {
+    name: `conv1d K=${K}`,
+    inputs: [D],
+    width: D,
+    async run(device, [x], state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [y, stateOut] = [alloc(B * T * D), alloc(B * (K - 1) * D)];
+      const [weight, bias] = [upload(parameters('conv weight', D * K, 0.5)), upload(parameters('conv bias', D, 0.5))];
+      const stateIn = state && upload(state[0]!);
+      const options = [B, T, D, K, Activation.silu] as const;
+      device.kernels.conv1dForward(y, stateOut, upload(x!), weight, bias, stateIn, flags(reset), ...options);
+      return result(y, [stateOut]);
+    },
+  };
+}
+
+function recurrentCell(cell: 'slstm' | 'lstm', NH: number, DH: number): SequenceCell {
+  const [W, S] = [NH * DH, cell === 'slstm' ? 4 : 2];
+  return {
+    name: cell,
+    inputs: [W, W, W, W],
+    width: W,
+    async run(device, inputs, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [h, stateOut] = [alloc(B * T * W), alloc(S * B * W)];
+      const [i, f, z, o] = inputs.map(upload) as [DeviceBuffer, DeviceBuffer, DeviceBuffer, DeviceBuffer];
+      const recurrent = upload(parameters(`${cell} recurrent`, NH * 4 * DH * DH, 0.7 / Math.sqrt(DH)));
+      const bias = upload(parameters(`${cell} bias`, 4 * W, 0.5));
+      const forward = cell === 'slstm' ? device.kernels.slstmForward : device.kernels.lstmForward;
+      const stateIn = state && upload(state[0]!);
+      forward(h, stateOut, null, i, f, z, o, recurrent, bias, stateIn, flags(reset), B, T, NH, DH);
+      return result(h, [stateOut]);
+    },
+  };
+}
+
+export interface MlstmVariant {
+  readonly inputGate: InputGate;
+  readonly normalize: boolean;
+  readonly L: number;
+}
+
+export const EPS = 1e-6;
+
+function mlstmCell(NH: number, DK: number, DV: number, { inputGate, normalize, L }: MlstmVariant): SequenceCell {
+  const gate = inputGate === InputGate.sigmoid ? 'sigmoid' : 'exponential';
+  return {
+    name: `mlstm ${gate}${normalize ? '' : ' unnormalised'} L=${L}`,
+    inputs: [NH * DK, NH * DK, NH * DV, NH, NH],
+    width: NH * DV,
+    async run(device, inputs, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [h, m, denominator] = [alloc(B * T * NH * DV), alloc(B * T * NH), alloc(B * T * NH)];
+      const [Cout, nout, mout] = [alloc(B * NH * DK * DV), alloc(B * NH * DK), alloc(B * NH)];
+      const [q, k, v, i, f] = inputs.map(upload) as [
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+      ];
+      const [Cin, nin, min] = state
+        ? (state.map(upload) as [DeviceBuffer, DeviceBuffer, DeviceBuffer])
+        : [null, null, null];
+      const states = [Cin, nin, min, flags(reset)] as const;
+      const sizes = [B, T, NH, DK, DV, L, EPS, inputGate, normalize] as const;
+      device.kernels.mlstmForward(h, m, denominator, Cout, nout, mout, q, k, v, i, f, ...states, ...sizes);
+      return result(h, [Cout, nout, mout]);
+    },
+  };
+}
+
+/** The mLSTM again, but every step a call of the step kernel that updates the state in place. */
+export function mlstmByStep(NH: number, DK: number, DV: number, { inputGate, normalize }: MlstmVariant): SequenceCell {
+  const inputs = [NH * DK, NH * DK, NH * DV, NH, NH];
+  return {
+    name: 'mlstm step',
+    inputs,
+    width: NH * DV,
+    async run(device, data, state, _reset, B, T) {
+      const { alloc, upload, result } = arena(device);
+      const empty = inputGate === InputGate.sigmoid ? 0 : -Infinity;
+      const [C, n, m] = (
+        state ?? [
+          new Float64Array(B * NH * DK * DV),
+          new Float64Array(B * NH * DK),
+          new Float64Array(B * NH).fill(empty),
+        ]
+      ).map(upload) as [DeviceBuffer, DeviceBuffer, DeviceBuffer];
+      const h = alloc(B * NH * DV);
+      const whole = new Float64Array(B * T * NH * DV);
+      for (let t = 0; t < T; t++) {
+        const step = data.map((x, e) => upload(sliceTime(x, B, T, inputs[e]!, t, t + 1)));
+        const [q, k, v, i, f] = step as [DeviceBuffer, DeviceBuffer, DeviceBuffer, DeviceBuffer, DeviceBuffer];
+        device.kernels.mlstmStep(h, C, n, m, q, k, v, i, f, C, n, m, B, NH, DK, DV, EPS, inputGate, normalize);
+        const values = await device.read(h);
+        for (let b = 0; b < B; b++) whole.set(values.subarray(b * NH * DV, (b + 1) * NH * DV), (b * T + t) * NH * DV);
+      }
+      return { ...(await result(h, [C, n, m])), h: whole };
+    },
+  };
+}
+
+export const MLSTM_SIZES = [2, 5, 7] as const;
+
+export const mlstmVariants: readonly MlstmVariant[] = [
+  { inputGate: InputGate.exponential, normalize: true, L: 8 },
+  { inputGate: InputGate.exponential, normalize: true, L: 64 },
+  { inputGate: InputGate.exponential, normalize: false, L: 8 },
+  { inputGate: InputGate.sigmoid, normalize: true, L: 8 },
+  { inputGate: InputGate.sigmoid, normalize: false, L: 8 },
+];
+
+/** Every sequence kernel at small odd sizes. */
+export const sequenceCells: readonly SequenceCell[] = [
+  convCell(5, 4),
+  convCell(3, 1),
+  recurrentCell('slstm', 3, 5),
+  recurrentCell('lstm', 3, 5),
+  ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
+];
+
+/** The sequence form of the mLSTM of that variant. */
+export const mlstmBySequence = (variant: MlstmVariant): SequenceCell => mlstmCell(...MLSTM_SIZES, variant);
