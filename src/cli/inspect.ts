@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { formatBytes, formatCount } from '../format.js';
 import { countParameters, type ParameterTable } from '../layers/parameter.js';
 import { stateSize } from '../mixers/mixer.js';
-import { createBlocks, parameterTable } from '../model/language-model.js';
+import { countByPart, createBlocks, parameterTable } from '../model/language-model.js';
 import { readModelFolder, type ModelFolder } from '../model/checkpoint.js';
 import { checkpointSteps, resolveModelFolder } from '../train/run-folder.js';
 
@@ -38,18 +38,13 @@ function inspect(path: string, options: { parameters?: boolean; json?: boolean }
 
 function summarise(folder: string, path: string, config: ModelFolder, table: ParameterTable) {
   const blocks = createBlocks(config.model);
-  const parts: Record<string, number> = {};
-  for (const [name, spec] of Object.entries(table)) {
-    const part = /^blocks\.\d+/.test(name) ? name.split('.').slice(0, 2).join('.') : name.split('.')[0]!;
-    parts[part] = (parts[part] ?? 0) + countParameters({ [name]: spec });
-  }
   const state = blocks.reduce((total, { mixer }) => total + stateSize(mixer), 0);
   return {
     folder,
     bytes: fs.readdirSync(folder).reduce((total, file) => total + fs.statSync(`${folder}/${file}`).size, 0),
     checkpoints: folder === path ? [] : checkpointSteps(path),
     model: config.model,
-    parameters: { total: countParameters(table), parts },
+    parameters: { total: countParameters(table), parts: countByPart(table) },
     state: { floats: state, bytesPerSequence: 4 * state },
     flopsPerToken: blocks.reduce((total, { mixer }) => total + mixer.flopsPerToken, 0),
     training: config.training,

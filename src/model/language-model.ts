@@ -4,7 +4,14 @@
  */
 import type { Device } from '../device/device.js';
 import { applyNorm, normParameters } from '../layers/norm.js';
-import { prefixed, smallInit, under, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import {
+  countParameters,
+  prefixed,
+  smallInit,
+  under,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
 import { initialState, stateSize, type MixerContext, type MixerState } from '../mixers/mixer.js';
 import { checkpoint } from '../ops/checkpoint.js';
 import { embedding } from '../ops/embedding.js';
@@ -51,6 +58,16 @@ function tableOf(config: ModelConfig, blocks: readonly Block[]): ParameterTable 
 export function parameterTable(config: ModelConfigInput): ParameterTable {
   const checked = checkConfig(modelConfigSchema, config, 'model');
   return tableOf(checked, createBlocks(checked));
+}
+
+/** Number of values by part of the model: "embedding", "blocks.0", ..., "norm", "head". */
+export function countByPart(table: ParameterTable): Record<string, number> {
+  const parts: Record<string, number> = {};
+  for (const [name, spec] of Object.entries(table)) {
+    const part = /^blocks\.\d+|^[^.]+/.exec(name)![0];
+    parts[part] = (parts[part] ?? 0) + countParameters({ [name]: spec });
+  }
+  return parts;
 }
 
 export class LanguageModel {

@@ -15,7 +15,7 @@ import type { Tokenizer } from '../tokens/tokenizer.js';
 import { runConfigSchema, type RunConfig, type RunConfigInput } from './config.js';
 import { findNonFinite } from './diagnose.js';
 import { evaluate } from './evaluate.js';
-import { prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
+import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
 import {
   checkpointSteps,
   pruneCheckpoints,
@@ -25,6 +25,7 @@ import {
   type RunProgress,
 } from './run-folder.js';
 import { RunLog } from './run-log.js';
+import { writeRunReport } from './run-report.js';
 import { learningRateAt } from './schedule.js';
 import { Trainer, type HostBatch, type StepResult } from './trainer.js';
 
@@ -121,10 +122,14 @@ export class Run implements AsyncIterable<TrainStep> {
     const file = runPaths(folder).config;
     if (!fs.existsSync(file)) throw new Error(`${folder}: is no run (there is no config.yaml)`);
     const stored = parse(fs.readFileSync(file, 'utf8')) as RunConfigInput;
+    const data0 = JSON.stringify([stored.data, stored.model]);
     changes(stored);
     const config = checkConfig(runConfigSchema, stored, file);
     checkConsistency(config);
-    const data = await prepareRunData(config, folder, options);
+    if (JSON.stringify([config.data, config.model]) !== data0) {
+      throw new Error(`${folder}: data and model of a run cannot change; start a new run for that`);
+    }
+    const data = await openRunData(config, folder);
     fs.writeFileSync(file, stringify(config));
     const run = Run.#open(folder, config, data, options);
     const last = checkpointSteps(folder).at(-1);
@@ -166,6 +171,7 @@ export class Run implements AsyncIterable<TrainStep> {
         await new Promise(setImmediate);
       }
       if (saved < this.#progress.step) await this.#save();
+      if (this.#progress.step > 0) await writeRunReport(this);
     } finally {
       log.close();
     }

@@ -1,0 +1,55 @@
+/** @file The public API: only re-exports. */
+export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
+export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
+export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
+export { Activation, InputGate, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
+
+export { scope, Scope, type ScopeOptions } from './tensor/scope.js';
+export { backward, type BackwardOptions } from './tensor/tape.js';
+export { Tensor } from './tensor/tensor.js';
+export { fold, normal, randomKey, uniform, type RandomKey } from './tensor/random.js';
+
+export { checkpoint } from './ops/checkpoint.js';
+export { conv1d, type Conv1dOptions } from './ops/conv1d.js';
+export { dropout } from './ops/dropout.js';
+export { activate, add, gatedActivation, mul, skipGate, type ActivationName } from './ops/elementwise.js';
+export { embedding } from './ops/embedding.js';
+export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
+export { headwiseLinear, linear, linearConcat } from './ops/linear.js';
+export { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState } from './ops/mlstm.js';
+export { layernorm, rmsnorm, type NormOptions } from './ops/norms.js';
+export { lstm, slstm, type Gates, type RecurrentOptions } from './ops/recurrent.js';
+export type { Reset } from './ops/reset.js';
+export { sum } from './ops/sum.js';
+
+export type { Init, ParameterSpec, ParameterTable, ParameterTensors } from './layers/parameter.js';
+export type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixers/mixer.js';
+
+export { ConfigError } from './model/check-config.js';
+export { loadModel, saveModel, type ModelFolder } from './model/checkpoint.js';
+export type { ModelConfig, ModelConfigInput } from './model/config.js';
+export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
+export { presetConfig, presetNames } from './model/presets.js';
+export { openSafetensors, SafetensorsError, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
+export { ModelState } from './model/state.js';
+
+export { trainBpe } from './tokens/bpe-train.js';
+export { ByteTokenizer } from './tokens/bytes.js';
+export { charTokenizer } from './tokens/chars.js';
+export { loadTokenizer } from './tokens/load.js';
+export type { StreamDecoder, Tokenizer } from './tokens/tokenizer.js';
+
+export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';
+export { openDataset, type Dataset } from './data/dataset.js';
+export { packDocuments } from './data/pack.js';
+export { prepareDataset } from './data/prepare.js';
+
+export type { RunConfig, RunConfigInput } from './train/config.js';
+export { evaluate } from './train/evaluate.js';
+export { NonFiniteError, Run, type TrainOptions, type TrainStep } from './train/run.js';
+export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
+export { learningRateAt, type Schedule } from './train/schedule.js';
+
+export { decode, Session, type DecodeOptions } from './generate/decode.js';
+export { Sampler, type SamplingOptions } from './generate/sampler.js';
+export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
