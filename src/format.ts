@@ -59,15 +59,13 @@ export function formatNumber(value: number, digits = 4): string {
 
 /**
  * Text that is safe to show: control characters (a sample may hold an escape sequence) become visible pictures (U+2400
- * and up, U+FFFD for the rest); newline and tab stay. Bidirectional overrides are shown as U+FFFD too.
+ * and up); newline and tab stay. What reorders the text around it (bidirectional marks) becomes U+FFFD.
  */
 export function printable(text: string): string {
-  return (
-    text
-      .replace(/\r\n/g, '\n')
-      // eslint-disable-next-line no-control-regex
-      .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-      .replace(/\u007f/g, '\u2421')
-      .replace(/[\u0080-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
-  );
+  return text
+    .replaceAll('\r\n', '\n')
+    .replace(/[^\P{Cc}\n\t]|[\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (char) => {
+      const code = char.charCodeAt(0);
+      return String.fromCharCode(code < 0x20 ? 0x2400 + code : code === 0x7f ? 0x2421 : 0xfffd);
+    });
 }

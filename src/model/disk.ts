@@ -120,6 +120,34 @@ export function replacedName(target: string): string {
   return `${target}.old-${process.pid}`;
 }
 
+/**
+ * Writes a file beside its place, makes it durable and renames it into place: a reader, or a process killed at any
+ * moment, sees the old file or the new one.
+ *
+ * @param what  what it is, with its article, for the sentence of an error: "the report".
+ * @throws WriteError if the disk refuses; the old file stands.
+ */
+export function writeFileWhole(file: string, content: string | Uint8Array, what: string): void {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+  const temporary = temporaryName(file);
+  try {
+    cleanLeftovers(path.dirname(file), path.basename(file));
+    const fd = fs.openSync(temporary, 'w');
+    try {
+      writeAll(fd, bytes);
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+    fs.renameSync(temporary, file);
+  } catch (error) {
+    removeQuietly(temporary);
+    const stands = fs.existsSync(file) ? 'the previous file stands' : 'no file was left';
+    throw explainWriteFailure(error, what, file, bytes.byteLength, stands);
+  }
+  syncFolder(path.dirname(file));
+}
+
 /** Removes a file or folder on the way out of a failure, whose own error must not be covered by another one. */
 export function removeQuietly(file: string): void {
   try {

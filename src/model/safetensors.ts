@@ -45,8 +45,8 @@ export interface SafetensorsFile {
 interface ByteSource {
   readonly size: number;
   /** A copy of `length` bytes from `offset`. @throws SafetensorsError if the file got shorter meanwhile. */
-  read(offset: number, length: number): Uint8Array;
-  close(): void;
+  readonly read: (offset: number, length: number) => Uint8Array;
+  readonly close: () => void;
 }
 
 /**
@@ -220,7 +220,7 @@ function checkData({ name, dtype, shape }: TensorToWrite, data: TensorArray): vo
   const length = shape.reduce((product, size) => product * size, 1);
   if (data instanceof ARRAYS[dtype] && data.length === length) return;
   throw new RangeError(
-    `writeSafetensors: tensor "${name}" is ${dtype} [${shape}], which takes a ${ARRAYS[dtype].name} of ${length}, ` +
+    `writeSafetensors: tensor "${name}" is ${dtype} [${shape.join(',')}], which takes a ${ARRAYS[dtype].name} of ${length}, ` +
       `got a ${data.constructor.name} of ${data.length}`,
   );
 }
