@@ -65,3 +65,18 @@ export function dispatcher(prototypes, isas, missing) {
   );
   return `${parts.join('\n')}\n`;
 }
+
+/**
+ * A table of all kernels by name for native/test/replay.cpp, each called with an array of arguments.
+ * @param {Prototype[]} prototypes
+ */
+export function callTable(prototypes) {
+  const kernels = prototypes.filter((p) => p.kernel);
+  const rows = kernels.map(({ name, parameters }) => {
+    const args = parameters.map(({ type }, index) =>
+      type.endsWith('*') ? `static_cast<${type}>(a[${index}].address)` : `static_cast<${type}>(a[${index}].number)`,
+    );
+    return `  {"${name}", ${parameters.length}, [](const Argument *a) { return ${name}(${args.join(', ')}); }},`;
+  });
+  return `${NOTICE}const Kernel kernels[] = {\n${rows.join('\n')}\n};\n`;
+}
