@@ -15,12 +15,18 @@ namespace XL_NS {
 namespace {
 
 constexpr int64_t K_BLOCK = 256;
-constexpr int64_t M_BLOCK = 96;
-constexpr int64_t N_BLOCK = 768;
+constexpr int64_t M_BLOCK = 96, M_LEAST = 24;
+constexpr int64_t N_BLOCK = 768, N_LEAST = 64;
 constexpr int64_t PACKED_FLOATS = int64_t(1) << 22;  // of b at a time: half of an L3 cache or less
 constexpr int64_t A_PAD = 16;                        // keeps rows of packed a out of each other's cache sets
 constexpr int64_t COPY_A_FROM = 128;                 // columns from which it pays to copy the block of a
 constexpr int64_t FEW_ROWS = 16;                     // below, packing b costs more than it saves
+constexpr int64_t TASKS = 16;                        // wanted, so that threads end together
+constexpr int64_t TASK_FMAS = 1 << 18;               // and the least that is worth a task (2 us)
+
+constexpr int64_t A_FLOATS = (M_BLOCK + A_PAD) * (K_BLOCK + A_PAD);
+constexpr int64_t B_FLOATS = N_BLOCK * K_BLOCK;
+enum Slot { SLOT_A, SLOT_B };
 
 // 0..total-1 in pieces of at most `most`, equal up to rounding to `multiple`.
 struct Pieces {
@@ -50,63 +56,94 @@ int matmul_few_rows(const Matmul &p) {
   return XL_OK;
 }
 
-// A block of C from packed b; `packed` holds the columns from n_first on, `padded` of them with the padding.
-struct BlockedProduct {
-  const Matmul &p;
-  const float *packed;
-  int64_t n_first, padded;
-  const Pieces &k_pieces;
-
-  void block(int64_t m, int64_t rows, int64_t n, int64_t columns, int worker) const {
-    const bool copy = p.trans_a || columns >= COPY_A_FROM;
-    float *a_copy = copy ? xl::scratch(worker, a_floats()) : nullptr;
-    for (int64_t i = 0; i < k_pieces.count; i++) {
-      const int64_t k = k_pieces.begin(i), K = k_pieces.length(i);
-      const float *a = p.trans_a ? p.a + k * p.lda + m : p.a + m * p.lda + k;
-      int64_t step = p.lda;
-      if (copy) {
-        step = (p.trans_a ? M_BLOCK : K_BLOCK) + A_PAD;
-        copy_block(a_copy, step, a, p.lda, p.trans_a ? K : rows, p.trans_a ? rows : K);
-        a = a_copy;
-      }
-      product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed + k * padded + (n - n_first) * K, 0,
-                      p.c + m * p.ldc + n, p.ldc, rows, columns, K, 1, p.accumulate || i > 0,
-                      p.bias && i == 0 ? p.bias + n : nullptr});
-    }
-    apply_activation(p, m, rows, n, columns);
+// C[m .. m+rows, n .. n+columns] of one block of k, from packed b.
+void multiply_block(const Matmul &p, int64_t m, int64_t rows, int64_t n, int64_t columns, int64_t k, int64_t K,
+                    const float *packed, int worker) {
+  const float *a = p.trans_a ? p.a + k * p.lda + m : p.a + m * p.lda + k;
+  int64_t step = p.lda;
+  if (p.trans_a || columns >= COPY_A_FROM) {
+    step = (p.trans_a ? M_BLOCK : K_BLOCK) + A_PAD;
+    float *copy = xl::scratch(worker, A_FLOATS, SLOT_A);
+    copy_block(copy, step, a, p.lda, p.trans_a ? K : rows, p.trans_a ? rows : K);
+    a = copy;
   }
+  product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows, columns,
+                  K, 1, p.accumulate || k > 0, p.bias && k == 0 ? p.bias + n : nullptr});
+}
 
-  static int64_t a_floats() { return (M_BLOCK + A_PAD) * (K_BLOCK + A_PAD); }
+const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
+  return p.trans_b ? p.b + n * p.ldb + k : p.b + k * p.ldb + n;
+}
+
+// How C is cut into tasks. Blocks are made smaller where there would be too few.
+struct Blocks {
+  Pieces rows, columns;
 };
 
+Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
+  int64_t m = M_BLOCK, n = N_BLOCK;
+  const auto tasks = [&] { return ceil_div(M, m) * ceil_div(N, n); };
+  while (tasks() < TASKS && min_of(M, m) * min_of(N, n) * K >= 2 * TASK_FMAS && (n > N_LEAST || m > M_LEAST)) {
+    if (n > N_LEAST && (m == M_LEAST || min_of(N, n) >= 2 * min_of(M, m))) {
+      n = max_of(n / 2, N_LEAST);
+    } else {
+      m = m / 2;
+    }
+  }
+  return {Pieces(M, m, PRODUCT_ROWS), Pieces(N, n, PRODUCT_COLUMNS)};
+}
+
 int matmul_blocked(const Matmul &p) {
-  const Pieces k_pieces(p.K, K_BLOCK, 4);
+  const Pieces depth(p.K, K_BLOCK, 4);
   const Pieces outer(p.N, max_of(N_BLOCK, PACKED_FLOATS / p.K), N_BLOCK);
   const int64_t floats = packed_floats(outer.size, p.K);
   float *packed = xl::shared_scratch(floats);
-  bool memory = packed != nullptr;
-  for (int worker = 0; worker < xl::threads(); worker++)
-    memory = memory && xl::scratch(worker, BlockedProduct::a_floats());
-  if (!memory) return out_of_scratch("matmul", floats);
+  if (!packed) return out_of_scratch("matmul", floats);
+  const int status = matmul_reserve();
+  if (status != XL_OK) return status;
 
   for (int64_t o = 0; o < outer.count; o++) {
-    const int64_t n_first = outer.begin(o), width = outer.length(o), padded = ceil_div(width, W) * W;
+    const int64_t first = outer.begin(o), width = outer.length(o), padded = ceil_div(width, W) * W;
+    // The blocks of k lie one after the other, each in strips over the whole width.
+    const auto packed_at = [&](int64_t n, int64_t k, int64_t K) { return packed + k * padded + n * K; };
     const Pieces strips(width, 64, PRODUCT_COLUMNS);
-    parallel_for(k_pieces.count * strips.count, [&](int64_t task, int) {
-      const int64_t i = task / strips.count, s = task % strips.count, n = strips.begin(s);
-      const int64_t k = k_pieces.begin(i), K = k_pieces.length(i);
-      const float *b = p.trans_b ? p.b + (n_first + n) * p.ldb + k : p.b + k * p.ldb + n_first + n;
-      pack_columns(packed + k * padded + n * K, b, p.ldb, p.trans_b, strips.length(s), K);
+    parallel_for(depth.count * strips.count, [&](int64_t task, int) {
+      const int64_t n = strips.begin(task % strips.count), columns = strips.length(task % strips.count);
+      const int64_t k = depth.begin(task / strips.count), K = depth.length(task / strips.count);
+      pack_columns(packed_at(n, k, K), corner_of_b(p, first + n, k), p.ldb, p.trans_b, columns, K);
     });
-    const Pieces rows(p.M, M_BLOCK, PRODUCT_ROWS), columns(width, N_BLOCK, PRODUCT_COLUMNS);
-    const BlockedProduct blocks = {p, packed, n_first, padded, k_pieces};
-    parallel_for(rows.count * columns.count, [&](int64_t task, int worker) {
-      const int64_t r = task / columns.count, c = task % columns.count;
-      blocks.block(rows.begin(r), rows.length(r), n_first + columns.begin(c), columns.length(c), worker);
+    const Blocks blocks = blocks_of(p.M, width, p.K);
+    parallel_for(blocks.rows.count * blocks.columns.count, [&](int64_t task, int worker) {
+      const int64_t r = task / blocks.columns.count, c = task % blocks.columns.count;
+      const int64_t m = blocks.rows.begin(r), rows = blocks.rows.length(r);
+      const int64_t n = blocks.columns.begin(c), columns = blocks.columns.length(c);
+      for (int64_t i = 0; i < depth.count; i++) {
+        const int64_t k = depth.begin(i), K = depth.length(i);
+        multiply_block(p, m, rows, first + n, columns, k, K, packed_at(n, k, K), worker);
+      }
+      apply_activation(p, m, rows, first + n, columns);
     });
   }
   return XL_OK;
 }
+
+void matmul_blocked_in_task(const Matmul &p, int worker) {
+  const Pieces depth(p.K, K_BLOCK, 4), across(p.N, N_BLOCK, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
+  float *packed = xl::scratch(worker, B_FLOATS, SLOT_B);
+  for (int64_t c = 0; c < across.count; c++) {
+    const int64_t n = across.begin(c), columns = across.length(c);
+    for (int64_t i = 0; i < depth.count; i++) {
+      const int64_t k = depth.begin(i), K = depth.length(i);
+      pack_columns(packed, corner_of_b(p, n, k), p.ldb, p.trans_b, columns, K);
+      for (int64_t r = 0; r < down.count; r++)
+        multiply_block(p, down.begin(r), down.length(r), n, columns, k, K, packed, worker);
+    }
+    apply_activation(p, 0, p.M, n, columns);
+  }
+}
+
+bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
+bool has_few_rows(const Matmul &p) { return p.K <= 0 || (!p.trans_b && p.M < FEW_ROWS); }
 
 }  // namespace
 
@@ -121,11 +158,29 @@ void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int
   });
 }
 
+int matmul_reserve() {
+  for (int worker = 0; worker < xl::threads(); worker++)
+    if (!xl::scratch(worker, A_FLOATS, SLOT_A) || !xl::scratch(worker, B_FLOATS, SLOT_B))
+      return out_of_scratch("matmul", A_FLOATS + B_FLOATS);
+  return XL_OK;
+}
+
 int matmul(const Matmul &p) {
-  if (p.M <= 0 || p.N <= 0) return XL_OK;
-  if (p.K <= 0 || (!p.trans_b && p.M < FEW_ROWS)) return matmul_few_rows(p);
+  if (is_empty(p)) return XL_OK;
+  if (has_few_rows(p)) return matmul_few_rows(p);
   if ((p.trans_b && p.M <= SKINNY) || (!p.trans_a && p.N <= SKINNY)) return matmul_dot(p);
   return matmul_blocked(p);
+}
+
+void matmul_in_task(const Matmul &p, int worker) {
+  if (is_empty(p)) return;
+  if (has_few_rows(p)) {
+    matmul_few_rows(p);
+  } else if (!p.trans_a && p.trans_b && p.M <= SKINNY) {
+    matmul_dot(p);
+  } else {
+    matmul_blocked_in_task(p, worker);
+  }
 }
 
 }  // namespace XL_NS

@@ -17,8 +17,13 @@ struct Matmul {
   int32_t activation;
 };
 
-// On all threads, or on this one inside a task. Returns a status; the sizes have been checked.
+// On all threads; not inside a task. Returns a status; the sizes have been checked.
 int matmul(const Matmul &p);
+
+// On this thread, inside the task that runs as `worker`, once matmul_reserve() has said XL_OK outside. The bits are not
+// those of matmul() where the shape takes it another way.
+void matmul_in_task(const Matmul &p, int worker);
+int matmul_reserve();
 
 // Applies the activation, if any, to a block of C that is otherwise complete.
 void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns);
