@@ -115,8 +115,8 @@ class OpenFile implements SafetensorsFile {
 }
 
 /**
- * Positional reads, not a memory map: a typed array over a map that was closed, or over a file that somebody truncates,
- * ends the process, and the tensors are copied into device memory anyway.
+ * Positional reads, not a memory map: a map spares one copy of a tensor at a time, but ends the process when somebody
+ * truncates the file meanwhile; a read says so.
  */
 function openSource(file: string): ByteSource {
   const stat = fs.statSync(file);
