@@ -150,7 +150,8 @@ function cellProblems(cell: Cell): Problem[] {
     cellProblem(cell, 1, 1, 2, 16, all),
     cellProblem(cell, 2, 19, 3, 8, { extreme: true, stateOut: true, reset: true }),
     cellProblem(cell, 1, 300, 1, 12, { bias: true, stateOut: true }),
-    cellProblem(cell, 1, 20_000, 1, 4, { bias: true, stateOut: true }),
+    // Gradients of the bias and of the recurrent matrix add up 20,000 steps of either sign. [3.2e-6 on the cpu device]
+    { ...cellProblem(cell, 1, 20_000, 1, 4, { bias: true, stateOut: true }), amplification: 4 },
     // As in decoding: nothing saved, no backward pass.
     {
       name: `${inference.name} nothing saved`,
@@ -179,14 +180,15 @@ const aligned = (random: CaseRandom, length: number, offset = 0.5): BufferValue 
 
 function mlstmInputs(random: CaseRandom, [B, T, NH, DK, DV]: MlstmSizes, options: MlstmOptions) {
   const { extreme = false, forgetOffset = 2 } = options;
+  // Under extreme gates, and over a long memory, exp(-m) leaves q . n alone in the denominator.
+  const offset = extreme || forgetOffset > 5 ? 1.5 : 0.5;
   const rows = B * T * NH;
   const gates = extreme
     ? extremeGates(random, B * NH, T, (unit, t) => (Math.floor(unit / NH) * T + t) * NH + (unit % NH))
     : { i: random.floats(rows), f: random.floats(rows, 1, forgetOffset) };
   return {
-    // Under extreme gates exp(-m) is often 0 and leaves q . n alone in the denominator.
-    q: aligned(random, rows * DK, extreme ? 1.5 : 0.5),
-    k: aligned(random, rows * DK, extreme ? 1.5 : 0.5),
+    q: aligned(random, rows * DK, offset),
+    k: aligned(random, rows * DK, offset),
     v: random.floats(rows * DV),
     ...gates,
   };
