@@ -2,10 +2,12 @@
  * @file The self-test: that its table fits the contract, that it sees what it must see, and what it says of the cpu
  * device where the native library is built.
  */
+import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../src/device/device.js';
 import type { DeviceBuffer, KernelName, Kernels } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
+import { runCalls } from '../../src/device/selftest/problem.js';
 import type { SolvedCase } from '../../src/device/selftest/selftest.js';
 import { checkCases, compare, describeFailure, selftest, solveCases } from '../../src/device/selftest/selftest.js';
 import { signatures } from '../../src/device/selftest/signatures.js';
@@ -180,6 +182,22 @@ describe.skipIf(reason !== '')(`the cpu device${reason}`, () => {
     }
     expect(await failures(chosen)).toEqual([]);
     cpuOrReason({ isa: 'auto' });
+  });
+
+  test('gives the same bits whatever the number of threads', async () => {
+    const bitsWith = async (threads: number): Promise<string[]> => {
+      const own = cpuOrReason({ threads }) as Device;
+      const digests: string[] = [];
+      for (const { name, calls } of cases) {
+        const hash = createHash('sha256');
+        for (const data of (await runCalls(own, calls)).values()) hash.update(data);
+        digests.push(`${name} ${hash.digest('hex')}`);
+      }
+      return digests;
+    };
+    const alone = await bitsWith(1);
+    for (const threads of [2, 5]) expect(await bitsWith(threads)).toEqual(alone);
+    cpuOrReason({ threads: 0 });
   });
 
   // float32 against numbers recorded in float64: the project's promise is 1e-5.

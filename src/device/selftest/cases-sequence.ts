@@ -69,6 +69,7 @@ const convProblems = (): Problem[] => {
     conv1d(2, 1, 5, 4, all),
     conv1d(2, 2, 67, 4, { ...all, reset: false }),
     conv1d(2, 9, 16, 2, all),
+    conv1d(2, 0, 5, 4, all), // no steps: the state stays as it is
     conv1d(2, 11, 3, 7, all),
     conv1d(5, 70, 64, 4, { bias: true, reset: true, activation: Activation.silu }),
   ];
@@ -148,6 +149,7 @@ function cellProblems(cell: Cell): Problem[] {
     cellProblem(cell, 2, 37, 1, 1, { ...all, reset: false }),
     cellProblem(cell, 2, 21, 2, 8, { bias: true, state: 'empty', stateOut: true }),
     cellProblem(cell, 1, 1, 2, 16, all),
+    cellProblem(cell, 2, 0, 2, 8, all), // no steps: the state stays as it is
     cellProblem(cell, 2, 19, 3, 8, { extreme: true, stateOut: true, reset: true }),
     cellProblem(cell, 1, 300, 1, 12, { bias: true, stateOut: true }),
     // Gradients of the bias and of the recurrent matrix add up 20,000 steps of either sign. [3.2e-6 on the cpu device]
@@ -270,6 +272,7 @@ function mlstmProblems(): Problem[] {
     mlstm([1, 19, 2, 8, 8, 64], all),
     mlstm([1, 19, 2, 8, 8, 1], all),
     mlstm([2, 64, 2, 16, 16, 16], { ...all, reset: false }),
+    mlstm([2, 0, 2, 8, 8, 16], all), // no steps: the state stays as it is
     // The sizes of a small model.
     mlstm([2, 130, 2, 64, 64, 64], { stateOut: true }),
     mlstm([1, 96, 1, 33, 65, 32], all),
