@@ -151,20 +151,17 @@ const cases: Case[] = [
   ...mlstmCases,
 ];
 
-/**
- * Central differences: the error of the quotient is about eps^2 plus rounding / eps. In float64 with eps 1e-5 that is
- * below 1e-8 (seen: 3e-9); in float32 with eps 1e-2 below 2e-3 (seen: 6e-4).
- */
-const PRECISION = { float64: { eps: 1e-5, tolerance: 1e-7 }, float32: { eps: 1e-2, tolerance: 3e-3 } };
+/** Seen at most: 3e-9 in float64 (the differences' own error), 6e-6 in float32. */
+const TOLERANCE = { float64: 1e-7, float32: 3e-5 };
 
 describe.each(testDevices())('on $name', ({ create }) => {
   const device = create();
   device.poison = true;
-  const { eps, tolerance } = PRECISION[device.precision];
+  const tolerance = TOLERANCE[device.precision];
 
   it.each(cases)('$name', async ({ f, inputs }) => {
     for (let which = 0; which < inputs.length; which++) {
-      expect(await gradcheck(device, f, inputs, which, eps), `input ${which}`).toBeLessThan(tolerance);
+      expect(await gradcheck(device, f, inputs, which), `input ${which}`).toBeLessThan(tolerance);
     }
   });
 
@@ -178,8 +175,8 @@ describe('the check itself', () => {
   it.each([
     ['a doubled gradient', (g: Float64Array) => g.map((x) => 2 * x)],
     ['a zero gradient', (g: Float64Array) => g.map((_, k) => (k === 0 ? 1e-12 : 0))],
-    ['one wrong element', (g: Float64Array) => g.map((x, k) => (k === 3 ? x + 0.1 : x))],
+    ['one wrong element', (g: Float64Array) => g.map((x, k) => (k === 3 ? x + 1 : x))],
   ] as const)('fails for %s', async (_, wrong) => {
-    expect(await gradcheck(create(), ln.f, ln.inputs, 0, 1e-5, wrong)).toBeGreaterThan(10 * PRECISION.float64.tolerance);
+    expect(await gradcheck(create(), ln.f, ln.inputs, 0, wrong)).toBeGreaterThan(10 * TOLERANCE.float32);
   });
 });

@@ -1,5 +1,7 @@
 /** @file The devices that tests run on: the reference always, the CPU where its library is built. */
+import { createCpuDevice } from '../../src/device/cpu/cpu.js';
 import type { Device } from '../../src/device/device.js';
+import { surveyDevices } from '../../src/device/open.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 
 export interface TestDevice {
@@ -7,6 +9,14 @@ export interface TestDevice {
   readonly create: () => Device;
 }
 
+const cpuWorks = surveyDevices().some(({ name, device }) => name === 'cpu' && device !== null);
+
 export const referenceDevice = (): Device => createReferenceDevice();
 
-export const testDevices = (): TestDevice[] => [{ name: 'reference', create: referenceDevice }];
+export const testDevices = (): TestDevice[] => [
+  { name: 'reference', create: referenceDevice },
+  ...(cpuWorks ? [{ name: 'cpu', create: () => createCpuDevice() }] : []),
+];
+
+/** The name of the device that tests of whole runs use. */
+export const fastestDevice = (): 'cpu' | 'reference' => (cpuWorks ? 'cpu' : 'reference');

@@ -37,7 +37,8 @@ export function readFixture(path: string | URL): Fixture {
     if (name === '__metadata__') continue;
     const { dtype, shape, data_offsets: offsets } = value as Entry;
     const constructor = arrayOf[dtype];
-    if (constructor === undefined) throw new Error(`readFixture: ${name} has dtype ${dtype}, which no fixture used yet`);
+    if (constructor === undefined)
+      throw new Error(`readFixture: ${name} has dtype ${dtype}, which no fixture used yet`);
     const [begin, end] = offsets.map((offset) => offset + 8 + headerBytes) as [number, number];
     const bytes = file.buffer.slice(file.byteOffset + begin, file.byteOffset + end);
     tensors[name] = { shape, data: new constructor(bytes) };
