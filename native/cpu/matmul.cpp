@@ -38,6 +38,7 @@ struct Pieces {
   }
   int64_t begin(int64_t i) const { return i * size; }
   int64_t length(int64_t i) const { return min_of(size, total - i * size); }
+  Range operator[](int64_t i) const { return {begin(i), length(i)}; }
 };
 
 // op(b) with few rows of op(a): b is read once, in place.
@@ -56,19 +57,20 @@ int matmul_few_rows(const Matmul &p) {
   return XL_OK;
 }
 
-// C[m .. m+rows, n .. n+columns] of one block of k, from packed b.
-void multiply_block(const Matmul &p, int64_t m, int64_t rows, int64_t n, int64_t columns, int64_t k, int64_t K,
-                    const float *packed, int worker) {
-  const float *a = p.trans_a ? p.a + k * p.lda + m : p.a + m * p.lda + k;
+// One block of k of a block of C, from packed b.
+void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const float *packed, int worker) {
+  const int64_t m = rows.begin, n = columns.begin;
+  const float *a = p.trans_a ? p.a + k.begin * p.lda + m : p.a + m * p.lda + k.begin;
   int64_t step = p.lda;
-  if (p.trans_a || columns >= COPY_A_FROM) {
-    step = (p.trans_a ? M_BLOCK : K_BLOCK) + A_PAD;
+  if (p.trans_a || columns.length >= COPY_A_FROM) {
+    step = ceil_div(p.trans_a ? rows.length : k.length, 16) * 16 + A_PAD;
     float *copy = xl::scratch(worker, A_FLOATS, SLOT_A);
-    copy_block(copy, step, a, p.lda, p.trans_a ? K : rows, p.trans_a ? rows : K);
+    copy_block(copy, step, a, p.lda, p.trans_a ? k.length : rows.length, p.trans_a ? rows.length : k.length);
     a = copy;
   }
-  product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows, columns,
-                  K, 1, p.accumulate || k > 0, p.bias && k == 0 ? p.bias + n : nullptr});
+  const bool first = k.begin == 0;
+  product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length,
+                  columns.length, k.length, 1, p.accumulate || !first, p.bias && first ? p.bias + n : nullptr});
 }
 
 const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
@@ -93,52 +95,42 @@ Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
   return {Pieces(M, m, PRODUCT_ROWS), Pieces(N, n, PRODUCT_COLUMNS)};
 }
 
+// Blocks of k lie one after the other, each in strips over the whole width.
+int64_t packed_offset(int64_t width, int64_t n, Range k) { return k.begin * (ceil_div(width, W) * W) + n * k.length; }
+
+Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, 4); }
+
 int matmul_blocked(const Matmul &p) {
-  const Pieces depth(p.K, K_BLOCK, 4);
   const Pieces outer(p.N, max_of(N_BLOCK, PACKED_FLOATS / p.K), N_BLOCK);
   const int64_t floats = packed_floats(outer.size, p.K);
   float *packed = xl::shared_scratch(floats);
   if (!packed) return out_of_scratch("matmul", floats);
   const int status = matmul_reserve();
   if (status != XL_OK) return status;
-
   for (int64_t o = 0; o < outer.count; o++) {
-    const int64_t first = outer.begin(o), width = outer.length(o), padded = ceil_div(width, W) * W;
-    // The blocks of k lie one after the other, each in strips over the whole width.
-    const auto packed_at = [&](int64_t n, int64_t k, int64_t K) { return packed + k * padded + n * K; };
-    const Pieces strips(width, 64, PRODUCT_COLUMNS);
-    parallel_for(depth.count * strips.count, [&](int64_t task, int) {
-      const int64_t n = strips.begin(task % strips.count), columns = strips.length(task % strips.count);
-      const int64_t k = depth.begin(task / strips.count), K = depth.length(task / strips.count);
-      pack_columns(packed_at(n, k, K), corner_of_b(p, first + n, k), p.ldb, p.trans_b, columns, K);
-    });
-    const Blocks blocks = blocks_of(p.M, width, p.K);
+    const Range part = outer[o];
+    matmul_pack(packed, p, part);
+    const Blocks blocks = blocks_of(p.M, part.length, p.K);
     parallel_for(blocks.rows.count * blocks.columns.count, [&](int64_t task, int worker) {
-      const int64_t r = task / blocks.columns.count, c = task % blocks.columns.count;
-      const int64_t m = blocks.rows.begin(r), rows = blocks.rows.length(r);
-      const int64_t n = blocks.columns.begin(c), columns = blocks.columns.length(c);
-      for (int64_t i = 0; i < depth.count; i++) {
-        const int64_t k = depth.begin(i), K = depth.length(i);
-        multiply_block(p, m, rows, first + n, columns, k, K, packed_at(n, k, K), worker);
-      }
-      apply_activation(p, m, rows, first + n, columns);
+      const Range rows = blocks.rows[task / blocks.columns.count],
+                  columns = blocks.columns[task % blocks.columns.count];
+      matmul_packed(p, packed, part, rows, {part.begin + columns.begin, columns.length}, worker);
     });
   }
   return XL_OK;
 }
 
 void matmul_blocked_in_task(const Matmul &p, int worker) {
-  const Pieces depth(p.K, K_BLOCK, 4), across(p.N, N_BLOCK, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
+  const Pieces depth = depth_of(p), across(p.N, N_BLOCK, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
   float *packed = xl::scratch(worker, B_FLOATS, SLOT_B);
   for (int64_t c = 0; c < across.count; c++) {
-    const int64_t n = across.begin(c), columns = across.length(c);
+    const Range columns = across[c];
     for (int64_t i = 0; i < depth.count; i++) {
-      const int64_t k = depth.begin(i), K = depth.length(i);
-      pack_columns(packed, corner_of_b(p, n, k), p.ldb, p.trans_b, columns, K);
-      for (int64_t r = 0; r < down.count; r++)
-        multiply_block(p, down.begin(r), down.length(r), n, columns, k, K, packed, worker);
+      const Range k = depth[i];
+      pack_columns(packed, corner_of_b(p, columns.begin, k.begin), p.ldb, p.trans_b, columns.length, k.length);
+      for (int64_t r = 0; r < down.count; r++) multiply_block(p, down[r], columns, k, packed, worker);
     }
-    apply_activation(p, 0, p.M, n, columns);
+    apply_activation(p, 0, p.M, columns.begin, columns.length);
   }
 }
 
@@ -163,6 +155,26 @@ int matmul_reserve() {
     if (!xl::scratch(worker, A_FLOATS, SLOT_A) || !xl::scratch(worker, B_FLOATS, SLOT_B))
       return out_of_scratch("matmul", A_FLOATS + B_FLOATS);
   return XL_OK;
+}
+
+int64_t matmul_packed_floats(int64_t width, int64_t K) { return packed_floats(width, K); }
+
+void matmul_pack(float *packed, const Matmul &p, Range columns) {
+  const Pieces depth = depth_of(p), strips(columns.length, 64, PRODUCT_COLUMNS);
+  parallel_for(depth.count * strips.count, [&](int64_t task, int) {
+    const Range k = depth[task / strips.count], n = strips[task % strips.count];
+    pack_columns(packed + packed_offset(columns.length, n.begin, k), corner_of_b(p, columns.begin + n.begin, k.begin),
+                 p.ldb, p.trans_b, n.length, k.length);
+  });
+}
+
+void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, Range rows, Range columns, int worker) {
+  const Pieces depth = depth_of(p);
+  for (int64_t i = 0; i < depth.count; i++)
+    multiply_block(p, rows, columns, depth[i],
+                   packed + packed_offset(packed_columns.length, columns.begin - packed_columns.begin, depth[i]),
+                   worker);
+  apply_activation(p, rows.begin, rows.length, columns.begin, columns.length);
 }
 
 int matmul(const Matmul &p) {

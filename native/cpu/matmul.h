@@ -25,6 +25,15 @@ int matmul(const Matmul &p);
 void matmul_in_task(const Matmul &p, int worker);
 int matmul_reserve();
 
+// The two halves of a product whose op(b) serves many blocks of rows: columns `first` .. `first + width` are packed
+// once, then blocks of C within them are computed in tasks, after matmul_reserve(). Blocks give the bits of the whole.
+struct Range {
+  int64_t begin, length;
+};
+int64_t matmul_packed_floats(int64_t width, int64_t K);
+void matmul_pack(float *packed, const Matmul &p, Range columns);  // on all threads
+void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, Range rows, Range columns, int worker);
+
 // Applies the activation, if any, to a block of C that is otherwise complete.
 void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns);
 
