@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../src/device/device.js';
-import type { DeviceBuffer, KernelName, Kernels } from '../../src/device/kernels.js';
+import type { DeviceBuffer, KernelName } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { runCalls } from '../../src/device/selftest/problem.js';
 import type { SolvedCase } from '../../src/device/selftest/selftest.js';
@@ -22,7 +22,7 @@ type AnyKernel = (...args: unknown[]) => void;
 function mutant(kernel: KernelName, replace: (original: AnyKernel, device: Device) => AnyKernel): Device {
   const device = createReferenceDevice();
   const changed = replace(device.kernels[kernel] as AnyKernel, device);
-  return { ...device, kernels: { ...device.kernels, [kernel]: changed } as Kernels };
+  return { ...device, kernels: { ...device.kernels, [kernel]: changed } };
 }
 
 let cases: SolvedCase[];

@@ -2,7 +2,7 @@
  * @file What holds for every sequence kernel whatever the numbers: a sequence cut anywhere with the state carried is the
  * sequence; documents packed into a row are the documents apart; the mLSTM step is the mLSTM.
  */
-import fc from 'fast-check';
+import { array, assert, asyncProperty, boolean, integer } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Device } from '../../src/device/device.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
@@ -69,7 +69,7 @@ async function inPieces(
 }
 
 /** A length, and where to cut it: lengths of pieces, none empty. */
-const pieces = fc.array(fc.integer({ min: 1, max: 23 }), { minLength: 1, maxLength: 5 });
+const pieces = array(integer({ min: 1, max: 23 }), { minLength: 1, maxLength: 5 });
 const ends = (lengths: readonly number[]): number[] =>
   lengths.map((_, k) => lengths.slice(0, k + 1).reduce((a, b) => a + b));
 const RUNS = { numRuns: 20, seed: 7 };
@@ -78,10 +78,10 @@ describe.each(devices)('$name', ({ device, tolerance, skipped }) => {
   describe.each(sequenceCells)('$name', (cell) => {
     test.skipIf(skipped)('cut anywhere with the state carried is the whole', async () => {
       device.poison = true;
-      await fc.assert(
-        fc.asyncProperty(pieces, fc.integer({ min: 1, max: 3 }), async (lengths, B) => {
+      await assert(
+        asyncProperty(pieces, integer({ min: 1, max: 3 }), async (lengths, B) => {
           const T = ends(lengths).at(-1)!;
-          const inputs = randomInputs(cell, `cut ${lengths} ${B}`, B, T);
+          const inputs = randomInputs(cell, `cut ${lengths.join()} ${B}`, B, T);
           const whole = await cell.run(device, inputs, null, null, B, T);
           expectSame(await inPieces(device, cell, inputs, ends(lengths), B, T), whole, tolerance);
         }),
@@ -91,10 +91,10 @@ describe.each(devices)('$name', ({ device, tolerance, skipped }) => {
 
     test.skipIf(skipped)('documents packed into a row are the documents apart', async () => {
       device.poison = true;
-      await fc.assert(
-        fc.asyncProperty(pieces, fc.boolean(), async (lengths, carriesState) => {
+      await assert(
+        asyncProperty(pieces, boolean(), async (lengths, carriesState) => {
           const T = ends(lengths).at(-1)!;
-          const inputs = randomInputs(cell, `pack ${lengths}`, 1, T);
+          const inputs = randomInputs(cell, `pack ${lengths.join()}`, 1, T);
           // A state that the first document must not see, since it begins with a reset.
           const before = carriesState ? (await cell.run(device, inputs, null, null, 1, T)).state : null;
           const starts = [0, ...ends(lengths).slice(0, -1)];

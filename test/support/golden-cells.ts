@@ -149,14 +149,28 @@ export async function recurrentGoldenGaps(device: Device, cell: 'slstm' | 'lstm'
   const [recurrent, bias] = [upload(float64Of(golden, 'recurrent_kernel')), upload(float64Of(golden, 'bias'))];
   const [h, stateOut] = [fresh(B * T * W), fresh(states.length * B * W)];
   const saved = fresh((cell === 'slstm' ? SLSTM_SAVED : LSTM_SAVED) * B * T * W);
-  const forward = cell === 'slstm' ? kernels.slstmForward : kernels.lstmForward;
-  forward(h, stateOut, saved, i, f, z, o, recurrent, bias, null, null, ...sizes);
+  kernels[`${cell}Forward`](h, stateOut, saved, i, f, z, o, recurrent, bias, null, null, ...sizes);
 
   const [di, df, dz, do_] = [zeros(B * T * W), zeros(B * T * W), zeros(B * T * W), zeros(B * T * W)];
   const [drecurrent, dbias] = [zeros(NH * 4 * DH * DH), zeros(4 * W)];
   const dh = upload(swapMiddle(float64Of(golden, 'dy'), B, NH, T, DH));
-  const backward = cell === 'slstm' ? kernels.slstmBackward : kernels.lstmBackward;
-  backward(di, df, dz, do_, drecurrent, dbias, null, dh, null, h, saved, recurrent, null, null, ...sizes);
+  kernels[`${cell}Backward`](
+    di,
+    df,
+    dz,
+    do_,
+    drecurrent,
+    dbias,
+    null,
+    dh,
+    null,
+    h,
+    saved,
+    recurrent,
+    null,
+    null,
+    ...sizes,
+  );
 
   const expectedGates = gatesOf(float64Of(golden, 'dx'));
   return [

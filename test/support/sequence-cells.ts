@@ -46,8 +46,10 @@ export function sliceTime(
   from: number,
   to: number,
 ): Float64Array {
-  const parts = Array.from({ length: B }, (_, b) => x.subarray((b * T + from) * width, (b * T + to) * width));
-  return Float64Array.from(parts.flatMap((part) => [...part]));
+  const steps = to - from;
+  const slice = new Float64Array(B * steps * width);
+  for (let b = 0; b < B; b++) slice.set(x.subarray((b * T + from) * width, (b * T + to) * width), b * steps * width);
+  return slice;
 }
 
 /** Memory of one run, given back at its end. */
@@ -60,19 +62,19 @@ function arena(device: Device) {
   };
   return {
     alloc,
-    upload(data: Float64Array): DeviceBuffer {
+    upload: (data: Float64Array): DeviceBuffer => {
       const buffer = alloc(data.length);
       device.write(buffer, data);
       return buffer;
     },
-    flags(data: Uint8Array | null): DeviceBuffer | null {
+    flags: (data: Uint8Array | null): DeviceBuffer | null => {
       if (data === null) return null;
       const buffer = device.alloc('uint8', data.length);
       held.push(buffer);
       device.write(buffer, data);
       return buffer;
     },
-    async result(h: DeviceBuffer, state: readonly DeviceBuffer[]): Promise<CellResult> {
+    result: async (h: DeviceBuffer, state: readonly DeviceBuffer[]): Promise<CellResult> => {
       const read = async (buffer: DeviceBuffer) => Float64Array.from(await device.read(buffer));
       const result = { h: await read(h), state: await Promise.all(state.map(read)) };
       for (const buffer of held) device.free(buffer);
@@ -113,9 +115,24 @@ function recurrentCell(cell: 'slstm' | 'lstm', NH: number, DH: number): Sequence
       const [i, f, z, o] = inputs.map(upload) as [DeviceBuffer, DeviceBuffer, DeviceBuffer, DeviceBuffer];
       const recurrent = upload(parameters(`${cell} recurrent`, NH * 4 * DH * DH, 0.7 / Math.sqrt(DH)));
       const bias = upload(parameters(`${cell} bias`, 4 * W, 0.5));
-      const forward = cell === 'slstm' ? device.kernels.slstmForward : device.kernels.lstmForward;
       const stateIn = state && upload(state[0]!);
-      forward(h, stateOut, null, i, f, z, o, recurrent, bias, stateIn, flags(reset), B, T, NH, DH);
+      device.kernels[`${cell}Forward`](
+        h,
+        stateOut,
+        null,
+        i,
+        f,
+        z,
+        o,
+        recurrent,
+        bias,
+        stateIn,
+        flags(reset),
+        B,
+        T,
+        NH,
+        DH,
+      );
       return result(h, [stateOut]);
     },
   };

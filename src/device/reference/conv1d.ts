@@ -17,7 +17,7 @@ function horizon(reset: Uint8Array | null, b: number, t: number, T: number, K: n
 export const conv1d = {
   conv1dForward(y, stateOut, x, weight, bias, stateIn, reset, B, T, D, K, activation) {
     const [Y, Sout] = [floats(y, B * T * D), optionalFloats(stateOut, B * (K - 1) * D)];
-    const [X, W, bias_] = [floats(x, B * T * D), floats(weight, D * K), optionalFloats(bias, D)];
+    const [X, W, Bias] = [floats(x, B * T * D), floats(weight, D * K), optionalFloats(bias, D)];
     const [Sin, R] = [optionalFloats(stateIn, B * (K - 1) * D), optionalFlags(reset, B * T)];
     for (let b = 0; b < B; b++) {
       // The input at time s: x for s >= 0, before that the state.
@@ -26,7 +26,7 @@ export const conv1d = {
       for (let d = 0; d < D; d++) {
         for (let t = 0; t < T; t++) {
           const first = horizon(R, b, t, T, K);
-          let sum = bias_?.[d] ?? 0;
+          let sum = Bias?.[d] ?? 0;
           for (let j = 0; j < K; j++) {
             const s = t - (K - 1) + j;
             if (s >= first) sum += W[d * K + j]! * input(s, d);
@@ -46,7 +46,7 @@ export const conv1d = {
     const [DX, DW, DB] = [floats(dx, B * T * D), floats(dweight, D * K), optionalFloats(dbias, D)];
     const [DSin, DSout] = [optionalFloats(dstateIn, B * (K - 1) * D), optionalFloats(dstateOut, B * (K - 1) * D)];
     const [DY, X, W] = [floats(dy, B * T * D), floats(x, B * T * D), floats(weight, D * K)];
-    const [bias_, Sin] = [optionalFloats(bias, D), optionalFloats(stateIn, B * (K - 1) * D)];
+    const [Bias, Sin] = [optionalFloats(bias, D), optionalFloats(stateIn, B * (K - 1) * D)];
     const R = optionalFlags(reset, B * T);
     for (let b = 0; b < B; b++) {
       const input = (s: number, d: number): number =>
@@ -58,7 +58,7 @@ export const conv1d = {
       for (let d = 0; d < D; d++) {
         for (let t = 0; t < T; t++) {
           const first = horizon(R, b, t, T, K);
-          let sum = bias_?.[d] ?? 0;
+          let sum = Bias?.[d] ?? 0;
           for (let j = 0; j < K; j++) {
             const s = t - (K - 1) + j;
             if (s >= first) sum += W[d * K + j]! * input(s, d);

@@ -18,10 +18,10 @@ export const linear = {
     const C = floats(c, span(M, N, ldc));
     const A = floats(a, transA ? span(K, M, lda) : span(M, K, lda));
     const Bm = floats(b, transB ? span(N, K, ldb) : span(K, N, ldb));
-    const bias_ = optionalFloats(bias, N);
+    const Bias = optionalFloats(bias, N);
     for (let m = 0; m < M; m++) {
       for (let n = 0; n < N; n++) {
-        let sum = bias_?.[n] ?? 0;
+        let sum = Bias?.[n] ?? 0;
         for (let k = 0; k < K; k++) {
           sum += A[transA ? k * lda + m : m * lda + k]! * Bm[transB ? n * ldb + k : k * ldb + n]!;
         }
@@ -38,11 +38,11 @@ export const linear = {
 
   headwiseLinearForward(y, x, weight, bias, N, G, O, I) {
     const [Y, X, W] = [floats(y, N * G * O), floats(x, N * G * I), floats(weight, G * O * I)];
-    const bias_ = optionalFloats(bias, G * O);
+    const Bias = optionalFloats(bias, G * O);
     for (let n = 0; n < N; n++) {
       for (let g = 0; g < G; g++) {
         for (let o = 0; o < O; o++) {
-          let sum = bias_?.[g * O + o] ?? 0;
+          let sum = Bias?.[g * O + o] ?? 0;
           for (let i = 0; i < I; i++) sum += W[(g * O + o) * I + i]! * X[(n * G + g) * I + i]!;
           Y[(n * G + g) * O + o] = sum;
         }

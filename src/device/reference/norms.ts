@@ -8,7 +8,7 @@ import { floats, optionalFloats } from './buffer.js';
 export const norms = {
   layernormForward(y, mean, rstd, x, weight, bias, N, G, D, eps, weightOffset) {
     const [Y, M, S] = [floats(y, N * G * D), floats(mean, N * G), floats(rstd, N * G)];
-    const [X, W, bias_] = [floats(x, N * G * D), floats(weight, G * D), optionalFloats(bias, G * D)];
+    const [X, W, Bias] = [floats(x, N * G * D), floats(weight, G * D), optionalFloats(bias, G * D)];
     for (let row = 0; row < N * G; row++) {
       const g = row % G;
       let m = 0;
@@ -17,7 +17,7 @@ export const norms = {
       for (let d = 0; d < D; d++) variance += (X[row * D + d]! - m) ** 2 / D;
       const s = 1 / Math.sqrt(variance + eps);
       for (let d = 0; d < D; d++) {
-        Y[row * D + d] = (X[row * D + d]! - m) * s * (weightOffset + W[g * D + d]!) + (bias_?.[g * D + d] ?? 0);
+        Y[row * D + d] = (X[row * D + d]! - m) * s * (weightOffset + W[g * D + d]!) + (Bias?.[g * D + d] ?? 0);
       }
       M[row] = m;
       S[row] = s;

@@ -50,7 +50,7 @@ function unitBackward(unit: SavedUnit, previous: UnitState, dh: number, carried:
   const { iPre, fPre, z, o, c, n } = unit;
   const { i, f, inputWins } = gates(iPre, fPre, previous.m);
   // h = o c / n
-  const do_ = (dh * c) / n;
+  const dOutput = (dh * c) / n;
   const dc = carried.c + (dh * o) / n;
   const dn = carried.n - (dh * o * c) / (n * n);
   // c = f c' + i z;  n = f n' + i
@@ -68,7 +68,7 @@ function unitBackward(unit: SavedUnit, previous: UnitState, dh: number, carried:
   carried.c = dc * f;
   carried.n = dn * f;
   carried.m = dforget;
-  return [diPre, dforget * sigmoid(-fPre), dz * (1 - z * z), do_ * o * (1 - o)];
+  return [diPre, dforget * sigmoid(-fPre), dz * (1 - z * z), dOutput * o * (1 - o)];
 }
 
 export const slstm = {

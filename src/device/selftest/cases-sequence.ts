@@ -20,8 +20,8 @@ const EXTREME = 9984;
  * sum of log gates is exact in float32, and no maximum is a tie. What such gates cost is then the kernel's own doing.
  */
 function extremeGates(random: CaseRandom, units: number, steps: number, at: (unit: number, t: number) => number) {
-  const i = new Array<number>(units * steps);
-  const f = new Array<number>(units * steps);
+  const i = new Float64Array(units * steps);
+  const f = new Float64Array(units * steps);
   for (let unit = 0; unit < units; unit++) {
     const first = random.below(1024);
     for (let t = 0; t < steps; t++) {
@@ -119,7 +119,7 @@ function cellProblem(cell: Cell, B: number, T: number, NH: number, DH: number, o
     extreme && Math.floor(at / (DH * DH)) % 4 < 2 ? 0 : (random.normal() * 0.7) / Math.sqrt(DH),
   );
   const randomState = cell === 'slstm' ? slstmState(random, units) : random.floats(2 * units, 0.5);
-  const emptyState = cell === 'slstm' ? emptySlstmState(units) : floatValue(new Array<number>(2 * units).fill(0));
+  const emptyState = cell === 'slstm' ? emptySlstmState(units) : floatValue(new Float64Array(2 * units).fill(0));
   const values: Record<string, Value> = {
     h: output(T * units),
     stateOut: stateOut ? output(S * units) : null,
@@ -131,7 +131,10 @@ function cellProblem(cell: Cell, B: number, T: number, NH: number, DH: number, o
     bias: bias ? random.floats(4 * NH * DH, 0.5) : null,
     stateIn: state === 'none' ? null : state === 'random' ? randomState : emptyState,
     reset: reset ? resets(random, B, T) : null,
-    ...{ B, T, NH, DH },
+    B,
+    T,
+    NH,
+    DH,
   };
   return { name, forward: `${cell}Forward`, backward: `${cell}Backward`, values, smooth: !extreme };
 }
@@ -199,7 +202,7 @@ function mlstmInputs(random: CaseRandom, [B, T, NH, DK, DV]: MlstmSizes, options
 function mlstmState(random: CaseRandom, heads: number, DK: number, DV: number, options: MlstmOptions) {
   const { state = 'none', gate = InputGate.exponential } = options;
   if (state === 'none') return { Cin: null, nin: null, min: null };
-  const zeros = (length: number): BufferValue => floatValue(new Array<number>(length).fill(0));
+  const zeros = (length: number): BufferValue => floatValue(new Float64Array(length).fill(0));
   const m = (value: () => number): BufferValue => floatValue(Array.from({ length: heads }, value));
   const isSigmoid = gate === InputGate.sigmoid;
   if (state === 'empty') {
@@ -243,14 +246,24 @@ function mlstm([B, T, NH, DK, DV, L]: MlstmSizes, options: MlstmOptions = {}): P
   // Of many steps some stand closer to |q . n| = exp(-m) than a finite difference is wide.
   const smooth = !extreme && T < 1000;
   const values: Record<string, Value> = {
-    ...{ h: output(rows * DV), m: output(rows), denominator: output(rows) },
+    h: output(rows * DV),
+    m: output(rows),
+    denominator: output(rows),
     Cout: stateOut ? output(heads * DK * DV) : null,
     nout: stateOut ? output(heads * DK) : null,
     mout: stateOut ? output(heads) : null,
     ...mlstmInputs(random, [B, T, NH, DK, DV, L], options),
     ...mlstmState(random, heads, DK, DV, options),
     reset: reset ? resets(random, B, T) : null,
-    ...{ B, T, NH, DK, DV, L, eps: EPS, inputGate: gate, normalize },
+    B,
+    T,
+    NH,
+    DK,
+    DV,
+    L,
+    eps: EPS,
+    inputGate: gate,
+    normalize,
   };
   return { name, forward: 'mlstmForward', backward: 'mlstmBackward', values, smooth };
 }
@@ -292,10 +305,19 @@ function mlstmStep(B: number, NH: number, DK: number, DV: number, inPlace: boole
   const random = new CaseRandom(name);
   const heads = B * NH;
   const values: Record<string, Value> = {
-    ...{ h: output(heads * DV), Cout: output(heads * DK * DV), nout: output(heads * DK), mout: output(heads) },
+    h: output(heads * DV),
+    Cout: output(heads * DK * DV),
+    nout: output(heads * DK),
+    mout: output(heads),
     ...mlstmInputs(random, [B, 1, NH, DK, DV, 1], options),
     ...mlstmState(random, heads, DK, DV, options),
-    ...{ B, NH, DK, DV, eps: EPS, inputGate: gate, normalize },
+    B,
+    NH,
+    DK,
+    DV,
+    eps: EPS,
+    inputGate: gate,
+    normalize,
   };
   const problem = { name, forward: 'mlstmStep', values } as const;
   return inPlace ? { ...problem, inPlace: { Cout: 'Cin', nout: 'nin', mout: 'min' } } : problem;

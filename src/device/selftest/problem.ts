@@ -62,7 +62,7 @@ export interface Problem {
   readonly amplification?: number;
 }
 
-export const isBuffer = (value: Value): value is BufferValue => typeof value === 'object' && value !== null;
+const isBuffer = (value: Value): value is BufferValue => typeof value === 'object' && value !== null;
 
 /**
  * Seeded random numbers (splitmix32, which is quick); the seed is a text, so that a new problem does not change others.
@@ -101,7 +101,7 @@ export class CaseRandom {
 }
 
 /** A float buffer of these numbers, each rounded to float32. */
-export const floatValue = (values: readonly number[]): BufferValue => ({
+export const floatValue = (values: ArrayLike<number>): BufferValue => ({
   dtype: 'float',
   length: values.length,
   data: Float64Array.from(values, Math.fround),
