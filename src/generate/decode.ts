@@ -1,5 +1,6 @@
 /** @file Token generation: reads a prompt in chunks, then decodes step by step with a state of constant size. */
 import type { FloatArray } from '../device/device.js';
+import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { ModelState } from '../model/state.js';
 import { scope } from '../tensor/scope.js';
@@ -47,6 +48,7 @@ export class Session {
       this.logits = await logits.data();
       logits.dispose();
       this.position += part.length;
+      if (tokens.length > 1) await giveWay();
     }
   }
 
@@ -97,6 +99,7 @@ export async function* decode(
     const token = sampler.sample(session.logits!);
     if (stopTokens.includes(token)) return;
     yield token;
+    await giveWay();
     if (count + 1 < maxTokens) await session.read(Int32Array.of(token), signal);
   }
 }

@@ -1,4 +1,5 @@
 /** @file Evaluation: the mean cross-entropy per token over batches, without gradients. */
+import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -27,7 +28,7 @@ export async function evaluate(
     for (const loss of await losses.data()) total += loss;
     targets += batch.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
     losses.dispose();
-    await new Promise(setImmediate);
+    await giveWay();
   }
   if (targets === 0) throw new RangeError('evaluate: no batch has a target');
   return { loss: total / targets, targets };

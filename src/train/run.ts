@@ -7,6 +7,7 @@ import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { Device } from '../device/device.js';
 import { openDevice } from '../device/open.js';
+import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
 import { checkConfig } from '../model/check-config.js';
 import { LanguageModel } from '../model/language-model.js';
@@ -168,7 +169,7 @@ export class Run implements AsyncIterable<TrainStep> {
         log.step(step);
         if (step.checkpoint !== undefined) saved = step.step;
         yield step;
-        await new Promise(setImmediate);
+        await giveWay();
       }
       if (saved < this.#progress.step) await this.#save();
       if (this.#progress.step > 0) await writeRunReport(this);
