@@ -39,11 +39,18 @@ XL_API int xl_set_isa(const char *name);
 /* Threads of the pool, the caller included; 0 takes one per core. Results do not depend on it. */
 XL_API int xl_set_threads(int32_t threads);
 XL_API int32_t xl_get_threads(void);
+/*
+ * What the machine can do at most with the instruction set in use and this many threads (0: all of the pool):
+ * flops_and_bandwidth[0] receives float32 operations per second of multiply-adds that stay in registers (one counts as
+ * two), flops_and_bandwidth[1] bytes per second of reading a memory far larger than the caches. Each is the best rate
+ * of short slices over half of `seconds`, summed over threads.
+ */
+XL_API int xl_measure_peak(double *flops_and_bandwidth, int32_t threads, double seconds);
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
-/* 64-byte aligned memory, kept in a pool by size: *address receives it. Contents are unspecified. */
-XL_API int xl_alloc(void *address, int64_t bytes);
+/* 64-byte aligned memory, kept in a pool by size: address[0] receives it (as a double). Contents are unspecified. */
+XL_API int xl_alloc(double *address, int64_t bytes);
 XL_API int xl_free(uintptr_t address, int64_t bytes);
 /* Gives memory that the pool keeps for reuse back to the system. */
 XL_API int xl_trim(void);

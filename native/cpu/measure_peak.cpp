@@ -1,0 +1,121 @@
+// What the machine can do at most with the instruction set in use: multiply-adds from registers, and reading memory.
+// Kernels are measured against it.
+#include <chrono>
+
+#include "kernel.h"
+#include "system_memory.h"
+
+namespace XL_NS {
+namespace {
+
+// Independent sums: enough for the latency of an fma, few enough to stay in registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int SUMS = 24;
+#else
+constexpr int SUMS = 12;
+#endif
+constexpr int64_t ROUNDS = 4096;  // some 10 us
+constexpr int STREAMS = 8;
+constexpr int64_t BUFFER_BYTES = int64_t(256) << 20;  // far more than caches hold
+constexpr int64_t SLICE_BYTES = int64_t(4) << 20;
+
+double now() {
+  using namespace std::chrono;
+  return double(duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count()) * 1e-9;
+}
+
+// A value that the compiler cannot know.
+float opaque(float x) {
+  volatile float y = x;
+  return y;
+}
+
+// Multiply-adds of `rounds` rounds; each depends on the one before through its factor, so that none can be left out.
+float multiply_add(int64_t rounds) {
+  vf sum[SUMS];
+  for (int i = 0; i < SUMS; i++) sum[i] = splat(opaque(float(i)));
+  const vf factor = splat(opaque(0.999f)), term = splat(opaque(0.001f));
+  for (int64_t r = 0; r < rounds; r++)
+#pragma GCC unroll 24
+    for (int i = 0; i < SUMS; i++) sum[i] = sum[i] * factor + term;
+  for (int i = 1; i < SUMS; i++) sum[0] += sum[i];
+  return hsum(sum[0]);
+}
+
+float read_all(const float *x, int64_t floats) {
+  vf sum[STREAMS] = {};
+  for (int64_t i = 0; i < floats; i += STREAMS * W)
+#pragma GCC unroll 8
+    for (int s = 0; s < STREAMS; s++) sum[s] += load(x + i + s * W);
+  for (int s = 1; s < STREAMS; s++) sum[0] += sum[s];
+  return hsum(sum[0]);
+}
+
+// Runs body() again and again for `seconds`; the best rate of `amount` per call.
+template <class Body>
+double best_rate(double seconds, double amount, const Body &body) {
+  double best = 0;
+  const double end = now() + seconds;
+  for (double begin = now(); begin < end;) {
+    opaque(body());
+    const double after = now();
+    if (amount / (after - begin) > best) best = amount / (after - begin);
+    begin = after;
+  }
+  return best;
+}
+
+// Task after task on its own thread, all at once: none begins before all have been taken up.
+template <class Body>
+void on_each_thread(int threads, const Body &body) {
+  int waiting = threads;
+  parallel_for(threads, [&](int64_t task, int) {
+    __atomic_sub_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&waiting, __ATOMIC_SEQ_CST) > 0) {
+    }
+    body(task);
+  });
+}
+
+}  // namespace
+}  // namespace XL_NS
+
+using namespace XL_NS;
+
+extern "C" int XL_KERNEL(xl_measure_peak)(double *flops_and_bandwidth, int32_t threads, double seconds) {
+  const int available = xl::threads();
+  if (threads < 0 || threads > available)
+    return xl::fail(XL_INVALID, "measure_peak: threads must be 0 (all) to %d, got %d", available, (int)threads);
+  if (!(seconds > 0 && seconds <= 60))
+    return xl::fail(XL_INVALID, "measure_peak: seconds must be above 0 and at most 60, got %g", seconds);
+  const int count = threads == 0 ? available : threads;
+  auto *buffer = static_cast<float *>(xl::system_alloc(BUFFER_BYTES));
+  auto *rates = reinterpret_cast<double *>(xl::shared_scratch(4 * int64_t(count)));
+  if (!buffer || !rates) {
+    if (buffer) xl::system_free(buffer, BUFFER_BYTES);
+    return xl::fail(XL_OUT_OF_MEMORY, "measure_peak: no memory for %lld MB", (long long)(BUFFER_BYTES >> 20));
+  }
+
+  on_each_thread(count, [&](int64_t task) {
+    rates[task] = best_rate(seconds / 2, 2.0 * ROUNDS * SUMS * W, [] { return multiply_add(ROUNDS); });
+  });
+  const int64_t slices = BUFFER_BYTES / SLICE_BYTES, share = slices / count > 0 ? slices / count : 1;
+  const int64_t floats = SLICE_BYTES / int64_t(sizeof(float));
+  on_each_thread(count, [&](int64_t task) {
+    float *own = buffer + task % slices * share * floats;
+    for (int64_t i = 0; i < share * floats; i += W) store(own + i, splat(1.0f));
+    int64_t slice = 0;
+    rates[count + task] = best_rate(seconds / 2, double(SLICE_BYTES), [&] {
+      const float sum = read_all(own + slice * floats, floats);
+      slice = (slice + 1) % share;
+      return sum;
+    });
+  });
+  flops_and_bandwidth[0] = flops_and_bandwidth[1] = 0;
+  for (int task = 0; task < count; task++) {
+    flops_and_bandwidth[0] += rates[task];
+    flops_and_bandwidth[1] += rates[count + task];
+  }
+  xl::system_free(buffer, BUFFER_BYTES);
+  return XL_OK;
+}
