@@ -15,17 +15,21 @@ struct LstmCell {
   static float initial(int) { return 0; }
 
   // c = f c + i z;  h = o tanh(c).
-  XL_INLINE static vf forward(const vf (&gate)[GATES], vf (&state)[STATES], vf (&saved)[SAVED]) {
-    const vf i = vsigmoid(gate[0]), f = vsigmoid(gate[1]), z = vtanh(gate[2]), o = vsigmoid(gate[3]);
-    const vf c = f * state[0] + i * z, squashed = vtanh(c);
-    state[0] = c;
-    saved[0] = i;
-    saved[1] = f;
-    saved[2] = z;
-    saved[3] = o;
-    saved[4] = squashed;
-    saved[5] = c;
-    return o * squashed;
+  template <bool KEEP, int R>
+  XL_INLINE static void forward(vf (&h)[R], const vf (&gate)[R][GATES], vf (&state)[R][STATES], vf (&saved)[R][SAVED]) {
+    vf i[R], f[R], z[R], o[R], c[R];
+    for_vectors<R>([&](int r) { i[r] = vsigmoid(gate[r][0]); });
+    for_vectors<R>([&](int r) { f[r] = vsigmoid(gate[r][1]); });
+    for_vectors<R>([&](int r) { z[r] = vtanh(gate[r][2]); });
+    for_vectors<R>([&](int r) { c[r] = f[r] * state[r][0] + i[r] * z[r]; });
+    for_vectors<R>([&](int r) { o[r] = vsigmoid(gate[r][3]); });
+    for_vectors<R>([&](int r) {
+      const vf squashed = vtanh(c[r]);
+      const vf kept[] = {i[r], f[r], z[r], o[r], squashed, c[r]};
+      h[r] = o[r] * squashed;
+      state[r][0] = c[r];
+      for (int e = 0; e < SAVED; e++) saved[r][e] = kept[e];
+    });
   }
 
   XL_INLINE static void start(vf (&)[CARRIED], const vf (&)[2]) {}

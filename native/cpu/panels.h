@@ -3,73 +3,28 @@
 #ifndef XL_CPU_PANELS_H
 #define XL_CPU_PANELS_H
 #include "tile.h"
+#include "transpose.h"
 
 namespace XL_NS {
 namespace {
-
-#if defined(__clang__)
-#define XL_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define XL_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, vi{__VA_ARGS__})
-#endif
-
-// a0 b0 a1 b1 ... of the lower and of the upper halves.
-XL_INLINE vf interleave_low(vf a, vf b) {
-#if defined(__AVX512F__)
-  return XL_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-#elif defined(__AVX2__)
-  return XL_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-#else
-  return XL_SHUFFLE(a, b, 0, 4, 1, 5);
-#endif
-}
-XL_INLINE vf interleave_high(vf a, vf b) {
-#if defined(__AVX512F__)
-  return XL_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif defined(__AVX2__)
-  return XL_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  return XL_SHUFFLE(a, b, 2, 6, 3, 7);
-#endif
-}
-
-// Transposes W vectors in place: log2(W) rounds, each a perfect shuffle of the rows.
-XL_INLINE void transpose_vectors(vf (&x)[W]) {
-#pragma GCC unroll 4
-  for (int round = 1; round < W; round *= 2) {
-    vf y[W];
-#pragma GCC unroll 8
-    for (int i = 0; i < W / 2; i++) {
-      y[2 * i] = interleave_low(x[i], x[i + W / 2]);
-      y[2 * i + 1] = interleave_high(x[i], x[i + W / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) x[i] = y[i];
-  }
-}
 
 // to[j][i] = from[i][j] for a block of W by W.
 inline void transpose_block(float *to, int64_t to_step, const float *from, int64_t from_step) {
   vf x[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; i++) x[i] = load(from + i * from_step);
-  transpose_vectors(x);
+  transpose_square(x);
 #pragma GCC unroll 16
   for (int i = 0; i < W; i++) store(to + i * to_step, x[i]);
 }
 
-// sums[i] = sum of the lanes of rows[i][W], for a count that is a multiple of W; always in the same order.
+// sums[i] = sum of the lanes of rows[i][W], for a count that is a multiple of W.
 inline void sum_lanes(float *sums, const float *rows, int64_t count) {
   for (int64_t i = 0; i < count; i += W) {
     vf x[W];
 #pragma GCC unroll 16
     for (int r = 0; r < W; r++) x[r] = load(rows + (i + r) * W);
-    transpose_vectors(x);
-#pragma GCC unroll 4
-    for (int half = W / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-      for (int r = 0; r < half; r++) x[r] += x[r + half];
-    store(sums + i, x[0]);
+    store(sums + i, sums_of_lanes(x));
   }
 }
 

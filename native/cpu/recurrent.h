@@ -19,6 +19,11 @@ constexpr int BATCH_ROWS = 4;
 #else
 constexpr int BATCH_ROWS = 2;
 #endif
+// Vectors of units that the pointwise part takes at once: their chains of operations are independent, and one alone
+// would leave the machine waiting for results.
+constexpr int TOGETHER = 2 * BATCH_ROWS;
+
+constexpr int64_t streamed_bytes = int64_t(2) << 20;
 
 struct RecurrentShape {
   int64_t B, T, NH, DH;
@@ -54,6 +59,7 @@ struct RecurrentInputs {
 
 struct RecurrentOutputs {
   float *h, *state, *saved;
+  bool stream = false;  // `saved` past the caches
 };
 
 // ---- the recurrent matrix
@@ -73,7 +79,7 @@ inline void pack_recurrent(float *packed, const float *recurrent, const Recurren
         vf x[W];
 #pragma GCC unroll 16
         for (int r = 0; r < W; r++) x[r] = j + r < DH ? load_lanes(from + r * DH + i, DH - i) : vf{};
-        transpose_vectors(x);
+        transpose_square(x);
 #pragma GCC unroll 16
         for (int r = 0; r < W; r++)
           if (i + r < DH) store(to + (i + r) * GATES * W + g * W, x[r]);
@@ -85,11 +91,19 @@ inline void pack_recurrent(float *packed, const float *recurrent, const Recurren
 // ---- forward
 // ---------------------------------------------------------------------------------------------------------
 
-// The memory of one task: states and the last two h of its rows, [rows][padded] each.
+// body(r) for r = 0..R-1, without a loop. Cells compute each of their functions for all vectors before the next one.
+template <int R, class Body>
+XL_INLINE void for_vectors(const Body &body) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) body(r);
+}
+
+// The memory of one task: [rows][padded] each, seen as one row of vectors by the pointwise part.
 template <class Cell>
 struct RecurrentTask {
   float *state[Cell::STATES];  // without h
-  float *h, *h_next;
+  float *h;
+  float *gates[GATES];  // what h gives to the gates of a step
   const float *packed;  // of this head; NULL reads the matrix as it stands
   int64_t first, rows, head;
 
@@ -97,7 +111,7 @@ struct RecurrentTask {
     const int64_t floats = s.slice() * s.padded();
     for (float *&p : state) p = arena.take(floats);
     h = arena.take(floats);
-    h_next = arena.take(floats);
+    for (float *&p : gates) p = arena.take(floats);
   }
   void set_fresh(const RecurrentShape &s, int64_t row) {
     const int64_t padded = s.padded();
@@ -131,86 +145,102 @@ void store_recurrent_state(const RecurrentTask<Cell> &task, const RecurrentShape
     }
 }
 
-// Gate inputs plus bias of one vector of units.
-XL_INLINE void load_gates(vf (&gate)[GATES], const RecurrentInputs &in, int64_t at, const float *bias,
-                          int64_t bias_step, int64_t lanes) {
+// gates = h R for R rows from `row` on. Every other step goes through the matrix from its end: what a step read last is
+// still in the nearest cache when the next one begins.
+template <int R, class Cell>
+XL_INLINE void product_packed_rows(RecurrentTask<Cell> &task, const RecurrentShape &s, int64_t row, bool backwards) {
+  const int64_t padded = s.padded();
+  for (int64_t index = 0; index < padded; index += W) {
+    const int64_t j = backwards ? padded - W - index : index;
+    vf acc[R][GATES];
+    tile_zero(acc);
+    tile_product<GATES * W>(acc, task.h + row * padded, padded, 1, task.packed + j * s.DH * GATES, s.DH);
 #pragma GCC unroll 4
-  for (int g = 0; g < GATES; g++) {
-    gate[g] = load_lanes(in.gates[g] + at, lanes);
-    if (bias) gate[g] += load_lanes(bias + g * bias_step, lanes);
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+      for (int g = 0; g < GATES; g++) store(task.gates[g] + (row + r) * padded + j, acc[r][g]);
   }
-}
-
-// The pointwise part of a step for the units j.. of one row, whose gates are complete.
-template <class Cell>
-XL_INLINE void finish_units(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentOutputs &out,
-                            const vf (&gate)[GATES], int64_t row, int64_t at, int64_t j, int64_t lanes) {
-  const int64_t unit = row * s.padded() + j;
-  vf state[Cell::STATES], saved[Cell::SAVED];
-  for (int n = 0; n < Cell::STATES; n++) state[n] = load(task.state[n] + unit);
-  const vf h = Cell::forward(gate, state, saved);
-  for (int n = 0; n < Cell::STATES; n++) store(task.state[n] + unit, state[n]);
-  store(task.h_next + unit, h);
-  store_lanes(out.h + at, h, lanes);
-  if (out.saved) {
-    // [SAVED][DH] for each (b, t, head)
-    float *to = out.saved + (at - j) * Cell::SAVED + j;
-    for (int n = 0; n < Cell::SAVED; n++) store_lanes(to + n * s.DH, saved[n], lanes);
-  }
-}
-
-// One step of R rows from `row` on, for the units j..: gates += h R, then the cell.
-template <class Cell, int R>
-XL_INLINE void step_units(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
-                          const RecurrentOutputs &out, int64_t row, int64_t t, int64_t j) {
-  const int64_t lanes = s.DH - j, padded = s.padded();
-  const float *bias = in.bias ? in.bias + task.head * s.DH + j : nullptr;
-  vf gate[R][GATES];
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++)
-    load_gates(gate[r], in, s.at(task.first + row + r, t, task.head) + j, bias, s.NH * s.DH, lanes);
-  tile_product<GATES * W>(gate, task.h + row * padded, padded, 1, task.packed + j * s.DH * GATES, s.DH);
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++)
-    finish_units(task, s, out, gate[r], row + r, s.at(task.first + row + r, t, task.head) + j, j, lanes);
 }
 
 template <class Cell>
-void step_packed(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
-                 const RecurrentOutputs &out, int64_t t) {
-  for (int64_t j = 0; j < s.DH; j += W) {
-    int64_t row = 0;
-    for (; row + BATCH_ROWS <= task.rows; row += BATCH_ROWS) step_units<Cell, BATCH_ROWS>(task, s, in, out, row, t, j);
-    if constexpr (BATCH_ROWS > 2)
-      for (; row + 2 <= task.rows; row += 2) step_units<Cell, 2>(task, s, in, out, row, t, j);
-    for (; row < task.rows; row++) step_units<Cell, 1>(task, s, in, out, row, t, j);
-  }
+void product_packed(RecurrentTask<Cell> &task, const RecurrentShape &s, bool backwards) {
+  int64_t row = 0;
+  for (; row + BATCH_ROWS <= task.rows; row += BATCH_ROWS) product_packed_rows<BATCH_ROWS>(task, s, row, backwards);
+  if constexpr (BATCH_ROWS > 2)
+    for (; row + 2 <= task.rows; row += 2) product_packed_rows<2>(task, s, row, backwards);
+  for (; row < task.rows; row++) product_packed_rows<1>(task, s, row, backwards);
 }
 
 // The same with the matrix as it stands, one row at a time: for a few steps packing would cost more than it saves.
 template <class Cell>
-void step_plain(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
-                const RecurrentOutputs &out, int64_t t) {
-  const float *matrix = in.recurrent + task.head * GATES * s.DH * s.DH;
+void product_plain(RecurrentTask<Cell> &task, const RecurrentShape &s, const float *recurrent) {
   for (int64_t row = 0; row < task.rows; row++) {
     const float *h = task.h + row * s.padded();
-    for (int64_t j = 0; j < s.DH; j += W) {
-      const int64_t lanes = s.DH - j, at = s.at(task.first + row, t, task.head) + j;
-      vf gate[GATES];
-      load_gates(gate, in, at, in.bias ? in.bias + task.head * s.DH + j : nullptr, s.NH * s.DH, lanes);
-      for (int g = 0; g < GATES; g++) {
+    for (int64_t j = 0; j < s.DH; j += W)
+      for (int64_t g = 0; g < GATES; g++) {
+        const float *weights = recurrent + ((task.head * GATES + g) * s.DH + j) * s.DH;
         vf sums[W];
-        for (int r = 0; r < W; r++) {
-          sums[r] = vf{};
-          if (r >= lanes) continue;
-          const float *weights = matrix + (g * s.DH + j + r) * s.DH;
-          for (int64_t i = 0; i < s.DH; i += W) sums[r] += load_lanes(weights + i, s.DH - i) * load(h + i);
+#pragma GCC unroll 16
+        for (int r = 0; r < W; r++) sums[r] = vf{};
+        for (int64_t i = 0; i < s.DH; i += W) {
+          const vf x = load(h + i);
+          for (int r = 0; r < min_of(W, s.DH - j); r++) sums[r] += load_lanes(weights + r * s.DH + i, s.DH - i) * x;
         }
-        transpose_vectors(sums);
-        for (int r = 0; r < W; r++) gate[g] += sums[r];
+        store(task.gates[g] + row * s.padded() + j, sums_of_lanes(sums));
       }
-      finish_units(task, s, out, gate, row, at, j, lanes);
+  }
+}
+
+// The pointwise part of step t for R vectors of units from vector `first` of the task on.
+template <int R, bool KEEP, class Cell>
+XL_INLINE void update_units(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
+                            const RecurrentOutputs &out, int64_t t, int64_t first) {
+  const int64_t padded = s.padded();
+  int64_t at[R], lanes[R];
+  vf gate[R][GATES], h[R], state[R][Cell::STATES], saved[R][Cell::SAVED];
+  for_vectors<R>([&](int r) {
+    const int64_t unit = (first + r) * W, row = unit / padded, j = unit - row * padded;
+    at[r] = s.at(task.first + row, t, task.head) + j;
+    lanes[r] = s.DH - j;
+    for (int g = 0; g < GATES; g++) {
+      gate[r][g] = load(task.gates[g] + unit) + load_lanes(in.gates[g] + at[r], lanes[r]);
+      if (in.bias) gate[r][g] += load_lanes(in.bias + (g * s.NH + task.head) * s.DH + j, lanes[r]);
     }
+    for (int n = 0; n < Cell::STATES; n++) state[r][n] = load(task.state[n] + unit);
+  });
+  Cell::template forward<KEEP>(h, gate, state, saved);
+  for_vectors<R>([&](int r) {
+    const int64_t unit = (first + r) * W;
+    for (int n = 0; n < Cell::STATES; n++) store(task.state[n] + unit, state[r][n]);
+    store(task.h + unit, h[r]);
+    store_lanes(out.h + at[r], h[r], lanes[r]);
+    if (!KEEP) return;
+    // [SAVED][DH] for each (b, t, head)
+    const int64_t j = s.DH - lanes[r];
+    float *to = out.saved + (at[r] - j) * Cell::SAVED + j;
+    for (int n = 0; n < Cell::SAVED; n++)
+      out.stream ? stream(to + n * s.DH, saved[r][n]) : store_lanes(to + n * s.DH, saved[r][n], lanes[r]);
+  });
+}
+
+template <bool KEEP, class Cell>
+void update_all(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
+                const RecurrentOutputs &out, int64_t t) {
+  const int64_t vectors = task.rows * s.padded() / W;
+  int64_t v = 0;
+  for (; v + TOGETHER <= vectors; v += TOGETHER) update_units<TOGETHER, KEEP>(task, s, in, out, t, v);
+  for (; v < vectors; v++) update_units<1, KEEP>(task, s, in, out, t, v);
+}
+
+// Inputs of the next step and outputs of this one come into the cache while the product runs.
+template <class Cell>
+void prefetch_step(const RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
+                   const RecurrentOutputs &out, int64_t t) {
+  for (int64_t r = 0; r < task.rows; r++) {
+    const int64_t at = s.at(task.first + r, t, task.head), next = t + 1 < s.T ? at + s.NH * s.DH : at;
+    for (const float *gate : in.gates) prefetch(gate + next, s.DH);
+    prefetch(out.h + at, s.DH);
+    if (out.saved && !out.stream) prefetch(out.saved + at * Cell::SAVED, s.DH * Cell::SAVED);
   }
 }
 
@@ -222,22 +252,28 @@ void run_forward(RecurrentTask<Cell> &task, const RecurrentShape &s, const Recur
     if (in.reset)
       for (int64_t r = 0; r < task.rows; r++)
         if (in.reset[(task.first + r) * s.T + t]) task.set_fresh(s, r);
+    prefetch_step(task, s, in, out, t);
     if (task.packed) {
-      step_packed(task, s, in, out, t);
+      product_packed(task, s, t % 2 == 1);
     } else {
-      step_plain(task, s, in, out, t);
+      product_plain(task, s, in.recurrent);
     }
-    float *last = task.h;
-    task.h = task.h_next;
-    task.h_next = last;
+    if (out.saved) {
+      update_all<true>(task, s, in, out, t);
+    } else {
+      update_all<false>(task, s, in, out, t);
+    }
   }
   store_recurrent_state(task, s, out.state);
+  if (out.stream) stream_end();
 }
 
 template <class Cell>
-int recurrent_forward(const char *name, const RecurrentShape &s, const RecurrentInputs &in,
-                      const RecurrentOutputs &out) {
+int recurrent_forward(const char *name, const RecurrentShape &s, const RecurrentInputs &in, RecurrentOutputs out) {
   if (const int status = check_recurrent(name, s)) return status;
+  // What is saved waits for the backward pass; a lot of it would only push everything else out of the caches.
+  const bool large = s.B * s.T * s.NH * s.DH * Cell::SAVED * int64_t(sizeof(float)) > streamed_bytes;
+  out.stream = can_stream && out.saved && large && s.DH % W == 0 && uintptr_t(out.saved) % 64 == 0;
   float *packed = nullptr;
   if (s.B * s.T > 4) {
     packed = xl::shared_scratch(packed_floats(s));

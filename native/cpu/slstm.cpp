@@ -6,6 +6,9 @@ using namespace XL_NS;
 
 namespace {
 
+// e^x for x that is not above zero but for rounding.
+XL_INLINE vf exp_down(vf x) { return exp_bounded(vmax(splat(-104.0f), x)); }
+
 struct SlstmCell {
   static constexpr int STATES = 3;  // c n m
   static constexpr int SAVED = 7;   // i' f' z o sigmoid(-f~) c n
@@ -15,27 +18,31 @@ struct SlstmCell {
   static float initial(int state) { return state == 2 ? -__builtin_inff() : 0; }
 
   // m = max(log f + m, i~);  c = f' c + i' z;  n = f' n + i';  h = o c / n.
-  XL_INLINE static vf forward(const vf (&gate)[GATES], vf (&state)[STATES], vf (&saved)[SAVED]) {
+  template <bool KEEP, int R>
+  XL_INLINE static void forward(vf (&h)[R], const vf (&gate)[R][GATES], vf (&state)[R][STATES], vf (&saved)[R][SAVED]) {
+    vf log_f[R], shut[R], i[R], f[R], m[R], z[R], o[R];
     // log sigmoid(f~) and sigmoid(-f~) share an exponential.
-    const vi open = gate[1] > 0.0f;
-    const vf e = exp_bounded(vclamp(-vabs(gate[1]), -104.0f, 0.0f));
-    const vf log_f = select(open, vf{}, gate[1]) - log1p_unit(e);
-    const vf m = vmax(state[2] + log_f, gate[0]);
+    for_vectors<R>([&](int r) { shut[r] = exp_down(-vabs(gate[r][1])); });
+    for_vectors<R>([&](int r) {
+      const vi open = gate[r][1] > 0.0f;
+      log_f[r] = select(open, vf{}, gate[r][1]) - log1p_unit(shut[r]);
+      if (KEEP) shut[r] = select(open, shut[r], splat(1)) / (1.0f + shut[r]);
+    });
     // log f is added after m - m', which is exact where it matters: the rounding of m' does not add up over time.
-    const vf f = vexp((state[2] - m) + log_f), i = vexp(gate[0] - m);
-    const vf z = vtanh(gate[2]), o = vsigmoid(gate[3]);
-    const vf c = f * state[0] + i * z, n = f * state[1] + i;
-    state[0] = c;
-    state[1] = n;
-    state[2] = m;
-    saved[0] = i;
-    saved[1] = f;
-    saved[2] = z;
-    saved[3] = o;
-    saved[4] = select(open, e, splat(1.0f)) / (1.0f + e);
-    saved[5] = c;
-    saved[6] = n;
-    return o * c / n;
+    for_vectors<R>([&](int r) {
+      m[r] = vmax(state[r][2] + log_f[r], gate[r][0]);
+      f[r] = exp_down((state[r][2] - m[r]) + log_f[r]);
+    });
+    for_vectors<R>([&](int r) { i[r] = exp_down(gate[r][0] - m[r]); });
+    for_vectors<R>([&](int r) { z[r] = vtanh(gate[r][2]); });
+    for_vectors<R>([&](int r) { o[r] = vsigmoid(gate[r][3]); });
+    for_vectors<R>([&](int r) {
+      const vf c = f[r] * state[r][0] + i[r] * z[r], n = f[r] * state[r][1] + i[r];
+      const vf kept_state[] = {c, n, m[r]}, kept[] = {i[r], f[r], z[r], o[r], shut[r], c, n};
+      h[r] = o[r] * c / n;
+      for (int e = 0; e < STATES; e++) state[r][e] = kept_state[e];
+      for (int e = 0; e < SAVED; e++) saved[r][e] = kept[e];
+    });
   }
 
   // The last state is e^m (c, n) as a memory and m besides: a change of m alone changes the memory. What is left for m

@@ -111,6 +111,29 @@ XL_INLINE void row_lanes(float *row, int64_t cols, const Body &body) {
 XL_INLINE vf load_lanes(const float *p, int64_t n) { return n >= W ? load(p) : load_part(p, n); }
 XL_INLINE void store_lanes(float *p, vf x, int64_t n) { n >= W ? store(p, x) : store_part(p, x, n); }
 
+// Asks for the cache lines of n floats ahead of their use. Rows of one head have those of other heads between them, so
+// that the hardware does not see what comes next.
+XL_INLINE void prefetch(const float *p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 2);
+}
+
+// Writes a vector past the caches, which keeps them for what is read again soon. Only where a vector is a whole,
+// aligned cache line.
+constexpr bool can_stream = W * sizeof(float) == 64;
+XL_INLINE void stream(float *p, vf x) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)x);
+#else
+  store(p, x);
+#endif
+}
+// Before other threads read what was streamed.
+XL_INLINE void stream_end() {
+#if defined(__AVX512F__)
+  _mm_sfence();
+#endif
+}
+
 // A bump allocator over one block of scratch. Over NULL it only counts, so that the same code says how much is needed.
 struct Arena {
   float *base = nullptr;
