@@ -9,14 +9,15 @@ export interface TestDevice {
   readonly create: () => Device;
 }
 
-const cpuWorks = surveyDevices().some(({ name, device }) => name === 'cpu' && device !== null);
+/** Why the CPU device does not work here; null where it does. `test/device/cpu-works.test.ts` fails on it. */
+export const cpuProblem: string | null = surveyDevices().find(({ name }) => name === 'cpu')!.problem;
 
 export const referenceDevice = (): Device => createReferenceDevice();
 
 export const testDevices = (): TestDevice[] => [
   { name: 'reference', create: referenceDevice },
-  ...(cpuWorks ? [{ name: 'cpu', create: () => createCpuDevice() }] : []),
+  ...(cpuProblem === null ? [{ name: 'cpu', create: () => createCpuDevice() }] : []),
 ];
 
 /** The name of the device that tests of whole runs use. */
-export const fastestDevice = (): 'cpu' | 'reference' => (cpuWorks ? 'cpu' : 'reference');
+export const fastestDevice = (): 'cpu' | 'reference' => (cpuProblem === null ? 'cpu' : 'reference');
