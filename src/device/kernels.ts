@@ -186,7 +186,7 @@ export interface Kernels {
   embeddingBackward(dtable: Buf /* [V,D] */, dy: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, N: number, D: number, V: number): void;
   /**
    * Output layer and cross-entropy in one: loss[n] = logsumexp_v(x[n] . weight[v]) - x[n] . weight[target[n]], in nats.
-   * A target of -1 is ignored: its loss is 0. Holds at most a chunk of [N,V] at a time. Keeps logsumexp.
+   * A target of -1 is ignored: its loss is 0. Holds at most a chunk of [N,V] at a time. Keeps logsumexp, of ignored rows too.
    */
   linearCrossEntropyForward(loss: Buf /* [N] */, logsumexp: Buf /* [N] */, x: Buf /* [N,D] */, weight: Buf /* [V,D] */,
     targets: Buf /* [N] int32 */, N: number, D: number, V: number): void;
