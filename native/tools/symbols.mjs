@@ -10,14 +10,13 @@ import { spawnSync } from 'node:child_process';
  * @returns {string[]} "object: symbol" for each such definition
  */
 export function foreignSymbols(objects) {
-  const found = [];
-  for (const object of objects) {
-    const { status, stdout } = spawnSync('nm', ['-C', '--defined-only', object], { encoding: 'utf8' });
-    if (status !== 0) return [];
-    for (const line of stdout.split('\n')) {
-      const match = /^\w* ([WVu]) (.*)$/.exec(line);
-      if (match) found.push(`${object}: ${match[2]}`);
-    }
-  }
-  return found;
+  const { status, stdout } = spawnSync('nm', ['-A', '-C', '--defined-only', ...objects], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (status !== 0) return [];
+  return stdout.split('\n').flatMap((line) => {
+    const match = /^(.*?): ?[0-9a-f]* ([WVu]) (.*)$/.exec(line);
+    return match ? [`${match[1]}: ${match[3]}`] : [];
+  });
 }

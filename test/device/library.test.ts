@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { KERNEL_NAMES } from '../../src/device/cpu/bind.js';
 import { functionName, parseHeader, snakeCase } from '../../src/device/cpu/header.js';
 import { loadLibrary } from '../../src/device/cpu/library.js';
@@ -18,6 +18,7 @@ import type { Device, HostArray } from '../../src/device/device.js';
 import type { DeviceBuffer } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { kernelCases } from '../../src/device/selftest/cases.js';
+import type { KernelCase } from '../../src/device/selftest/problem.js';
 import { runCalls } from '../../src/device/selftest/problem.js';
 import { compare } from '../../src/device/selftest/selftest.js';
 import { float32Tolerance } from '../../src/device/selftest/tolerances.js';
@@ -62,7 +63,7 @@ describe('xl.h', () => {
     const known = new Set([...contract().keys()].map(functionName));
     const others = prototypes.filter(({ name }) => !known.has(name)).map(({ name }) => name);
     expect(others.join(' ')).toBe(
-      'xl_last_error xl_abi_version xl_isa xl_set_isa xl_set_threads xl_get_threads ' +
+      'xl_last_error xl_abi_version xl_isa xl_set_isa xl_set_threads xl_get_threads xl_measure_peak ' +
         'xl_alloc xl_free xl_trim xl_write xl_read xl_map_file xl_unmap_file',
     );
   });
@@ -330,13 +331,18 @@ describe.skipIf(reason !== '')(`the library${reason}`, () => {
       expect((cpuOrReason({ threads: 0 }) as Device).info.threads).toBeGreaterThan(0);
     });
 
+    let cases: KernelCase[];
+    beforeAll(async () => {
+      cases = await kernelCases(createReferenceDevice());
+    });
+
     /** What all kernel cases write. */
     const everything = async (options: { isa?: string; threads?: number }): Promise<Map<string, HostArray>> => {
       const chosen = cpuOrReason(options) as Device;
       const results = new Map<string, HostArray>();
-      for (const { name, calls } of await kernelCases(createReferenceDevice())) {
+      for (const { name, calls } of cases) {
         for (const [{ role, name: buffer }, data] of await runCalls(chosen, calls)) {
-          if (role !== 'input' && role !== 'saved') results.set(`${name}: ${buffer} ${results.size}`, data);
+          if (role !== 'input' && role !== 'saved') results.set(`${name}: ${buffer}`, data);
         }
       }
       return results;
