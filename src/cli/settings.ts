@@ -62,7 +62,7 @@ export function resolveSettings(tree: Tree, what: string): RunConfig {
   if (typeof preset !== 'string' || preset === '') return checkConfig(runConfigSchema, tree, what);
   let base: Tree;
   try {
-    base = presetConfig(preset) as Tree;
+    base = presetConfig(preset);
   } catch (error) {
     throw new ConfigError((error as Error).message);
   }

@@ -116,7 +116,7 @@ async function train(files: string[], options: Options): Promise<void> {
   using run =
     options.resume === undefined
       ? await Run.start(settings(options.config === undefined ? {} : readConfigFile(options.config)), prepare)
-      : await Run.resume(options.resume, (stored) => settings(stored as Tree), prepare);
+      : await Run.resume(options.resume, (stored) => settings(stored), prepare);
   announce(run, options.resume !== undefined);
   const last = await follow(run);
   release();

@@ -78,8 +78,8 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
     const q = applyHeadwise(p, 'q', c);
     const k = applyHeadwise(p, 'k', c);
     const v = applyHeadwise(p, 'v', u);
-    const i = linearConcat([q, k, v], p['igate.weight']!, p['igate.bias']!); // [B,T,NH]
-    const f = linearConcat([q, k, v], p['fgate.weight']!, p['fgate.bias']!); // [B,T,NH]
+    const i = linearConcat([q, k, v], p['igate.weight']!, p['igate.bias']); // [B,T,NH]
+    const f = linearConcat([q, k, v], p['fgate.weight']!, p['fgate.bias']); // [B,T,NH]
     const [h, state] = cell({ q, k, v, i, f }); // [B,T,I]
     const normed = applyNorm(p, 'cellNorm', h, config.normEps, NH);
     const y = applyLinear(p, 'down', skipGate(normed, c, p['skip']!, z)); // [B,T,D]

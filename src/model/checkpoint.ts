@@ -9,7 +9,7 @@ import type { Device, FloatArray } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
 import { checkShape } from '../tensor/shape.js';
 import { checkConfig } from './check-config.js';
-import { modelConfigSchema, type ModelConfig } from './config.js';
+import { modelConfigSchema } from './config.js';
 import { LanguageModel } from './language-model.js';
 import type { ParameterPlace, Parameters } from './parameters.js';
 import {
@@ -99,7 +99,7 @@ export function readModelFolder(folder: string): ModelFolder {
 export function loadModel(folder: string, device: Device): { model: LanguageModel; config: ModelFolder } {
   const config = readModelFolder(folder);
   using file = openSafetensors(path.join(folder, WEIGHTS));
-  const model = new LanguageModel(config.model as ModelConfig, device);
+  const model = new LanguageModel(config.model, device);
   try {
     const known = new Set(model.parameters.places.map(({ name }) => name));
     const foreign = [...file.tensors.keys()].find((name) => !known.has(name));

@@ -25,7 +25,7 @@ export function randomKey(seed: number): RandomKey {
 export function fold(key: RandomKey, label: string | number): RandomKey {
   const [low, high, kind] =
     typeof label === 'string' ? [...hash(label), 1] : [label >>> 0, Math.floor(label / 0x100000000), 0];
-  const [a, b] = philoxBlock([low!, high!, DERIVE, kind!], key[0], key[1]);
+  const [a, b] = philoxBlock([low, high, DERIVE, kind], key[0], key[1]);
   return [a, b];
 }
 

@@ -3,6 +3,7 @@
  * It holds no rule of any op; each op brings its own.
  */
 import type { DeviceBuffer } from '../device/kernels.js';
+import { formatShape } from './shape.js';
 import { currentScope, type Scope } from './scope.js';
 import type { Tensor } from './tensor.js';
 
@@ -62,7 +63,7 @@ export function backward(roots: Tensor | readonly (readonly [Tensor, Tensor])[],
   if (pairs === null) {
     const root = roots as Tensor;
     if (root.size !== 1)
-      throw new RangeError(`backward: a root without cotangent must be a scalar, got [${root.shape}]`);
+      throw new RangeError(`backward: a root without cotangent must be a scalar, got ${formatShape(root.shape)}`);
     device.kernels.fill(root.grad, 1, 1);
   } else {
     for (const [root, cotangent] of pairs) device.kernels.accumulate(root.grad, cotangent.buffer, 1, root.size);
