@@ -4,7 +4,7 @@
  * Kernel files are compiled once per instruction set, the rest once; what did not change is kept.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -30,13 +30,12 @@ Builds the kernels of the CPU device into build/native/<platform>-<arch>/. Needs
   --out FOLDER       write there instead
   --jobs N           compile N files at once (default: one per core, at most 8)
   --strict           exit with 1, not 0, when there is no compiler
-  --allow-missing    kernels without a source, or whose source does not compile, fail when called (development only)
   --quiet            say nothing unless something is wrong
   --help             this text
 
 Compiler: $CXX if set, else g++, clang++ or c++.`;
 
-/** @typedef {{ target: string, out: string, jobs: number, strict: boolean, allowMissing: boolean, quiet: boolean }} Options */
+/** @typedef {{ target: string, out: string, jobs: number, strict: boolean, quiet: boolean }} Options */
 
 /** @returns {Options | undefined} undefined after --help */
 function readOptions() {
@@ -46,7 +45,6 @@ function readOptions() {
       out: { type: 'string' },
       jobs: { type: 'string', default: String(Math.min(8, availableParallelism())) },
       strict: { type: 'boolean', default: false },
-      'allow-missing': { type: 'boolean', default: false },
       quiet: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -64,7 +62,6 @@ function readOptions() {
     out: resolve(values.out ?? join(ROOT, 'build', 'native', `${process.platform}-${values.target}`)),
     jobs,
     strict: values.strict,
-    allowMissing: values['allow-missing'],
     quiet: values.quiet,
   };
 }
@@ -132,66 +129,45 @@ function unitsOf(files, { out }, isa) {
  */
 async function build(options) {
   const started = Date.now();
-  const { out, target, allowMissing, quiet } = options;
+  const { out, target, jobs, quiet } = options;
   const say = quiet ? () => {} : console.log;
   const compiler = compilerFor(target);
   if (!compiler) return noCompiler(options);
   const isas = isasFor(target);
   const prototypes = parseHeader(readFileSync(join(NATIVE, 'include', 'xl.h'), 'utf8'));
   const kernelFiles = sourcesIn('cpu');
-  const missing = new Set(prototypes.filter((p) => p.kernel).map((p) => p.name));
-  for (const file of kernelFiles) for (const name of kernelsOf(file)) missing.delete(name);
-  if (missing.size > 0 && !allowMissing) {
-    console.error(`native/cpu has no source for: ${[...missing].join(', ')} (XL_KERNEL(...) was looked for)`);
-    return 1;
-  }
+  const written = new Set(kernelFiles.flatMap(kernelsOf));
+  const missing = prototypes.filter(({ name, kernel }) => kernel && !written.has(name)).map(({ name }) => name);
+  if (missing.length > 0) throw new Error(`native/cpu has no XL_KERNEL(...) for ${missing.join(', ')} of xl.h`);
   writeIfChanged(join(out, 'generated', 'kernels.h'), kernelDeclarations(prototypes));
+  const dispatch = join(out, 'generated', 'dispatch.cpp');
+  writeIfChanged(dispatch, dispatcher(prototypes, isas));
 
   const kernelUnits = isas.flatMap((isa) => unitsOf(kernelFiles, options, isa));
-  /** @param {number} done @param {number} total @param {Unit} unit */
-  const progress = (done, total, unit) =>
-    say(`[${done}/${total}] ${relative(NATIVE, unit.source)} ${basename(dirname(unit.object))}`);
-  const outcomes = await compileAll(
-    compiler,
-    [...kernelUnits, ...unitsOf(sourcesIn('common'), options, undefined)],
-    options.jobs,
-    progress,
+  const units = [...kernelUnits, ...unitsOf([...sourcesIn('common'), dispatch], options, undefined)];
+  const outcomes = await compileAll(compiler, units, jobs, (done, total, { source, object }) =>
+    say(`[${done}/${total}] ${relative(ROOT, source)} ${basename(dirname(object))}`),
   );
-  const broken = report(outcomes);
-  if (broken.length > 0 && !allowMissing) return 1;
-  for (const source of broken) for (const name of kernelsOf(source)) missing.add(name);
-  if (missing.size > 0) console.error(`Not built, will fail when called: ${[...missing].join(', ')}`);
-
-  const dispatch = join(out, 'generated', 'dispatch.cpp');
-  writeIfChanged(dispatch, dispatcher(prototypes, isas, missing));
-  outcomes.push(...(await compileAll(compiler, unitsOf([dispatch], options, undefined), 1, progress)));
-  const good = outcomes.filter(({ unit }) => !broken.includes(unit.source));
-  if (report(good).length > 0) return 1;
-  const foreign = foreignSymbols(
-    good.map(({ unit }) => unit.object).filter((path) => !path.includes(join('obj', 'common'))),
-  );
+  if (!report(outcomes)) return 1;
+  const foreign = foreignSymbols(kernelUnits.map(({ object }) => object));
   if (foreign.length > 0) {
-    console.error(
-      `Symbols that the linker would merge across instruction sets (see native/cpu/kernel.h):\n${foreign.join('\n')}`,
-    );
-    return 1;
+    const list = foreign.join('\n');
+    throw new Error(`Symbols that the linker would merge across instruction sets (see native/cpu/kernel.h):\n${list}`);
   }
-  const linked = link(compiler, options, good);
-  if (linked !== '')
-    say(
-      `${linked} ${relative(process.cwd(), join(out, libraryName(process.platform)))} (${compiler.version}, ${((Date.now() - started) / 1000).toFixed(1)} s)`,
-    );
-  return linked === '' ? 1 : 0;
+  const done = link(compiler, options, outcomes);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  if (done) say(`${done} ${join(out, libraryName(process.platform))} (${compiler.version}, ${seconds} s)`);
+  return done ? 0 : 1;
 }
 
 /**
  * Prints errors and warnings.
  * @param {Outcome[]} outcomes
- * @returns {string[]} the sources that did not compile
+ * @returns {boolean} whether everything compiled
  */
 function report(outcomes) {
   for (const { error, warnings } of outcomes) if (error || warnings) console.error(error || warnings);
-  return [...new Set(outcomes.filter(({ error }) => error !== '').map(({ unit }) => unit.source))];
+  return outcomes.every(({ error }) => error === '');
 }
 
 /**
@@ -211,6 +187,7 @@ function link(compiler, { out }, outcomes) {
   const objects = outcomes.map(({ unit }) => unit.object).sort();
   const result = spawnSync(compiler.command, [...objects, '-o', fresh, ...flags], { encoding: 'utf8' });
   if (result.status !== 0) {
+    rmSync(fresh, { force: true });
     console.error(result.stderr || String(result.error));
     return '';
   }

@@ -24,20 +24,12 @@ export function kernelDeclarations(prototypes) {
  * The public kernels, each calling the table of the instruction set in use.
  * @param {Prototype[]} prototypes
  * @param {Isa[]} isas slowest first
- * @param {Set<string>} missing kernels that no source defines; they become entries that fail
  */
-export function dispatcher(prototypes, isas, missing) {
+export function dispatcher(prototypes, isas) {
   const kernels = prototypes.filter((p) => p.kernel);
-  const parts = [
-    NOTICE,
-    '#include "denormals.h"\n#include "isa.h"\n#include "lock.h"\n#include "status.h"\n#include "xl.h"\n',
-  ];
+  const parts = [NOTICE, '#include "denormals.h"\n#include "isa.h"\n#include "lock.h"\n#include "xl.h"\n'];
   for (const { suffix } of isas) {
-    const lines = kernels.map((p) =>
-      missing.has(p.name)
-        ? `static int ${p.name}_${suffix}${signature({ ...p, parameters: p.parameters.map((q) => ({ ...q, name: '' })) })} { return xl::fail(XL_INTERNAL, "${p.name}: not built"); }`
-        : `extern "C" int ${p.name}_${suffix}${signature(p)};`,
-    );
+    const lines = kernels.map((p) => `extern "C" int ${p.name}_${suffix}${signature(p)};`);
     parts.push(`${lines.join('\n')}\n`);
   }
   parts.push(
