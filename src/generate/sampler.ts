@@ -17,6 +17,11 @@ export interface SamplingOptions {
   readonly seed?: number;
 }
 
+/** The model gives no finite logit: its parameters or state are beyond all bounds. */
+export class DivergedError extends Error {
+  override readonly name = 'DivergedError';
+}
+
 const RANGES = {
   temperature: [0, Infinity],
   topK: [0, Infinity],
@@ -55,7 +60,7 @@ export class Sampler {
   /**
    * The next token.
    * @param logits  [V]
-   * @throws RangeError when no logit is finite.
+   * @throws DivergedError when no logit is finite.
    */
   sample(logits: FloatArray): number {
     const token = this.#choose(Float64Array.from(logits));
@@ -72,7 +77,8 @@ export class Sampler {
       }
     }
     const best = argmax(logits);
-    if (!Number.isFinite(logits[best]!)) throw new RangeError('sampling: no logit is finite; the model has diverged');
+    if (!Number.isFinite(logits[best]!))
+      throw new DivergedError('sampling: no logit is finite; the model has diverged');
     if (temperature === 0) return best;
 
     let candidates = probabilities(logits, best, temperature);

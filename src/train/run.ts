@@ -9,6 +9,7 @@ import type { Device } from '../device/device.js';
 import { openDevice } from '../device/open.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
+import { DivergedError } from '../generate/sampler.js';
 import { checkConfig } from '../model/check-config.js';
 import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
@@ -279,7 +280,7 @@ export class Run implements AsyncIterable<TrainStep> {
     if (batches === null) return undefined;
     const { loss, targets } = await evaluate(this.model, batches, this.#options.signal);
     if (targets === 0 || this.#options.signal?.aborted) return undefined;
-    const best = this.#progress.best === null || loss < this.#progress.best.loss;
+    const best = Number.isFinite(loss) && loss < (this.#progress.best?.loss ?? Infinity);
     if (best) this.#progress = { ...this.#progress, best: { step: this.#progress.step, loss } };
     return { loss, bitsPerByte: this.data.bitsPerByte('validation', loss), best };
   }
@@ -299,8 +300,14 @@ export class Run implements AsyncIterable<TrainStep> {
       stopTokens: eosId === null ? [] : [eosId],
     };
     let text = '';
-    for await (const token of decode(this.model, encoded, signal === undefined ? options : { ...options, signal })) {
-      text += decoder.push(token);
+    try {
+      for await (const token of decode(this.model, encoded, signal === undefined ? options : { ...options, signal })) {
+        text += decoder.push(token);
+      }
+    } catch (error) {
+      // With onNonFinite "skip" the run goes on, and may recover.
+      if (!(error instanceof DivergedError)) throw error;
+      text += `(${error.message})`;
     }
     return { prompt, text: text + decoder.end() };
   }
