@@ -34,7 +34,8 @@ export interface BpeTrainOptions {
  * borders of words: of equally frequent pairs the one with the smallest ids is merged first.
  *
  * @returns a tokenizer with `vocabSize` tokens, or fewer where the text has no more pairs to merge.
- * @throws RangeError if the vocabulary has no room for the bytes and the special tokens, or if there is no text.
+ * @throws RangeError if the vocabulary has no room for the bytes and the special tokens, if those are not possible, or
+ *   if there is no text.
  */
 export async function trainBpe(
   texts: string | Iterable<string> | AsyncIterable<string>,
@@ -48,6 +49,12 @@ export async function trainBpe(
         `(256 bytes and ${specialTokens.length} special tokens), got ${vocabSize}`,
     );
   }
+  const refused = specialTokens.find((token, k) => Buffer.byteLength(token) < 2 || specialTokens.indexOf(token) !== k);
+  if (refused !== undefined) {
+    throw new RangeError(
+      `trainBpe: special tokens must be different and longer than a byte, got ${JSON.stringify(specialTokens)}`,
+    );
+  }
   const words = new WordCount();
   for await (const text of typeof texts === 'string' ? [texts] : texts) {
     words.add(text);
@@ -58,19 +65,13 @@ export async function trainBpe(
 
   const tokens = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
   const merges: [number, number][] = [];
-  const ids = new Map(
-    [...tokens, ...specialTokens.map(utf8Of)].map((bytes, k) => [spellBytes(bytes), k < 256 ? k : SPECIAL]),
-  );
+  const reserved = new Set(specialTokens.map((token) => spellBytes(new TextEncoder().encode(token))));
   const trainer = new PairMerger(words.entries());
-  /** Two ways to the same bytes (t he, th e) lead to one token, as a vocabulary holds each text once. */
   const idOf = (left: number, right: number): number | null => {
     const bytes = Uint8Array.from(Buffer.concat([tokens[left]!, tokens[right]!]));
-    const spelled = spellBytes(bytes);
-    const known = ids.get(spelled);
-    if (known === SPECIAL) return null;
+    // A vocabulary holds each text once, and this one is a special token's.
+    if (reserved.has(spellBytes(bytes))) return null;
     merges.push([left, right]);
-    if (known !== undefined) return known;
-    ids.set(spelled, tokens.length);
     return tokens.push(bytes) - 1;
   };
   while (tokens.length < 256 + wanted && trainer.mergeTop(minFrequency, idOf)) {
@@ -80,7 +81,3 @@ export async function trainBpe(
   const end = specialTokens[0] ?? null;
   return bpeFromJson(bpeJson(tokens, merges, specialTokens), tokenizerConfig(end, end, null), 'trainBpe')!;
 }
-
-/** Marks the text of a special token, which no merge may make. */
-const SPECIAL = -1;
-const utf8Of = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);

@@ -18,15 +18,11 @@ export class PairMerger {
   readonly #left: number[] = [];
   readonly #right: number[] = [];
   readonly #count: number[] = [];
-  /** Places where each pair was seen; some may no longer hold it. */
+  /** Places where each pair was seen, ascending for a pair of equals; some may no longer hold it. */
   readonly #places: number[][] = [];
-  /** The symbol that each pair has been merged into; -1 for none yet. */
-  readonly #mergedInto: number[] = [];
-  /** Pairs whose count the merge in hand has raised. */
-  #raised: number[] = [];
   readonly #heap = new PairHeap((a, b) => this.#isBefore(a, b));
 
-  /** @param words  the distinct words and how often each was met; bytes are the first symbols. */
+  /** @param words  the distinct words and how often each was met, gone over twice; bytes are the first symbols. */
   constructor(words: Iterable<readonly [word: string, count: number]>) {
     const utf8 = new TextEncoder();
     let length = 0;
@@ -37,7 +33,6 @@ export class PairMerger {
     this.#weight = new Float64Array(length);
     let at = 0;
     for (const [word, count] of words) at = this.#addWord(utf8.encode(word), count, at);
-    this.#raised = [];
     for (let pair = 0; pair < this.#count.length; pair++) this.#heap.push(pair, this.#count[pair]!);
   }
 
@@ -66,33 +61,24 @@ export class PairMerger {
     return true;
   }
 
-  #merge(first: number, id: number): void {
-    this.#mergedInto[first] = id;
-    const waiting = [first];
-    for (let pair = waiting.pop(); pair !== undefined; pair = waiting.pop()) {
-      this.#mergeAll(pair);
-      for (const raised of new Set(this.#raised)) {
-        // A known symbol has met a known neighbour again: that merge holds from now on, as it will in the encoder.
-        if (this.#mergedInto[raised] !== -1) waiting.push(raised);
-        else this.#heap.push(raised, this.#count[raised]!);
-      }
-      this.#raised = [];
-    }
-  }
-
-  #mergeAll(pair: number): void {
+  /**
+   * Only pairs with the new symbol become more frequent, and all of them are new: what a symbol stands for was never
+   * reached in another way. (No merge has crossed the ends of the symbol, so its bytes were merged as they are alone,
+   * by the same rules in the same order.)
+   */
+  #merge(pair: number, id: number): void {
     const left = this.#left[pair]!;
     const right = this.#right[pair]!;
-    const places = this.#places[pair]!;
-    // Left to right where occurrences can overlap (a a a), as the encoder goes.
-    if (left === right) places.sort((a, b) => a - b);
-    for (const place of places) {
+    const firstNew = this.#count.length;
+    // Places ascend, so where occurrences overlap (a a a) the left one is merged, as in the encoder.
+    for (const place of this.#places[pair]!) {
       const second = this.#next[place]!;
       const holds = this.#symbols[place] === left && second !== -1 && this.#symbols[second] === right;
-      if (holds) this.#mergeAt(place, second, this.#mergedInto[pair]!);
+      if (holds) this.#mergeAt(place, second, id);
     }
     this.#places[pair] = [];
     this.#count[pair] = 0;
+    for (let fresh = firstNew; fresh < this.#count.length; fresh++) this.#heap.push(fresh, this.#count[fresh]!);
   }
 
   #mergeAt(place: number, second: number, id: number): void {
@@ -121,11 +107,9 @@ export class PairMerger {
       this.#right.push(right);
       this.#count.push(0);
       this.#places.push([]);
-      this.#mergedInto.push(-1);
     }
     this.#count[pair]! += this.#weight[first]!;
     this.#places[pair]!.push(first);
-    this.#raised.push(pair);
   }
 
   #drop(first: number, second: number): void {

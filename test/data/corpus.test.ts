@@ -77,6 +77,30 @@ describe('strict UTF-8', () => {
     );
   });
 
+  test('overlong forms, surrogates and what lies beyond U+10FFFF are wrong at their first byte', () => {
+    const wrong = [
+      'c0af',
+      'c1bf',
+      'e08080',
+      'e09fbf',
+      'eda080',
+      'edbfbf',
+      'f0808080',
+      'f08fbfbf',
+      'f4908080',
+      'f5808080',
+      '80',
+      'ff',
+    ];
+    for (const hex of wrong) {
+      const bytes = Buffer.concat([Buffer.from('é'), Buffer.from(hex, 'hex'), Buffer.from('a')]);
+      expect([hex, firstInvalid(bytes)]).toEqual([hex, 2]);
+    }
+    for (const hex of ['c280', 'dfbf', 'e0a080', 'ed9fbf', 'ee8080', 'efbfbf', 'f0908080', 'f48fbfbf']) {
+      expect([hex, firstInvalid(Buffer.from(hex, 'hex'))]).toEqual([hex, -1]);
+    }
+  });
+
   const isValid = (bytes: Uint8Array): boolean => {
     try {
       new TextDecoder('utf-8', { fatal: true }).decode(bytes);
