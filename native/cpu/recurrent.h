@@ -62,17 +62,21 @@ struct RecurrentOutputs {
   bool stream = false;  // `saved` past the caches
 };
 
-// ---- the recurrent matrix
-// --------------------------------------------------------------------------------------------
+// ---- the recurrent matrix ----
 
-// For each vector of units j, [DH of h][gate][W units]: a step reads it front to back.
-inline int64_t packed_floats(const RecurrentShape &s) { return s.NH * s.DH * GATES * s.padded(); }
+// For each vector of units j, [1 + DH of h][gate][W units]: first the bias, then the matrix. A step reads it front to
+// back.
+inline int64_t packed_units(const RecurrentShape &s) { return (1 + s.DH) * GATES * W; }
+inline int64_t packed_head(const RecurrentShape &s) { return s.padded() / W * packed_units(s); }
 
-inline void pack_recurrent(float *packed, const float *recurrent, const RecurrentShape &s) {
+inline void pack_recurrent(float *packed, const float *recurrent, const float *bias, const RecurrentShape &s) {
   const int64_t DH = s.DH, units = s.padded() / W;
   parallel_for(s.NH * units, [&](int64_t task, int) {
     const int64_t head = task / units, j = task % units * W;
-    float *to = packed + (head * s.padded() + j) * DH * GATES;
+    float *to = packed + task * packed_units(s);
+    for (int64_t g = 0; g < GATES; g++)
+      store(to + g * W, bias ? load_lanes(bias + (g * s.NH + head) * DH + j, DH - j) : vf{});
+    to += GATES * W;
     for (int64_t g = 0; g < GATES; g++) {
       const float *from = recurrent + ((head * GATES + g) * DH + j) * DH;
       for (int64_t i = 0; i < DH; i += W) {
@@ -88,8 +92,7 @@ inline void pack_recurrent(float *packed, const float *recurrent, const Recurren
   });
 }
 
-// ---- forward
-// ---------------------------------------------------------------------------------------------------------
+// ---- forward ----
 
 // body(r) for r = 0..R-1, without a loop. Cells compute each of their functions for all vectors before the next one.
 template <int R, class Body>
@@ -103,7 +106,8 @@ template <class Cell>
 struct RecurrentTask {
   float *state[Cell::STATES];  // without h
   float *h;
-  float *gates[GATES];  // what h gives to the gates of a step
+  float *gates[GATES];  // what h and the bias give to the gates of a step
+  int64_t *at, *unit;   // of each vector: where it begins at t = 0 in [B,T,NH,DH], and its first unit in the head
   const float *packed;  // of this head; NULL reads the matrix as it stands
   int64_t first, rows, head;
 
@@ -112,6 +116,18 @@ struct RecurrentTask {
     for (float *&p : state) p = arena.take(floats);
     h = arena.take(floats);
     for (float *&p : gates) p = arena.take(floats);
+    at = reinterpret_cast<int64_t *>(arena.take(2 * floats / W));
+    unit = reinterpret_cast<int64_t *>(arena.take(2 * floats / W));
+  }
+  void place(const RecurrentShape &s, int64_t index) {
+    head = index % s.NH;
+    first = index / s.NH * s.slice();
+    rows = min_of(s.slice(), s.B - first);
+    const int64_t units = s.padded() / W;
+    for (int64_t v = 0; v < rows * units; v++) {
+      unit[v] = v % units * W;
+      at[v] = s.at(first + v / units, 0, head) + unit[v];
+    }
   }
   void set_fresh(const RecurrentShape &s, int64_t row) {
     const int64_t padded = s.padded();
@@ -152,9 +168,15 @@ XL_INLINE void product_packed_rows(RecurrentTask<Cell> &task, const RecurrentSha
   const int64_t padded = s.padded();
   for (int64_t index = 0; index < padded; index += W) {
     const int64_t j = backwards ? padded - W - index : index;
+    const float *packed = task.packed + j / W * packed_units(s);
     vf acc[R][GATES];
-    tile_zero(acc);
-    tile_product<GATES * W>(acc, task.h + row * padded, padded, 1, task.packed + j * s.DH * GATES, s.DH);
+#pragma GCC unroll 4
+    for (int g = 0; g < GATES; g++) acc[0][g] = load(packed + g * W);
+#pragma GCC unroll 4
+    for (int r = 1; r < R; r++)
+#pragma GCC unroll 4
+      for (int g = 0; g < GATES; g++) acc[r][g] = acc[0][g];
+    tile_product<GATES * W>(acc, task.h + row * padded, padded, 1, packed + GATES * W, s.DH);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -173,7 +195,7 @@ void product_packed(RecurrentTask<Cell> &task, const RecurrentShape &s, bool bac
 
 // The same with the matrix as it stands, one row at a time: for a few steps packing would cost more than it saves.
 template <class Cell>
-void product_plain(RecurrentTask<Cell> &task, const RecurrentShape &s, const float *recurrent) {
+void product_plain(RecurrentTask<Cell> &task, const RecurrentShape &s, const float *recurrent, const float *bias) {
   for (int64_t row = 0; row < task.rows; row++) {
     const float *h = task.h + row * s.padded();
     for (int64_t j = 0; j < s.DH; j += W)
@@ -186,50 +208,45 @@ void product_plain(RecurrentTask<Cell> &task, const RecurrentShape &s, const flo
           const vf x = load(h + i);
           for (int r = 0; r < min_of(W, s.DH - j); r++) sums[r] += load_lanes(weights + r * s.DH + i, s.DH - i) * x;
         }
-        store(task.gates[g] + row * s.padded() + j, sums_of_lanes(sums));
+        const vf start = bias ? load_lanes(bias + (g * s.NH + task.head) * s.DH + j, s.DH - j) : vf{};
+        store(task.gates[g] + row * s.padded() + j, start + sums_of_lanes(sums));
       }
   }
 }
 
-// The pointwise part of step t for R vectors of units from vector `first` of the task on.
-template <int R, bool KEEP, class Cell>
+// The pointwise part of step t for R vectors of units from vector `first` of the task on. WHOLE: all lanes exist.
+template <int R, bool KEEP, bool WHOLE, class Cell>
 XL_INLINE void update_units(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
                             const RecurrentOutputs &out, int64_t t, int64_t first) {
-  const int64_t padded = s.padded();
-  int64_t at[R], lanes[R];
+  const int64_t *at = task.at + first, now = t * s.NH * s.DH;
+  auto lanes = [&](int r) { return WHOLE ? int64_t(W) : s.DH - task.unit[first + r]; };
   vf gate[R][GATES], h[R], state[R][Cell::STATES], saved[R][Cell::SAVED];
   for_vectors<R>([&](int r) {
-    const int64_t unit = (first + r) * W, row = unit / padded, j = unit - row * padded;
-    at[r] = s.at(task.first + row, t, task.head) + j;
-    lanes[r] = s.DH - j;
-    for (int g = 0; g < GATES; g++) {
-      gate[r][g] = load(task.gates[g] + unit) + load_lanes(in.gates[g] + at[r], lanes[r]);
-      if (in.bias) gate[r][g] += load_lanes(in.bias + (g * s.NH + task.head) * s.DH + j, lanes[r]);
-    }
-    for (int n = 0; n < Cell::STATES; n++) state[r][n] = load(task.state[n] + unit);
+    for (int g = 0; g < GATES; g++)
+      gate[r][g] = load(task.gates[g] + (first + r) * W) + load_lanes(in.gates[g] + at[r] + now, lanes(r));
+    for (int n = 0; n < Cell::STATES; n++) state[r][n] = load(task.state[n] + (first + r) * W);
   });
   Cell::template forward<KEEP>(h, gate, state, saved);
   for_vectors<R>([&](int r) {
-    const int64_t unit = (first + r) * W;
-    for (int n = 0; n < Cell::STATES; n++) store(task.state[n] + unit, state[r][n]);
-    store(task.h + unit, h[r]);
-    store_lanes(out.h + at[r], h[r], lanes[r]);
+    for (int n = 0; n < Cell::STATES; n++) store(task.state[n] + (first + r) * W, state[r][n]);
+    store(task.h + (first + r) * W, h[r]);
+    store_lanes(out.h + at[r] + now, h[r], lanes(r));
     if (!KEEP) return;
     // [SAVED][DH] for each (b, t, head)
-    const int64_t j = s.DH - lanes[r];
-    float *to = out.saved + (at[r] - j) * Cell::SAVED + j;
+    const int64_t unit = task.unit[first + r];
+    float *to = out.saved + (at[r] - unit + now) * Cell::SAVED + unit;
     for (int n = 0; n < Cell::SAVED; n++)
-      out.stream ? stream(to + n * s.DH, saved[r][n]) : store_lanes(to + n * s.DH, saved[r][n], lanes[r]);
+      WHOLE &&out.stream ? stream(to + n * s.DH, saved[r][n]) : store_lanes(to + n * s.DH, saved[r][n], lanes(r));
   });
 }
 
-template <bool KEEP, class Cell>
+template <bool KEEP, bool WHOLE, class Cell>
 void update_all(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
                 const RecurrentOutputs &out, int64_t t) {
   const int64_t vectors = task.rows * s.padded() / W;
   int64_t v = 0;
-  for (; v + TOGETHER <= vectors; v += TOGETHER) update_units<TOGETHER, KEEP>(task, s, in, out, t, v);
-  for (; v < vectors; v++) update_units<1, KEEP>(task, s, in, out, t, v);
+  for (; v + TOGETHER <= vectors; v += TOGETHER) update_units<TOGETHER, KEEP, WHOLE>(task, s, in, out, t, v);
+  for (; v < vectors; v++) update_units<1, KEEP, WHOLE>(task, s, in, out, t, v);
 }
 
 // Inputs of the next step and outputs of this one come into the cache while the product runs.
@@ -256,12 +273,13 @@ void run_forward(RecurrentTask<Cell> &task, const RecurrentShape &s, const Recur
     if (task.packed) {
       product_packed(task, s, t % 2 == 1);
     } else {
-      product_plain(task, s, in.recurrent);
+      product_plain(task, s, in.recurrent, in.bias);
     }
+    const bool whole = s.DH % W == 0;
     if (out.saved) {
-      update_all<true>(task, s, in, out, t);
+      whole ? update_all<true, true>(task, s, in, out, t) : update_all<true, false>(task, s, in, out, t);
     } else {
-      update_all<false>(task, s, in, out, t);
+      whole ? update_all<false, true>(task, s, in, out, t) : update_all<false, false>(task, s, in, out, t);
     }
   }
   store_recurrent_state(task, s, out.state);
@@ -276,9 +294,9 @@ int recurrent_forward(const char *name, const RecurrentShape &s, const Recurrent
   out.stream = can_stream && out.saved && large && s.DH % W == 0 && uintptr_t(out.saved) % 64 == 0;
   float *packed = nullptr;
   if (s.B * s.T > 4) {
-    packed = xl::shared_scratch(packed_floats(s));
+    packed = xl::shared_scratch(s.NH * packed_head(s));
     if (!packed) return no_memory(name, s);
-    pack_recurrent(packed, in.recurrent, s);
+    pack_recurrent(packed, in.recurrent, in.bias, s);
   }
   Arena count(nullptr);
   RecurrentTask<Cell> unused(count, s);
@@ -287,10 +305,8 @@ int recurrent_forward(const char *name, const RecurrentShape &s, const Recurrent
     Arena arena(xl::scratch(worker, count.used));
     if (!arena.base) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     RecurrentTask<Cell> task(arena, s);
-    task.head = index % s.NH;
-    task.first = index / s.NH * s.slice();
-    task.rows = min_of(s.slice(), s.B - task.first);
-    task.packed = packed ? packed + task.head * s.padded() * s.DH * GATES : nullptr;
+    task.place(s, index);
+    task.packed = packed ? packed + task.head * packed_head(s) : nullptr;
     run_forward(task, s, in, out);
   });
   return failed ? no_memory(name, s) : XL_OK;
