@@ -48,26 +48,31 @@ export function codeBlocks(markdown: string): CodeBlock[] {
   return blocks;
 }
 
-export interface DocumentedCommand {
-  /** As the reader sees it, continued lines joined. */
+/** What a reader can run: a command of an `sh` block, or a `ts` block as a program. */
+export interface Runnable {
+  readonly kind: 'command' | 'program';
+  /** A command as the reader sees it, continued lines joined; the code of a program. */
   readonly text: string;
   readonly line: number;
   readonly notRun: string | null;
 }
 
-/** The lines of `sh` blocks that begin with `npx xlstm`, `npx tsx` or `node`. */
-export function documentedCommands(markdown: string): DocumentedCommand[] {
-  return codeBlocks(markdown)
-    .filter(({ language }) => language === 'sh')
-    .flatMap(({ code, line, notRun }) => {
-      const commands: DocumentedCommand[] = [];
-      const lines = code.split('\n');
-      for (let at = 0; at < lines.length; at++) {
-        const first = at;
-        let text = lines[at]!.trim();
-        while (text.endsWith('\\')) text = `${text.slice(0, -1).trimEnd()} ${lines[++at]?.trim() ?? ''}`;
-        if (/^(npx (xlstm|tsx)|node)\b/.test(text)) commands.push({ text, line: line + first, notRun });
-      }
-      return commands;
-    });
+/** The lines of `sh` blocks that begin with `npx xlstm`, `npx tsx` or `node`, and the `ts` blocks, in order. */
+export function runnables(markdown: string): Runnable[] {
+  return codeBlocks(markdown).flatMap((block): Runnable[] => {
+    if (block.language === 'sh') return commandsIn(block);
+    return block.language === 'ts' ? [{ ...block, kind: 'program', text: block.code }] : [];
+  });
+}
+
+function commandsIn({ code, line, notRun }: CodeBlock): Runnable[] {
+  const commands: Runnable[] = [];
+  const lines = code.split('\n');
+  for (let at = 0; at < lines.length; at++) {
+    const first = at;
+    let text = lines[at]!.trim();
+    while (text.endsWith('\\')) text = `${text.slice(0, -1).trimEnd()} ${lines[++at]?.trim() ?? ''}`;
+    if (/^(npx (xlstm|tsx)|node)\b/.test(text)) commands.push({ kind: 'command', text, line: line + first, notRun });
+  }
+  return commands;
 }
