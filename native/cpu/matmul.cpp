@@ -2,8 +2,9 @@
 // The arithmetic is in product.cpp and dot.cpp.
 //
 // Blocking: op(b) is packed once, by all threads, into strips that the inner product reads front to back. Then each
-// task computes a block of C, [M_BLOCK, N_BLOCK], which stays in L2 while k runs in blocks of K_BLOCK: a strip of b
-// (K_BLOCK by two vectors) stays in L1, the block of a (M_BLOCK by K_BLOCK) in L2.
+// task computes a block of C, up to [M_BLOCK, N_BLOCK], while k runs in blocks of K_BLOCK: the block of a and the strip
+// of b that are at work (M_BLOCK and two vectors by K_BLOCK) stay in L2. K_BLOCK is large because each block of k loads
+// and stores C once more, which costs more than reading the strip from L2 instead of L1.
 #include "matmul.h"
 
 #include "activation.h"
@@ -14,15 +15,15 @@
 namespace XL_NS {
 namespace {
 
-constexpr int64_t K_BLOCK = 256;
-constexpr int64_t M_BLOCK = 96, M_LEAST = 24;
-constexpr int64_t N_BLOCK = 768, N_LEAST = 64;
+constexpr int64_t K_BLOCK = 768;
+constexpr int64_t M_BLOCK = 96;
+constexpr int64_t N_BLOCK = 768;
 constexpr int64_t PACKED_FLOATS = int64_t(1) << 22;  // of b at a time: half of an L3 cache or less
 constexpr int64_t A_PAD = 16;                        // keeps rows of packed a out of each other's cache sets
 constexpr int64_t COPY_A_FROM = 128;                 // columns from which it pays to copy the block of a
 constexpr int64_t FEW_ROWS = 16;                     // below, packing b costs more than it saves
-constexpr int64_t TASKS = 16;                        // wanted, so that threads end together
-constexpr int64_t TASK_FMAS = 1 << 18;               // and the least that is worth a task (2 us)
+constexpr int64_t TASKS_PER_THREAD = 4;              // wanted, so that threads end together
+constexpr int64_t TASK_FMAS = 1 << 19;               // the least that is worth a task (4 us)
 
 constexpr int64_t A_FLOATS = (M_BLOCK + A_PAD) * (K_BLOCK + A_PAD);
 constexpr int64_t B_FLOATS = N_BLOCK * K_BLOCK;
@@ -77,22 +78,20 @@ const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
   return p.trans_b ? p.b + n * p.ldb + k : p.b + k * p.ldb + n;
 }
 
-// How C is cut into tasks. Blocks are made smaller where there would be too few.
+// How C is cut into tasks.
 struct Blocks {
   Pieces rows, columns;
 };
 
+// Smaller blocks where there would be too few for the threads. Each element of C is the same sum in any block, so here
+// the number of threads may count.
 Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
-  int64_t m = M_BLOCK, n = N_BLOCK;
-  const auto tasks = [&] { return ceil_div(M, m) * ceil_div(N, n); };
-  while (tasks() < TASKS && min_of(M, m) * min_of(N, n) * K >= 2 * TASK_FMAS && (n > N_LEAST || m > M_LEAST)) {
-    if (n > N_LEAST && (m == M_LEAST || min_of(N, n) >= 2 * min_of(M, m))) {
-      n = max_of(n / 2, N_LEAST);
-    } else {
-      m = m / 2;
-    }
-  }
-  return {Pieces(M, m, PRODUCT_ROWS), Pieces(N, n, PRODUCT_COLUMNS)};
+  constexpr int64_t sizes[][2] = {{M_BLOCK, N_BLOCK}, {48, 768}, {48, 384}, {48, 192}, {24, 192}, {24, 96}};
+  const int64_t wanted = xl::threads() == 1 ? 1 : TASKS_PER_THREAD * xl::threads();
+  const int64_t worth = M * N * K / TASK_FMAS;
+  int i = 0;
+  while (i < 5 && ceil_div(M, sizes[i][0]) * ceil_div(N, sizes[i][1]) < min_of(wanted, worth)) i++;
+  return {Pieces(M, sizes[i][0], PRODUCT_ROWS), Pieces(N, sizes[i][1], PRODUCT_COLUMNS)};
 }
 
 // Blocks of k lie one after the other, each in strips over the whole width.

@@ -4,17 +4,21 @@
 using namespace XL_NS;
 
 extern "C" int XL_KERNEL(xl_adamw)(float *parameter, float *m, float *v, const float *gradient, int64_t N,
-                                   float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay,
-                                   float correction1, float correction2) {
-  const float rest1 = 1.0f - beta1, rest2 = 1.0f - beta2;
-  const float rate = lr / correction1, inverse2 = 1.0f / correction2, decay = lr * weight_decay;
+                                   double grad_scale, double lr, double beta1, double beta2, double eps,
+                                   double weight_decay, double correction1, double correction2) {
+  // Differences and quotients in double: 1 - 0.999f is off by 1e-5.
+  const float decay1 = static_cast<float>(beta1), decay2 = static_cast<float>(beta2);
+  const float rest1 = static_cast<float>(1 - beta1), rest2 = static_cast<float>(1 - beta2);
+  const float rate = static_cast<float>(lr / correction1), inverse2 = static_cast<float>(1 / correction2);
+  const float decay = static_cast<float>(lr * weight_decay), small = static_cast<float>(eps);
+  const float scale = static_cast<float>(grad_scale);
   parallel_lanes(N, memory_grain, [=](int64_t n, auto lanes) {
-    const vf g = grad_scale * lanes.load(gradient + n), p = lanes.load(parameter + n);
-    const vf first = beta1 * lanes.load(m + n) + rest1 * g;
-    const vf second = beta2 * lanes.load(v + n) + rest2 * (g * g);
+    const vf g = scale * lanes.load(gradient + n), p = lanes.load(parameter + n);
+    const vf first = decay1 * lanes.load(m + n) + rest1 * g;
+    const vf second = decay2 * lanes.load(v + n) + rest2 * (g * g);
     lanes.store(m + n, first);
     lanes.store(v + n, second);
-    const vf update = rate * first / (vsqrt(second * inverse2) + eps);
+    const vf update = rate * first / (vsqrt(second * inverse2) + small);
     lanes.store(parameter + n, p - (update + decay * p));
   });
   return XL_OK;

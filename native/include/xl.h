@@ -77,8 +77,8 @@ XL_API int xl_skip_gate_forward(float *y /* [N,D] */, const float *h, const floa
     const float *z, int64_t N, int64_t D);
 XL_API int xl_skip_gate_backward(float *dh, float *dc, float *dskip, float *dz, const float *dy, const float *h,
     const float *c, const float *skip, const float *z, int64_t N, int64_t D);
-XL_API int xl_dropout_forward(float *y, const float *x, int64_t N, float rate, uint32_t key0, uint32_t key1);
-XL_API int xl_dropout_backward(float *dx, const float *dy, int64_t N, float rate, uint32_t key0, uint32_t key1);
+XL_API int xl_dropout_forward(float *y, const float *x, int64_t N, double rate, uint32_t key0, uint32_t key1);
+XL_API int xl_dropout_backward(float *dx, const float *dy, int64_t N, double rate, uint32_t key0, uint32_t key1);
 XL_API int xl_sum_forward(float *y /* [1] */, const float *x, int64_t N, float scale);
 XL_API int xl_sum_backward(float *dx, const float *dy /* [1] */, int64_t N, float scale);
 
@@ -156,8 +156,8 @@ XL_API int xl_linear_cross_entropy_backward(float *dx, float *dweight, const flo
 /* ---- optimizer -------------------------------------------------------------------------------------------------- */
 
 XL_API int xl_sum_of_squares(float *y /* [1] */, const float *x, int64_t N);
-XL_API int xl_adamw(float *parameter, float *m, float *v, const float *gradient, int64_t N, float grad_scale, float lr,
-    float beta1, float beta2, float eps, float weight_decay, float correction1, float correction2);
+XL_API int xl_adamw(float *parameter, float *m, float *v, const float *gradient, int64_t N, double grad_scale,
+    double lr, double beta1, double beta2, double eps, double weight_decay, double correction1, double correction2);
 
 #ifdef __cplusplus
 }

@@ -4,7 +4,7 @@ import { readTexts } from '../data/corpus.js';
 import { openDataset, type Dataset } from '../data/dataset.js';
 import { prepareDataset } from '../data/prepare.js';
 import { trainBpe } from '../tokens/bpe-train.js';
-import { ByteTokenizer } from '../tokens/bytes.js';
+import { ByteTokenizer, END_OF_TEXT } from '../tokens/bytes.js';
 import { charTokenizer } from '../tokens/chars.js';
 import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
@@ -110,10 +110,9 @@ function runData(config: RunConfig, tokenizer: Tokenizer, dataset: Dataset): Run
 async function makeTokenizer(config: RunConfig, onPrepare: (progress: PrepareProgress) => void): Promise<Tokenizer> {
   const { tokenizer, vocabSize, files, field } = config.data;
   if (tokenizer === 'bytes') return new ByteTokenizer();
-  const texts = readTexts(files, { field });
-  if (tokenizer === 'chars') return charTokenizer(texts);
+  if (tokenizer === 'chars') return charTokenizer(readTexts(files, { field }));
   if (tokenizer !== 'bpe') return loadTokenizer(tokenizer);
-  return trainBpe(texts, {
+  return trainBpe(readTexts(files, { field, separator: END_OF_TEXT }), {
     vocabSize,
     onProgress: ({ phase, done, total }) =>
       onPrepare({
