@@ -46,7 +46,9 @@ export { prepareDataset } from './data/prepare.js';
 
 export type { RunConfig, RunConfigInput } from './train/config.js';
 export { evaluate } from './train/evaluate.js';
-export { NonFiniteError, Run, type TrainOptions, type TrainStep } from './train/run.js';
+export { NonFiniteError } from './train/nonfinite.js';
+export { Run, type TrainOptions } from './train/run.js';
+export type { TrainStep } from './train/train-step.js';
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 

@@ -2,25 +2,23 @@
  * @file The progress of a training on a terminal: two repainted lines, or a plain line per N steps where there is no
  * terminal. Pure formatting first, the terminal after it. It does not measure anything.
  */
+import type { TrainStep } from '../train/train-step.js';
 import { formatCount, formatDuration, formatNumber, printable } from './format.js';
 
-/** Where a training is after a step. */
-export interface ProgressEvent {
-  /** Optimizer steps done, counted from 1. */
-  readonly step: number;
-  readonly totalSteps: number;
-  /** Nats per token. */
-  readonly loss: number;
-  readonly emaLoss: number;
-  /** Of the text; NaN where it is not known. */
-  readonly bitsPerByte: number;
-  readonly learningRate: number;
-  readonly gradientNorm: number;
-  readonly tokensPerSecond: number;
-  readonly elapsedSeconds: number;
-  /** NaN where it is not known yet. */
-  readonly remainingSeconds: number;
-}
+/** Where a training is after a step. Bits per byte and the remaining time may be NaN: not known. */
+export type ProgressEvent = Pick<
+  TrainStep,
+  | 'step'
+  | 'totalSteps'
+  | 'loss'
+  | 'emaLoss'
+  | 'bitsPerByte'
+  | 'learningRate'
+  | 'gradientNorm'
+  | 'tokensPerSecond'
+  | 'elapsedSeconds'
+  | 'remainingSeconds'
+>;
 
 export interface ProgressStyle {
   /** Characters in a line of the terminal. */

@@ -1,6 +1,6 @@
 /** @file What a run writes as it goes: metrics.jsonl, TensorBoard events, samples.jsonl, and report.html at the end. */
 import { MetricsLog } from './metrics-log.js';
-import type { TrainStep } from './run.js';
+import type { TrainStep } from './train-step.js';
 import { runPaths } from './run-folder.js';
 import { codeBlock, TensorBoardWriter } from './tensorboard.js';
 

@@ -15,8 +15,8 @@ import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { runConfigSchema, type RunConfig, type RunConfigInput } from './config.js';
-import { findNonFinite } from './diagnose.js';
 import { evaluate } from './evaluate.js';
+import { nonFiniteError } from './nonfinite.js';
 import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
 import {
   checkpointSteps,
@@ -29,7 +29,8 @@ import {
 import { RunLog } from './run-log.js';
 import { writeRunReport } from './run-report.js';
 import { learningRateAt } from './schedule.js';
-import { Trainer, type HostBatch, type StepResult } from './trainer.js';
+import type { TrainStep } from './train-step.js';
+import { Trainer, type StepResult } from './trainer.js';
 
 export interface TrainOptions {
   /** Stops after the step in progress: a checkpoint is written, then the iteration ends. */
@@ -38,40 +39,6 @@ export interface TrainOptions {
   readonly onPrepare?: (progress: PrepareProgress) => void;
   /** A device that is already open; default: as the configuration says. */
   readonly device?: Device;
-}
-
-/** One optimizer step, and what came with it. Losses in nats per token. */
-export interface TrainStep {
-  /** Steps done, from 1. */
-  readonly step: number;
-  readonly totalSteps: number;
-  /** Tokens read so far. */
-  readonly tokens: number;
-  readonly loss: number;
-  /** Exponential moving average of the loss. */
-  readonly emaLoss: number;
-  /** The loss in bits per byte of text. */
-  readonly bitsPerByte: number;
-  readonly learningRate: number;
-  /** Global norm before clipping. */
-  readonly gradientNorm: number;
-  readonly tokensPerSecond: number;
-  /** Seconds of training, over all sessions of the run. */
-  readonly elapsedSeconds: number;
-  readonly remainingSeconds: number;
-  /** The update was left out because loss or gradient was not finite. */
-  readonly skipped: boolean;
-  /** On held-out text, at the steps that evaluate. */
-  readonly validation?: { readonly loss: number; readonly bitsPerByte: number; readonly best: boolean };
-  /** Generated text, at the steps that sample. */
-  readonly sample?: { readonly prompt: string; readonly text: string };
-  /** Folder of the checkpoint, at the steps that write one. */
-  readonly checkpoint?: string;
-}
-
-/** Loss or gradient was not finite and the configuration says to stop. */
-export class NonFiniteError extends Error {
-  override readonly name = 'NonFiniteError';
 }
 
 const EMA_DECAY = 0.98;
@@ -226,35 +193,12 @@ export class Run implements AsyncIterable<TrainStep> {
     const before = this.#trainer.state?.clone() ?? null;
     try {
       const result = await this.#trainer.step(batches, learningRate, index);
-      if (result.skipped && onNonFinite !== 'skip') throw await this.#nonFinite(batches[0]!, index, before);
+      if (result.skipped && onNonFinite !== 'skip')
+        throw await nonFiniteError(this.#trainer, this.folder, onNonFinite, batches[0], index, before);
       return result;
     } finally {
       before?.dispose();
     }
-  }
-
-  async #nonFinite(
-    batch: HostBatch,
-    index: number,
-    state: Parameters<typeof findNonFinite>[3],
-  ): Promise<NonFiniteError> {
-    const where = `step ${index + 1}: loss or gradient is not finite`;
-    if (this.config.training.onNonFinite === 'halt') {
-      return new NonFiniteError(
-        `${where}; the last checkpoint stands. Lower optimizer.learningRate, or resume with training.onNonFinite=skip or =dump`,
-      );
-    }
-    const found = await findNonFinite(this.#trainer, batch, index, state);
-    const file = path.join(this.folder, `nonfinite-${index + 1}.json`);
-    fs.writeFileSync(
-      file,
-      `${JSON.stringify({ step: index + 1, first: found, batch: { ...batch, tokens: [...batch.tokens], targets: [...batch.targets], reset: batch.reset === null ? null : [...batch.reset] } })}\n`,
-    );
-    const first =
-      found === null
-        ? 'nothing in a second run of the step'
-        : `the ${found.kind} ${found.name} (${found.value} at ${found.index})`;
-    return new NonFiniteError(`${where}; first that went bad: ${first}. Written to ${file}`);
   }
 
   #account(result: StepResult, seconds: number): number {

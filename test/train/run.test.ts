@@ -7,7 +7,9 @@ import { parse } from 'yaml';
 import { TextModel } from '../../src/generate/text-model.js';
 import type { RunConfigInput } from '../../src/train/config.js';
 import { readMetrics } from '../../src/train/metrics-log.js';
-import { NonFiniteError, Run, type TrainStep } from '../../src/train/run.js';
+import { NonFiniteError } from '../../src/train/nonfinite.js';
+import { Run } from '../../src/train/run.js';
+import type { TrainStep } from '../../src/train/train-step.js';
 import { checkpointSteps, readProgress, runPaths } from '../../src/train/run-folder.js';
 import { fastestDevice } from '../support/devices.js';
 
