@@ -194,7 +194,7 @@ export class Run implements AsyncIterable<TrainStep> {
     try {
       const result = await this.#trainer.step(batches, learningRate, index);
       if (result.skipped && onNonFinite !== 'skip')
-        throw await nonFiniteError(this.#trainer, this.folder, onNonFinite, batches[0], index, before);
+        throw await nonFiniteError(this.#trainer, this.folder, onNonFinite, batches[0]!, index, before);
       return result;
     } finally {
       before?.dispose();
