@@ -1,4 +1,4 @@
-/** @file What a run writes as it goes: metrics.jsonl, TensorBoard events, samples.jsonl, and report.html at the end. */
+/** @file What a run writes as it goes: metrics.jsonl, TensorBoard events, samples.jsonl. report.html is `run-report.ts`. */
 import { MetricsLog } from './metrics-log.js';
 import type { TrainStep } from './train-step.js';
 import { runPaths } from './run-folder.js';
