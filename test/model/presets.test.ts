@@ -31,6 +31,8 @@ describe('names', () => {
   });
 
   it('a wrong one names the nearest', () => {
-    expect(() => presetConfig('xlstm[7:1]-350')).toThrow('preset: there is no "xlstm[7:1]-350"; did you mean "xlstm[7:1]-350m"?');
+    expect(() => presetConfig('xlstm[7:1]-350')).toThrow(
+      'preset: there is no "xlstm[7:1]-350"; did you mean "xlstm[7:1]-350m"?',
+    );
   });
 });
