@@ -32,8 +32,7 @@ npx xlstm train book.txt --set "model.blocks=[mlstm, slstm]" model.dim=64 traini
 \`\`\`
 
 A run folder holds the whole of it as \`config.yaml\`, which is a file for \`--config\` again (with another \`--name\`).
-From code, \`Run.start\` takes the same fields as an object; there \`preset\` does nothing, and
-\`model: presetConfig(name)\` takes its place.
+From code, \`Run.start\` takes the same fields as an object.
 `;
 
 const escapeCell = (text: string): string => text.replaceAll('|', '\\|');

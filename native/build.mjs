@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compileAll, findCompiler, hash, writeIfChanged } from './tools/compiler.mjs';
 import { dispatcher, kernelDeclarations } from './tools/generate.mjs';
-import { parseHeader } from './tools/header.mjs';
+import { abiVersion, parseHeader } from './tools/header.mjs';
 import { foreignSymbols } from './tools/symbols.mjs';
 import { COMMON_FLAGS, KERNEL_FLAGS, installAdvice, isasFor, libraryName, linkFlags } from './tools/targets.mjs';
 
@@ -134,14 +134,15 @@ async function build(options) {
   const compiler = compilerFor(target);
   if (!compiler) return noCompiler(options);
   const isas = isasFor(target);
-  const prototypes = parseHeader(readFileSync(join(NATIVE, 'include', 'xl.h'), 'utf8'));
+  const header = readFileSync(join(NATIVE, 'include', 'xl.h'), 'utf8');
+  const prototypes = parseHeader(header);
   const kernelFiles = sourcesIn('cpu');
   const written = new Set(kernelFiles.flatMap(kernelsOf));
   const missing = prototypes.filter(({ name, kernel }) => kernel && !written.has(name)).map(({ name }) => name);
   if (missing.length > 0) throw new Error(`native/cpu has no XL_KERNEL(...) for ${missing.join(', ')} of xl.h`);
   writeIfChanged(join(out, 'generated', 'kernels.h'), kernelDeclarations(prototypes));
   const dispatch = join(out, 'generated', 'dispatch.cpp');
-  writeIfChanged(dispatch, dispatcher(prototypes, isas));
+  writeIfChanged(dispatch, dispatcher(prototypes, isas, abiVersion(header)));
 
   const kernelUnits = isas.flatMap((isa) => unitsOf(kernelFiles, options, isa));
   const units = [...kernelUnits, ...unitsOf([...sourcesIn('common'), dispatch], options, undefined)];

@@ -1,4 +1,4 @@
-// The calls of xl.h that concern the library itself: version, errors, instruction set, threads.
+// The calls of xl.h that concern the library itself: errors, instruction set, threads.
 #include <cstdio>
 #include <cstring>
 
@@ -9,9 +9,6 @@
 #include "xl.h"
 
 using namespace xl;
-
-// Raise it whenever a prototype or the meaning of a call in xl.h changes.
-extern "C" int xl_abi_version(void) { return 1; }
 
 extern "C" const char *xl_last_error(void) { return last_error(); }
 

@@ -30,7 +30,7 @@ enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
 
 /* The sentence of the last error of this thread; valid until its next call. */
 XL_API const char *xl_last_error(void);
-/* ABI version: the library and the TypeScript that loads it must agree. */
+/* A hash of the prototypes in this file: the library and the TypeScript that loads it must agree. */
 XL_API int xl_abi_version(void);
 /* The instruction set in use: "x86-64-v4", "x86-64-v3", "x86-64" or "arm64". */
 XL_API const char *xl_isa(void);

@@ -21,11 +21,12 @@ export function kernelDeclarations(prototypes) {
 }
 
 /**
- * The public kernels, each calling the table of the instruction set in use.
+ * The public kernels, each calling the table of the instruction set in use, and the version of the ABI.
  * @param {Prototype[]} prototypes
  * @param {Isa[]} isas slowest first
+ * @param {number} version as `abiVersion` gives it
  */
-export function dispatcher(prototypes, isas) {
+export function dispatcher(prototypes, isas, version) {
   const kernels = prototypes.filter((p) => p.kernel);
   const parts = [NOTICE, '#include "denormals.h"\n#include "isa.h"\n#include "lock.h"\n#include "xl.h"\n'];
   for (const { suffix } of isas) {
@@ -48,6 +49,7 @@ export function dispatcher(prototypes, isas) {
     'void use_isa(int index) { current = index; }',
     'int used_isa() { return current; }',
     '}  // namespace xl',
+    `extern "C" int xl_abi_version(void) { return ${version}; }`,
     ...kernels.map(
       (p) =>
         `extern "C" int ${p.name}${signature(p)} {\n` +

@@ -54,3 +54,17 @@ function parseParameter(text) {
   if (!match) throw new Error(`xl.h: cannot read the parameter "${text.trim()}"; it needs a type and a name`);
   return { type: (match[1] ?? '').replace(/\s+/g, ' ').trim(), name: match[2] ?? '' };
 }
+
+/**
+ * The ABI version: a hash (FNV-1a, 31 bits) of the prototypes, so that a library and a package that do not have the same
+ * header refuse each other, whatever was forgotten.
+ * @param {string} text the text of xl.h
+ */
+export function abiVersion(text) {
+  const signatures = parseHeader(text).map(
+    ({ name, result, parameters }) => `${result} ${name}(${parameters.map((p) => `${p.type} ${p.name}`).join(', ')})`,
+  );
+  let hash = 0x811c9dc5;
+  for (const char of signatures.join('\n')) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193);
+  return hash & 0x7fffffff;
+}

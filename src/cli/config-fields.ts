@@ -32,13 +32,19 @@ function typeName(schema: z.ZodType): string {
   if (schema instanceof z.ZodBoolean) return 'true or false';
   if (schema instanceof z.ZodString) return 'text';
   if (schema instanceof z.ZodArray) return `list of ${typeName(unwrap(schema.element as z.ZodType))}`;
-  if (schema instanceof z.ZodNumber) {
-    const { minValue, maxValue, isInt } = schema;
-    const low = minValue !== null && minValue > -1e15 ? ` from ${minValue}` : '';
-    const high = maxValue !== null && maxValue < 1e15 ? ` to ${maxValue}` : '';
-    return `${isInt ? 'whole number' : 'number'}${low}${high}`;
-  }
+  if (schema instanceof z.ZodNumber) return numberType(schema);
   return 'value';
+}
+
+function numberType(schema: z.ZodNumber): string {
+  const { type, minimum, exclusiveMinimum, maximum } = z.toJSONSchema(schema);
+  const bounds = [
+    exclusiveMinimum === undefined ? '' : ` above ${exclusiveMinimum}`,
+    minimum === undefined ? '' : ` from ${minimum}`,
+    // Whole numbers always have the largest safe integer as a bound.
+    maximum === undefined || maximum >= Number.MAX_SAFE_INTEGER ? '' : ` to ${maximum}`,
+  ];
+  return (type === 'integer' ? 'whole number' : 'number') + bounds.join('');
 }
 
 function defaultOf(schema: z.ZodType): string | null {

@@ -1,9 +1,7 @@
 /** @file A run's configuration from the command line: a YAML file, a preset, `--set path=value`, in this order. */
 import fs from 'node:fs';
 import { parse, YAMLParseError } from 'yaml';
-import { checkConfig, ConfigError } from '../model/check-config.js';
-import { presetConfig } from '../model/presets.js';
-import { runConfigSchema, type RunConfig } from '../train/config.js';
+import { ConfigError } from '../model/check-config.js';
 
 type Tree = { [name: string]: unknown };
 
@@ -50,22 +48,4 @@ export function assign(tree: Tree, path: string, value: unknown): void {
     at = next;
   }
   at[last] = value;
-}
-
-/**
- * The checked configuration; the fields of a preset stand under those that the user wrote.
- * @param what  for messages: the file's name
- * @throws ConfigError naming each wrong field.
- */
-export function resolveSettings(tree: Tree, what: string): RunConfig {
-  const preset = tree['preset'];
-  if (typeof preset !== 'string' || preset === '') return checkConfig(runConfigSchema, tree, what);
-  let base: Tree;
-  try {
-    base = presetConfig(preset);
-  } catch (error) {
-    throw new ConfigError((error as Error).message);
-  }
-  const own = typeof tree['model'] === 'object' && tree['model'] !== null ? (tree['model'] as Tree) : {};
-  return checkConfig(runConfigSchema, { ...tree, model: { ...base, ...own } }, what);
 }

@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import type { DeviceChoice } from '../device/open.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../format.js';
 import { presetNames } from '../model/presets.js';
-import { runConfigSchema, type RunConfigInput } from '../train/config.js';
+import { resolveRunConfig, runConfigSchema, type RunConfigInput } from '../train/config.js';
 import { Run, type TrainOptions } from '../train/run.js';
 import type { TrainStep } from '../train/train-step.js';
 import { runPaths } from '../train/run-folder.js';
@@ -12,7 +12,7 @@ import { configFields, formatFields } from './config-fields.js';
 import { interruptSignal } from './interrupt.js';
 import { deviceOption, numberFrom, threadsOption } from './options.js';
 import { Progress } from './progress.js';
-import { applySetting, assign, readConfigFile, resolveSettings } from './settings.js';
+import { applySetting, assign, readConfigFile } from './settings.js';
 
 interface Options {
   config?: string;
@@ -105,7 +105,7 @@ async function train(files: string[], options: Options): Promise<void> {
       if (value !== undefined) assign(tree, field, value);
     }
     for (const setting of options.set) applySetting(tree, setting);
-    return resolveSettings(tree, options.config ?? 'configuration');
+    return resolveRunConfig(tree, options.config ?? 'configuration');
   };
   if (options.printConfig) {
     const tree = options.config === undefined ? {} : readConfigFile(options.config);

@@ -1,7 +1,9 @@
 /** @file The configuration of a training run: every field with its meaning and default. */
 import { z } from 'zod';
 import { deviceNames } from '../device/open.js';
+import { checkConfig, ConfigError, suggestion } from '../model/check-config.js';
 import { modelConfigSchema } from '../model/config.js';
+import { presetConfig, presetNames } from '../model/presets.js';
 
 const count = () => z.number().int().min(1);
 const whole = () => z.number().int().min(0);
@@ -123,3 +125,21 @@ export const runConfigSchema = z.strictObject({
 
 export type RunConfig = z.output<typeof runConfigSchema>;
 export type RunConfigInput = z.input<typeof runConfigSchema>;
+
+/**
+ * The checked configuration of a run, defaults filled in. The fields of its preset stand under those that were written.
+ * @param what  where it comes from, for messages: "run.yaml"
+ * @throws ConfigError naming each wrong field, or the preset nearest to one that does not exist.
+ */
+export function resolveRunConfig(input: unknown, what: string): RunConfig {
+  const preset = fieldOf(input, 'preset');
+  if (typeof preset !== 'string' || preset === '') return checkConfig(runConfigSchema, input, what);
+  if (!presetNames.includes(preset.toLowerCase())) {
+    throw new ConfigError(`${what}: preset: there is no "${preset}"${suggestion(preset, presetNames)}`);
+  }
+  const model = { ...presetConfig(preset), ...(fieldOf(input, 'model') as object | undefined) };
+  return checkConfig(runConfigSchema, { ...(input as object), model }, what);
+}
+
+const fieldOf = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;

@@ -10,11 +10,10 @@ import { openDevice } from '../device/open.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
 import { DivergedError } from '../generate/sampler.js';
-import { checkConfig } from '../model/check-config.js';
 import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
-import { runConfigSchema, type RunConfig, type RunConfigInput } from './config.js';
+import { resolveRunConfig, type RunConfig, type RunConfigInput } from './config.js';
 import { evaluate } from './evaluate.js';
 import { nonFiniteError } from './nonfinite.js';
 import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
@@ -68,7 +67,7 @@ export class Run implements AsyncIterable<TrainStep> {
    * @throws ConfigError, or an Error that names the file at fault.
    */
   static async start(input: RunConfigInput, options: TrainOptions = {}): Promise<Run> {
-    const config = checkConfig(runConfigSchema, input, 'config');
+    const config = resolveRunConfig(input, 'config');
     checkConsistency(config);
     const folder = newRunFolder(config);
     const data = await prepareRunData(config, folder, options);
@@ -93,7 +92,7 @@ export class Run implements AsyncIterable<TrainStep> {
     const stored = parse(fs.readFileSync(file, 'utf8')) as RunConfigInput;
     const data0 = JSON.stringify([stored.data, stored.model]);
     changes(stored);
-    const config = checkConfig(runConfigSchema, stored, file);
+    const config = resolveRunConfig(stored, file);
     checkConsistency(config);
     if (JSON.stringify([config.data, config.model]) !== data0) {
       throw new Error(`${folder}: data and model of a run cannot change; start a new run for that`);

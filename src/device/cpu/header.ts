@@ -73,6 +73,19 @@ function parseArgument(functionName: string, text: string): Argument {
   return { name: match[2] ?? '', type, ...how };
 }
 
+/**
+ * What `xl_abi_version()` must give: a hash (FNV-1a, 31 bits) of the prototypes, as native/tools/header.mjs computes it
+ * for the build.
+ */
+export function abiVersion(prototypes: readonly Prototype[]): number {
+  const signatures = prototypes.map(
+    ({ name, result, arguments: list }) => `${result} ${name}(${list.map((a) => `${a.type} ${a.name}`).join(', ')})`,
+  );
+  let hash = 0x811c9dc5;
+  for (const char of signatures.join('\n')) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193);
+  return hash & 0x7fffffff;
+}
+
 /** `layernormForward` -> `xl_layernorm_forward`. */
 export function functionName(kernel: string): string {
   return `xl_${snakeCase(kernel)}`;

@@ -9,10 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { LibraryHandle } from 'koffi';
 import koffi from 'koffi';
 import type { Prototype } from './header.js';
-import { parseHeader } from './header.js';
-
-/** What this TypeScript expects of `xl_abi_version()`. */
-const ABI_VERSION = 1;
+import { abiVersion, parseHeader } from './header.js';
 
 /** A function of the library; arguments as xl.h has them, addresses and sizes as numbers. */
 export type NativeFunction = (...args: unknown[]) => number | string;
@@ -114,9 +111,9 @@ function openLibrary(path: string): Library {
     return found;
   };
   const version = get('xl_abi_version')();
-  if (version !== ABI_VERSION) {
+  if (version !== abiVersion(prototypes)) {
     throw new LibraryError(
-      `cpu: ${path} has ABI version ${version}, this package needs ${ABI_VERSION}; build it again with: node native/build.mjs`,
+      `cpu: ${path} was built from another xl.h (${version}, not ${abiVersion(prototypes)}); build it again with: node native/build.mjs`,
     );
   }
   const lastError = (): string => String(get('xl_last_error')());
