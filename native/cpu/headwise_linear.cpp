@@ -24,7 +24,7 @@ void for_blocks_and_rows(const Headwise &s, const Body &body) {
 }
 
 int large_forward(float *y, const float *x, const float *weight, const float *bias, const Headwise &s) {
-  const int status = matmul_reserve();
+  const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
   const int64_t GO = s.G * s.O, GI = s.G * s.I;
   for_blocks_and_rows(s, [&](int64_t g, int64_t n, int64_t rows, int worker) {
@@ -37,7 +37,7 @@ int large_forward(float *y, const float *x, const float *weight, const float *bi
 
 // dx[n,g,:] += weight[g]^T dy[n,g,:]
 int large_dx(float *dx, const float *dy, const float *weight, const Headwise &s) {
-  const int status = matmul_reserve();
+  const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
   const int64_t GO = s.G * s.O, GI = s.G * s.I;
   for_blocks_and_rows(s, [&](int64_t g, int64_t n, int64_t rows, int worker) {
@@ -50,7 +50,7 @@ int large_dx(float *dx, const float *dy, const float *weight, const Headwise &s)
 
 // dweight[g] += dy[:,g,:]^T x[:,g,:]: pieces of the outputs, each over all rows.
 int large_dweight(float *dweight, const float *dy, const float *x, const Headwise &s) {
-  const int status = matmul_reserve();
+  const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
   const int64_t GO = s.G * s.O, GI = s.G * s.I;
   const int64_t wanted = ceil_div(s.O, max_of(1, TASKS_WANTED / s.G));

@@ -64,7 +64,7 @@ void take_in(RowState &state, const float *logits, int64_t length) {
 }
 
 int forward(const Problem &p, float *loss, float *logsumexp) {
-  int status = matmul_reserve();
+  int status = matmul_reserve(false);
   if (status != XL_OK) return status;
   const int64_t block = row_block(p.N), packed_size = matmul_packed_floats(CHUNK, p.D);
   float *packed = xl::shared_scratch(packed_size, SLOT_PACKED);
@@ -137,7 +137,7 @@ int backward_chunk(const Problem &p, float *dx, float *dweight, const float *dlo
 }
 
 int backward(const Problem &p, float *dx, float *dweight, const float *dloss, const float *logsumexp) {
-  int status = matmul_reserve();
+  int status = matmul_reserve(false);
   if (status != XL_OK) return status;
   const int64_t most = min_of(p.N, GRADIENT_ROWS), packed_size = matmul_packed_floats(CHUNK, p.D);
   float *packed = xl::shared_scratch(packed_size, SLOT_PACKED);

@@ -21,12 +21,14 @@ constexpr int64_t N_BLOCK = 768;
 constexpr int64_t PACKED_FLOATS = int64_t(1) << 22;  // of b at a time: half of an L3 cache or less
 constexpr int64_t A_PAD = 16;                        // keeps rows of packed a out of each other's cache sets
 constexpr int64_t COPY_A_FROM = 128;                 // columns from which it pays to copy the block of a
-constexpr int64_t FEW_ROWS = 16;                     // below, packing b costs more than it saves
-constexpr int64_t TASKS_PER_THREAD = 4;              // wanted, so that threads end together
-constexpr int64_t TASK_FMAS = 1 << 19;               // the least that is worth a task (4 us)
+constexpr int64_t IN_PLACE_DEPTH = 256;
+constexpr int64_t TASKS_PER_THREAD = 4;   // wanted, so that threads end together
+constexpr int64_t TASK_FMAS = 1 << 19;    // the least that is worth a task (4 us),
+constexpr int64_t TASK_FLOATS = 1 << 18;  // or so much of b to read
 
 constexpr int64_t A_FLOATS = (M_BLOCK + A_PAD) * (K_BLOCK + A_PAD);
-constexpr int64_t B_FLOATS = N_BLOCK * K_BLOCK;
+constexpr int64_t IN_TASK_COLUMNS = 384;
+constexpr int64_t B_FLOATS = IN_TASK_COLUMNS * K_BLOCK;
 enum Slot { SLOT_A, SLOT_B };
 
 // 0..total-1 in pieces of at most `most`, equal up to rounding to `multiple`.
@@ -42,18 +44,37 @@ struct Pieces {
   Range operator[](int64_t i) const { return {begin(i), length(i)}; }
 };
 
-// op(b) with few rows of op(a): b is read once, in place.
-int matmul_few_rows(const Matmul &p) {
-  const Pieces columns(p.N, 256, PRODUCT_COLUMNS);
-  parallel_for(columns.count, [&](int64_t i, int) {
-    const int64_t n = columns.begin(i), width = columns.length(i);
-    // In blocks of k so that one page per row of b stays in the translation cache for all strips.
-    for (int64_t k = 0; k == 0 || k < p.K; k += 64) {
-      product({p.a + (p.trans_a ? k * p.lda : k), p.trans_a ? 1 : p.lda, p.trans_a ? p.lda : 1, p.b + k * p.ldb + n,
-               p.ldb, p.c + n, p.ldc, p.M, width, min_of(64, p.K - k), 1, p.accumulate || k > 0,
-               p.bias && k == 0 ? p.bias + n : nullptr});
+// How C is cut into tasks.
+struct Blocks {
+  Pieces rows, columns;
+  int64_t count() const { return rows.count * columns.count; }
+  Range rows_of(int64_t task) const { return rows[task / columns.count]; }
+  Range columns_of(int64_t task) const { return columns[task % columns.count]; }
+};
+
+// Smaller blocks where there would be too few for the threads. Each element of C is the same sum in any block, so here
+// the number of threads may count.
+Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
+  constexpr int64_t sizes[][2] = {{M_BLOCK, N_BLOCK}, {48, 768}, {48, 384}, {48, 192}, {24, 192}, {24, 96}};
+  const int64_t wanted = xl::threads() == 1 ? 1 : TASKS_PER_THREAD * xl::threads();
+  const int64_t worth = max_of(M * N * K / TASK_FMAS, N * K / TASK_FLOATS);
+  int i = 0;
+  while (i < 5 && ceil_div(M, sizes[i][0]) * ceil_div(N, sizes[i][1]) < min_of(wanted, worth)) i++;
+  return {Pieces(M, sizes[i][0], PRODUCT_ROWS), Pieces(N, sizes[i][1], PRODUCT_COLUMNS)};
+}
+
+// Both operands read in place.
+int matmul_in_place(const Matmul &p) {
+  const Blocks blocks = blocks_of(p.M, p.N, p.K);
+  parallel_for(blocks.count(), [&](int64_t task, int) {
+    const Range m = blocks.rows_of(task), n = blocks.columns_of(task);
+    for (int64_t k = 0; k == 0 || k < p.K; k += IN_PLACE_DEPTH) {
+      product({p.trans_a ? p.a + k * p.lda + m.begin : p.a + m.begin * p.lda + k, p.trans_a ? 1 : p.lda,
+               p.trans_a ? p.lda : 1, p.b + k * p.ldb + n.begin, p.ldb, p.c + m.begin * p.ldc + n.begin, p.ldc,
+               m.length, n.length, min_of(IN_PLACE_DEPTH, p.K - k), 1, p.accumulate || k > 0,
+               p.bias && k == 0 ? p.bias + n.begin : nullptr});
     }
-    apply_activation(p, 0, p.M, n, width);
+    apply_activation(p, m.begin, m.length, n.begin, n.length);
   });
   return XL_OK;
 }
@@ -78,22 +99,6 @@ const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
   return p.trans_b ? p.b + n * p.ldb + k : p.b + k * p.ldb + n;
 }
 
-// How C is cut into tasks.
-struct Blocks {
-  Pieces rows, columns;
-};
-
-// Smaller blocks where there would be too few for the threads. Each element of C is the same sum in any block, so here
-// the number of threads may count.
-Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
-  constexpr int64_t sizes[][2] = {{M_BLOCK, N_BLOCK}, {48, 768}, {48, 384}, {48, 192}, {24, 192}, {24, 96}};
-  const int64_t wanted = xl::threads() == 1 ? 1 : TASKS_PER_THREAD * xl::threads();
-  const int64_t worth = M * N * K / TASK_FMAS;
-  int i = 0;
-  while (i < 5 && ceil_div(M, sizes[i][0]) * ceil_div(N, sizes[i][1]) < min_of(wanted, worth)) i++;
-  return {Pieces(M, sizes[i][0], PRODUCT_ROWS), Pieces(N, sizes[i][1], PRODUCT_COLUMNS)};
-}
-
 // Blocks of k lie one after the other, each in strips over the whole width.
 int64_t packed_offset(int64_t width, int64_t n, Range k) { return k.begin * (ceil_div(width, W) * W) + n * k.length; }
 
@@ -104,23 +109,22 @@ int matmul_blocked(const Matmul &p) {
   const int64_t floats = packed_floats(outer.size, p.K);
   float *packed = xl::shared_scratch(floats);
   if (!packed) return out_of_scratch("matmul", floats);
-  const int status = matmul_reserve();
+  const int status = matmul_reserve(false);
   if (status != XL_OK) return status;
   for (int64_t o = 0; o < outer.count; o++) {
     const Range part = outer[o];
     matmul_pack(packed, p, part);
     const Blocks blocks = blocks_of(p.M, part.length, p.K);
-    parallel_for(blocks.rows.count * blocks.columns.count, [&](int64_t task, int worker) {
-      const Range rows = blocks.rows[task / blocks.columns.count],
-                  columns = blocks.columns[task % blocks.columns.count];
-      matmul_packed(p, packed, part, rows, {part.begin + columns.begin, columns.length}, worker);
+    parallel_for(blocks.count(), [&](int64_t task, int worker) {
+      const Range columns = blocks.columns_of(task);
+      matmul_packed(p, packed, part, blocks.rows_of(task), {part.begin + columns.begin, columns.length}, worker);
     });
   }
   return XL_OK;
 }
 
 void matmul_blocked_in_task(const Matmul &p, int worker) {
-  const Pieces depth = depth_of(p), across(p.N, N_BLOCK, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
+  const Pieces depth = depth_of(p), across(p.N, IN_TASK_COLUMNS, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
   float *packed = xl::scratch(worker, B_FLOATS, SLOT_B);
   for (int64_t c = 0; c < across.count; c++) {
     const Range columns = across[c];
@@ -134,7 +138,14 @@ void matmul_blocked_in_task(const Matmul &p, int worker) {
 }
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
-bool has_few_rows(const Matmul &p) { return p.K <= 0 || (!p.trans_b && p.M < FEW_ROWS); }
+
+// Whether packing would cost more than it saves: few rows of C, or a C of moderate size with a and b in rows of their
+// own. Few columns fill no vector; they are summed along k. Measured; the borders are flat.
+bool best_in_place(const Matmul &p) {
+  if (p.K <= 0) return true;
+  if (p.trans_b || (!p.trans_a && p.N <= DOT_COLUMNS && p.M > 16)) return false;
+  return p.M <= 256 || (!p.trans_a && p.M * p.N <= int64_t(1) << 21);
+}
 
 }  // namespace
 
@@ -149,9 +160,9 @@ void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int
   });
 }
 
-int matmul_reserve() {
+int matmul_reserve(bool for_whole_products) {
   for (int worker = 0; worker < xl::threads(); worker++)
-    if (!xl::scratch(worker, A_FLOATS, SLOT_A) || !xl::scratch(worker, B_FLOATS, SLOT_B))
+    if (!xl::scratch(worker, A_FLOATS, SLOT_A) || (for_whole_products && !xl::scratch(worker, B_FLOATS, SLOT_B)))
       return out_of_scratch("matmul", A_FLOATS + B_FLOATS);
   return XL_OK;
 }
@@ -178,16 +189,16 @@ void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, R
 
 int matmul(const Matmul &p) {
   if (is_empty(p)) return XL_OK;
-  if (has_few_rows(p)) return matmul_few_rows(p);
-  if ((p.trans_b && p.M <= SKINNY) || (!p.trans_a && p.N <= SKINNY)) return matmul_dot(p);
+  if (best_in_place(p)) return matmul_in_place(p);
+  if ((p.trans_b && p.M <= DOT_ROWS) || (!p.trans_a && p.N <= DOT_COLUMNS)) return matmul_dot(p);
   return matmul_blocked(p);
 }
 
 void matmul_in_task(const Matmul &p, int worker) {
   if (is_empty(p)) return;
-  if (has_few_rows(p)) {
-    matmul_few_rows(p);
-  } else if (!p.trans_a && p.trans_b && p.M <= SKINNY) {
+  if (best_in_place(p)) {
+    matmul_in_place(p);
+  } else if (!p.trans_a && p.trans_b && p.M <= DOT_ROWS) {
     matmul_dot(p);
   } else {
     matmul_blocked_in_task(p, worker);

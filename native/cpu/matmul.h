@@ -20,13 +20,17 @@ struct Matmul {
 // On all threads; not inside a task. Returns a status; the sizes have been checked.
 int matmul(const Matmul &p);
 
-// On this thread, inside the task that runs as `worker`, once matmul_reserve() has said XL_OK outside. The bits are not
-// those of matmul() where the shape takes it another way.
+// On this thread, inside the task that runs as `worker`, after matmul_reserve(true). The bits are not those of matmul()
+// where the shape takes it another way.
 void matmul_in_task(const Matmul &p, int worker);
-int matmul_reserve();
+
+// Working memory for all workers, outside of tasks: for matmul_in_task(), or only for matmul_packed(). Returns a
+// status.
+int matmul_reserve(bool for_whole_products);
 
 // The two halves of a product whose op(b) serves many blocks of rows: columns `first` .. `first + width` are packed
-// once, then blocks of C within them are computed in tasks, after matmul_reserve(). Blocks give the bits of the whole.
+// once, then blocks of C within them are computed in tasks, after matmul_reserve(false). Blocks give the bits of the
+// whole.
 struct Range {
   int64_t begin, length;
 };
@@ -37,8 +41,9 @@ void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, R
 // Applies the activation, if any, to a block of C that is otherwise complete.
 void apply_activation(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns);
 
-// Few rows or few columns, when op(a) and op(b) both lie contiguous in k: sums along the vectors. M or N up to SKINNY.
-constexpr int64_t SKINNY = 8;
+// Few rows or few columns: sums along k, where op(a) and op(b) are contiguous or are copied to be. Up to these sizes it
+// is faster than tiles, which want whole vectors of columns and packed b.
+constexpr int64_t DOT_ROWS = 32, DOT_COLUMNS = W > 4 ? 3 * W / 4 : 4;
 int matmul_dot(const Matmul &p);
 
 }  // namespace XL_NS
