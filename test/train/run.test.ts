@@ -73,7 +73,7 @@ describe('a run', () => {
       config('kept', { checkpoint: { everySteps: 2, keepLast: 3 }, evaluation: { everySteps: 4, batches: 1 } }),
     );
     const all = await steps(run);
-    const best = all.filter(({ validation }) => validation?.best).at(-1)!;
+    const best = all.findLast(({ validation }) => validation?.best)!;
     const last = readProgress(runPaths(run.folder).checkpoint(20));
     expect(last.best).toEqual({ step: best.step, loss: best.validation!.loss });
     expect(checkpointSteps(run.folder)).toEqual([...new Set([best.step, 16, 18, 20])].toSorted((a, b) => a - b));
