@@ -100,14 +100,27 @@ void panel_denominators(Head &head, const MlstmShape &s, int64_t col, int64_t ve
   }
 }
 
+// Inputs of the next chunk come into the cache while the machine computes: those of MR steps, `t` after its begin.
+void prefetch_next(const MlstmShape &s, const Inputs &in, MlstmChunk chunk, int64_t t) {
+  const int64_t left = s.T - chunk.begin - chunk.n;
+  int64_t row = chunk.row + (chunk.n + t) * s.NH;
+  for (int64_t end = min_of(t + MR, left); t < end; t++, row += s.NH) {
+    prefetch(in.q + row * s.DK, s.DK);
+    prefetch(in.k + row * s.DK, s.DK);
+    prefetch(in.v + row * s.DV, s.DV);
+  }
+}
+
 // h of the steps col .. end-1 of a panel: (weight of the state * q C + scores V) / denominator.
-void panel_outputs(Head &head, const MlstmShape &s, float *h, int64_t col, int64_t n, int64_t end) {
+void panel_outputs(Head &head, const MlstmShape &s, const Inputs &in, float *h, MlstmChunk chunk, int64_t col) {
+  const int64_t n = chunk.n, end = min_of(n, col + P);
   const int64_t row_k = s.row_k(), L = round_up(n, W), padded_k = s.padded_k();
   for_panels(s.DV, [&](int64_t value_col, int64_t vectors) {
     const float *C = head.C + value_col * padded_k, *values = head.values + value_col * L;
     with_vectors(vectors, [&](auto count) {
       constexpr int NV = decltype(count)::value;
       for (int64_t t = col; t < end; t += MR) {
+        if (value_col == 0) prefetch_next(s, in, chunk, t);
         vf acc[MR][NV];
         tile_zero(acc);
         if (!head.empty) {
@@ -169,8 +182,8 @@ void update_state(Head &head, const MlstmShape &s, int64_t n) {
   head.m = head.gates.m_last;
 }
 
-// The chunk of n steps whose first row (b, t, head) is `row`.
-void run_chunk(Head &head, const MlstmShape &s, const Inputs &in, const Outputs &out, int64_t row, int64_t n) {
+void run_chunk(Head &head, const MlstmShape &s, const Inputs &in, const Outputs &out, MlstmChunk chunk) {
+  const int64_t row = chunk.row, n = chunk.n;
   load_chunk(head, s, in, row, n);
   const ScoreInputs score{head.keys, head.query_panels, head.empty ? nullptr : head.n};
   for_panels(n, [&](int64_t col, int64_t vectors) {
@@ -178,12 +191,11 @@ void run_chunk(Head &head, const MlstmShape &s, const Inputs &in, const Outputs 
       panel_scores<decltype(count)::value>(head.scores, nullptr, P, head.normaliser, s, head.gates, score, col, n);
     });
     panel_denominators(head, s, col, vectors);
-    const int64_t end = min_of(n, col + P);
-    for (int64_t t = col; t < end; t++) {
+    for (int64_t t = col; t < min_of(n, col + P); t++) {
       out.m[row + t * s.NH] = head.gates.m[t];
       out.denominator[row + t * s.NH] = head.normaliser[t - col];
     }
-    panel_outputs(head, s, out.h + row * s.DV, col, n, end);
+    panel_outputs(head, s, in, out.h + row * s.DV, chunk, col);
   });
   update_state(head, s, n);
 }
@@ -214,7 +226,7 @@ extern "C" int XL_KERNEL(xl_mlstm_forward)(float *h, float *m, float *denominato
         head.m = s.fresh_m();
       }
       const int64_t end = chunk_end(s, reset, b, t);
-      run_chunk(head, s, in, out, s.row(b, t, k_head), end - t);
+      run_chunk(head, s, in, out, {s.row(b, t, k_head), t, end - t});
       t = end;
     }
     finish(head, s, out, task);

@@ -51,7 +51,7 @@ void run_segment(Sweep &sweep, int64_t segment, GradientHead &head, const MlstmS
     const int64_t t = sweep.begin[c];
     const ChunkState from = sweep.local.at(s, c - first), to = sweep.local.at(s, c - first + 1);
     if (in.reset && in.reset[b * s.T + t]) from.set_fresh(s);
-    advance_state(head, s, in, from, to, s.row(b, t, k_head), sweep.begin[c + 1] - t);
+    advance_state(head, s, in, from, to, {s.row(b, t, k_head), t, sweep.begin[c + 1] - t});
   }
 }
 
@@ -112,8 +112,8 @@ void run_head(GradientHead &head, Sweep &sweep, const MlstmShape &s, const Mlstm
       const int64_t t = sweep.begin[c];
       const bool cut = in.reset && in.reset[b * s.T + t];
       const bool empty = cut || (c == 0 && !in.C && !in.n);
-      const int64_t row = s.row(b, t, k_head), n = sweep.begin[c + 1] - t;
-      chunk_gradient(head, s, in, out, sweep.local.at(s, c - first), empty, row, n);
+      chunk_gradient(head, s, in, out, sweep.local.at(s, c - first), empty,
+                     {s.row(b, t, k_head), t, sweep.begin[c + 1] - t});
       if (cut) head.cut(s);
     }
   }

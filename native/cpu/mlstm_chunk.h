@@ -47,6 +47,11 @@ inline int check_mlstm(const char *name, const MlstmShape &s, int32_t input_gate
   return XL_OK;
 }
 
+// A chunk: its first row (b, t, head), the step t there, its steps.
+struct MlstmChunk {
+  int64_t row, begin, n;
+};
+
 // Where the chunk that begins at t ends: after L steps, before a reset, or with the sequence.
 inline int64_t chunk_end(const MlstmShape &s, const uint8_t *reset, int64_t b, int64_t t) {
   const int64_t limit = min_of(t + s.L, s.T);

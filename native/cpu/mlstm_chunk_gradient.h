@@ -58,9 +58,9 @@ inline void query_gradient(GradientHead &head, const MlstmShape &s, const MlstmB
 }
 
 // dk_s = last_weight_s (dC v_s + dn) + sum_t decay[s,t] q_t; to_state_s = k_s . (the first part).
-inline void key_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardOutputs &out, int64_t row,
-                         int64_t n) {
-  const int64_t L = round_up(n, W), step = s.NH * s.DK;
+inline void key_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in,
+                         const MlstmBackwardOutputs &out, MlstmChunk chunk) {
+  const int64_t row = chunk.row, n = chunk.n, L = round_up(n, W), step = s.NH * s.DK;
   fill_zero(head.lanes, L * W);
   for_panels(s.DK, [&](int64_t col, int64_t vectors) {
     with_vectors(vectors, [&](auto count) {
@@ -68,6 +68,7 @@ inline void key_gradient(GradientHead &head, const MlstmShape &s, const MlstmBac
       for (int64_t t = 0; t < n; t += MR) {
         vf acc[MR][NV];
         tile_zero(acc);
+        if (col == 0) prefetch_backward(s, in, out, chunk, t);
         if (head.flowing) {
 #pragma GCC unroll 4
           for (int v = 0; v < NV; v++) {
@@ -173,10 +174,10 @@ inline void gate_gradient(GradientHead &head, const MlstmShape &s, const MlstmBa
   }
 }
 
-// The chunk of n steps whose first row (b, t, head) is `row`, after the state `from` (`empty`: C = n = 0).
+// One chunk, after the state `from` (`empty`: C = n = 0).
 inline void chunk_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in,
-                           const MlstmBackwardOutputs &out, ChunkState from, bool empty, int64_t row, int64_t n) {
-  const int64_t L = round_up(n, W);
+                           const MlstmBackwardOutputs &out, ChunkState from, bool empty, MlstmChunk chunk) {
+  const int64_t row = chunk.row, n = chunk.n, L = round_up(n, W);
   load_gradient_chunk(head, s, in, *from.m, row, n);
   if (head.flowing) transpose_panels(head.dC_transposed, head.dC, s.padded_k(), s.padded_v());
   const double across = head.flowing && !empty ? head.gates.carry * state_product(head, s, from) : 0;
@@ -195,7 +196,7 @@ inline void chunk_gradient(GradientHead &head, const MlstmShape &s, const MlstmB
   sum_lanes(head.dlog_i, input_lanes, L);
   sum_lanes(head.spanning, span_lanes, L);
   query_gradient(head, s, out, from, empty, row, n);
-  key_gradient(head, s, out, row, n);
+  key_gradient(head, s, in, out, chunk);
   value_gradient(head, s, out, row, n);
   state_gradient(head, s, n);
   gate_gradient(head, s, in, out, across, row, n);

@@ -100,9 +100,31 @@ struct GradientHead {
   }
 };
 
+// Keys and values of the next chunk, MR steps of them, `t` after its begin.
+inline void prefetch_forward(const MlstmShape &s, const MlstmBackwardInputs &in, MlstmChunk chunk, int64_t t) {
+  int64_t row = chunk.row + (chunk.n + t) * s.NH;
+  for (int64_t end = min_of(t + MR, s.T - chunk.begin - chunk.n); t < end; t++, row += s.NH) {
+    prefetch(in.k + row * s.DK, s.DK);
+    prefetch(in.v + row * s.DV, s.DV);
+  }
+}
+
+// What the walk back needs of the chunk before, if it is as long as this one: MR steps, `t` after its begin.
+inline void prefetch_backward(const MlstmShape &s, const MlstmBackwardInputs &in, const MlstmBackwardOutputs &out,
+                              MlstmChunk chunk, int64_t t) {
+  for (int64_t end = min_of(t + MR, chunk.n); t < end; t++) {
+    if (chunk.begin - chunk.n + t < 0) continue;
+    const int64_t row = chunk.row + (t - chunk.n) * s.NH;
+    const float *const of_keys[] = {in.q, in.k, out.dq, out.dk}, *const of_values[] = {in.v, in.h, in.dh, out.dv};
+    for (const float *p : of_keys) prefetch(p + row * s.DK, s.DK);
+    for (const float *p : of_values) prefetch(p + row * s.DV, s.DV);
+  }
+}
+
 // to = carry * from + sum over the chunk of last_weight k v^T (transposed), and n likewise; the maximum moves on.
 inline void advance_state(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in, ChunkState from,
-                          ChunkState to, int64_t row, int64_t n) {
+                          ChunkState to, MlstmChunk chunk) {
+  const int64_t row = chunk.row, n = chunk.n;
   const int64_t L = round_up(n, W), padded_v = s.padded_v();
   mlstm_gates(head.gates, s, in.i + row, in.f + row, s.NH, n, *from.m);
   copy_panels(head.key_panels, L, {in.k + row * s.DK, s.NH * s.DK, n, s.DK}, 1, head.gates.last_weight);
@@ -113,6 +135,7 @@ inline void advance_state(GradientHead &head, const MlstmShape &s, const MlstmBa
       constexpr int NV = decltype(count)::value;
       const float *keys = head.key_panels + col * L;
       for (int64_t e = 0; e < padded_v; e += MR) {
+        if (col == 0) prefetch_forward(s, in, chunk, e);
         const int64_t at = col * padded_v + e * P;
         vf acc[MR][NV];
 #pragma GCC unroll 4

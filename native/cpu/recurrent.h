@@ -249,13 +249,14 @@ void update_all(RecurrentTask<Cell> &task, const RecurrentShape &s, const Recurr
   for (; v < vectors; v++) update_units<1, KEEP, WHOLE>(task, s, in, out, t, v);
 }
 
-// Inputs of the next step and outputs of this one come into the cache while the product runs.
+// Inputs of the next step come into the cache while the product of this one runs, and where its h goes.
 template <class Cell>
 void prefetch_step(const RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
                    const RecurrentOutputs &out, int64_t t) {
+  if (t >= s.T) return;
   for (int64_t r = 0; r < task.rows; r++) {
-    const int64_t at = s.at(task.first + r, t, task.head), next = t + 1 < s.T ? at + s.NH * s.DH : at;
-    for (const float *gate : in.gates) prefetch(gate + next, s.DH);
+    const int64_t at = s.at(task.first + r, t, task.head);
+    for (const float *gate : in.gates) prefetch(gate + at, s.DH);
     prefetch(out.h + at, s.DH);
     if (out.saved && !out.stream) prefetch(out.saved + at * Cell::SAVED, s.DH * Cell::SAVED);
   }
@@ -269,7 +270,7 @@ void run_forward(RecurrentTask<Cell> &task, const RecurrentShape &s, const Recur
     if (in.reset)
       for (int64_t r = 0; r < task.rows; r++)
         if (in.reset[(task.first + r) * s.T + t]) task.set_fresh(s, r);
-    prefetch_step(task, s, in, out, t);
+    prefetch_step(task, s, in, out, t + 1);
     if (task.packed) {
       product_packed(task, s, t % 2 == 1);
     } else {

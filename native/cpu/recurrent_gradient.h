@@ -177,6 +177,20 @@ void flush(RecurrentGradientTask<Cell> &task, const RecurrentShape &s) {
   task.flushed = true;
 }
 
+// What the step before reads and adds to comes into the cache during the products of this one.
+template <class Cell>
+void prefetch_gradient(const RecurrentGradientTask<Cell> &task, const RecurrentShape &s,
+                       const RecurrentGradientInputs &in, const RecurrentGradientOutputs &out, int64_t t) {
+  if (t < 0) return;
+  for (int64_t r = 0; r < task.rows; r++) {
+    const int64_t at = s.at(task.first + r, t, task.head), before = s.at(task.first + r, max_of(t - 1, 0), task.head);
+    prefetch(in.saved + before * Cell::SAVED, s.DH * Cell::SAVED);
+    prefetch(in.h + before, s.DH);
+    prefetch(in.dh + at, s.DH);
+    for (const float *gate : out.gates) prefetch(gate + at, s.DH);
+  }
+}
+
 template <class Cell>
 void step_gradient(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, const RecurrentGradientInputs &in,
                    const RecurrentGradientOutputs &out, int64_t t) {
@@ -186,6 +200,7 @@ void step_gradient(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, c
     row_gradient(task, s, in, out, dgates + r * task.gate_row, r, t, is_reset(r));
     keep_h(task, s, in, r, t, is_reset(r), task.waiting + r);
   }
+  prefetch_gradient(task, s, in, out, t - 1);
   int64_t row = 0;
   for (; row + MR <= task.rows; row += MR) matrix_rows<MR>(task, s, dgates, row);
   for (; row + 2 <= task.rows; row += 2) matrix_rows<2>(task, s, dgates, row);

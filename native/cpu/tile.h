@@ -115,6 +115,8 @@ XL_INLINE void store_lanes(float *p, vf x, int64_t n) { n >= W ? store(p, x) : s
 // that the hardware does not see what comes next.
 XL_INLINE void prefetch(const float *p, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 2);
+  // g++ 12 drops calls of functions that do nothing but prefetch.
+  __asm__ volatile("" : : "r"(p));
 }
 
 // Writes a vector past the caches, which keeps them for what is read again soon. Only where a vector is a whole,
