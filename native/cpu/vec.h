@@ -51,7 +51,10 @@ XL_INLINE vf load_part(const float *p, int64_t n) {
   return (vf)_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
 #else
   vf v = {};
-  for (int64_t i = 0; i < n; i++) v[i] = p[i];
+  if (n >= 4) return load(p);
+  if (n > 0) v[0] = p[0];
+  if (n > 1) v[1] = p[1];
+  if (n > 2) v[2] = p[2];
   return v;
 #endif
 }
@@ -63,7 +66,10 @@ XL_INLINE void store_part(float *p, vf v, int64_t n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane), (__m256)v);
 #else
-  for (int64_t i = 0; i < n; i++) p[i] = v[i];
+  if (n >= 4) return store(p, v);
+  if (n > 0) p[0] = v[0];
+  if (n > 1) p[1] = v[1];
+  if (n > 2) p[2] = v[2];
 #endif
 }
 
