@@ -85,7 +85,7 @@ async function run(device: Device, shape: Shape): Promise<Float32Array> {
   return result;
 }
 
-/** Sizes around 8 (skinny), 12, 16 (few rows), 96 and 768 (blocks of C), 256 (blocks of k) and the widths of vectors. */
+/** Sizes around 4 to 12 columns and 32 rows (sums along k), 12 and 24 rows (tiles), 256 (depth) and vectors. */
 const SIZES: readonly (readonly [number, number, number])[] = [
   [1, 1, 1],
   [1, 17, 33],
@@ -102,6 +102,7 @@ const SIZES: readonly (readonly [number, number, number])[] = [
   [17, 1, 65],
   [25, 8, 300],
   [37, 9, 15],
+  [33, 13, 70],
   [97, 15, 33],
   [100, 100, 100],
   [131, 3, 520],
@@ -109,7 +110,12 @@ const SIZES: readonly (readonly [number, number, number])[] = [
   [0, 5, 3],
   [6, 7, 0],
 ];
-const LARGE = { M: 205, N: 801, K: 300 };
+/** Beyond 256 rows, 768 columns and a depth of 768: blocks, packed; without transposes only from 2^21 elements on. */
+const LARGE: readonly (readonly [number, number, number])[] = [
+  [271, 801, 40],
+  [99, 50, 1601],
+  [1300, 1615, 9],
+];
 
 const shapes: Shape[] = [
   ...SIZES.flatMap(([M, N, K], i) =>
@@ -126,7 +132,9 @@ const shapes: Shape[] = [
       [100, 45, 19],
     ].map(([M, N, K]) => ({ ...PLAIN, M: M!, N: N!, K: K!, transB: true, gap: 3, hasBias: true, activation })),
   ),
-  ...TRANSPOSES.map((transposes) => ({ ...PLAIN, ...LARGE, ...transposes, gap: 2, hasBias: true })),
+  ...LARGE.flatMap(([M, N, K]) =>
+    TRANSPOSES.map((transposes) => ({ ...PLAIN, M, N, K, ...transposes, gap: 2, hasBias: true })),
+  ),
 ];
 
 const isas = usableIsas();
@@ -138,14 +146,14 @@ describe.skipIf(isas.length === 0)('matmul on the cpu device', () => {
   test.each(isas)('is right: %s', async (isa) => {
     const device = cpuWith(isa);
     for (const { shape, right } of solved) {
-      // A sum of 520 products in float32 is off by some sqrt(520) roundings of 6e-8 at the very worst.
+      // A sum of 1,601 products in float32 is off by some sqrt(1601) roundings of 6e-8 at the very worst.
       expect(relativeRms(await run(device, shape), right), nameOf(shape)).toBeLessThan(1e-6);
     }
   });
 
   test.each(isas)('leaves the gaps between rows alone: %s', async (isa) => {
     const device = cpuWith(isa);
-    for (const { shape, right } of solved) {
+    for (const { shape, right } of solved.filter(({ right }) => right.length < 1e5)) {
       const ldc = shape.N + shape.gap;
       const gaps = (data: ArrayLike<number>) => Array.from(data).filter((_, i) => i % ldc >= shape.N);
       if (shape.gap > 0) expect(gaps(await run(device, shape)), nameOf(shape)).toEqual(gaps(right));
