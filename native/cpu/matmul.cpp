@@ -71,7 +71,7 @@ int matmul_in_place(const Matmul &p) {
     for (int64_t k = 0; k == 0 || k < p.K; k += IN_PLACE_DEPTH) {
       product({p.trans_a ? p.a + k * p.lda + m.begin : p.a + m.begin * p.lda + k, p.trans_a ? 1 : p.lda,
                p.trans_a ? p.lda : 1, p.b + k * p.ldb + n.begin, p.ldb, p.c + m.begin * p.ldc + n.begin, p.ldc,
-               m.length, n.length, min_of(IN_PLACE_DEPTH, p.K - k), 1, p.accumulate || k > 0,
+               m.length, n.length, min_of(IN_PLACE_DEPTH, p.K - k), p.accumulate || k > 0,
                p.bias && k == 0 ? p.bias + n.begin : nullptr});
     }
     apply_activation(p, m.begin, m.length, n.begin, n.length);
@@ -92,7 +92,7 @@ void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const f
   }
   const bool first = k.begin == 0;
   product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length,
-                  columns.length, k.length, 1, p.accumulate || !first, p.bias && first ? p.bias + n : nullptr});
+                  columns.length, k.length, p.accumulate || !first, p.bias && first ? p.bias + n : nullptr});
 }
 
 const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {

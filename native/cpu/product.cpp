@@ -57,7 +57,7 @@ void run_tile(const Product &p, const Tile &t) {
 #pragma GCC unroll 12
     for (int r = 0; r < MR; r++) {
       float *c = t.c + r * p.c_row + v * W;
-      vf y = sum[r][v] * p.alpha + bias;
+      vf y = sum[r][v] + bias;
       if (p.accumulate) y += part ? load_part(c, t.last) : load(c);
       part ? store_part(c, y, t.last) : store(c, y);
     }

@@ -15,7 +15,7 @@ constexpr int PRODUCT_ROWS = 6;
 #endif
 constexpr int PRODUCT_COLUMNS = 2 * W;
 
-// C = alpha A B, or C += alpha A B. A is read one float at a time through two strides, so it may be transposed.
+// C = A B, or C += A B. A is read one float at a time through two strides, so it may be transposed.
 struct Product {
   const float *a;
   int64_t a_row, a_k;  // A[m,k] = a[m * a_row + k * a_k]
@@ -24,7 +24,6 @@ struct Product {
   float *c;
   int64_t c_row;  // C[m,n] = c[m * c_row + n]
   int64_t M, N, K;
-  float alpha = 1;
   bool accumulate = false;
   const float *bias = nullptr;  // [N], added to each row of C
 };
@@ -36,12 +35,6 @@ void product(const Product &p);
 // The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
 // [K, PRODUCT_COLUMNS] (the last one [K, W] if it has no more columns), padded with zeros. b_k is not used.
 void product_packed(const Product &p);
-
-// C[M,N] (+)= alpha op(A)[M,K] B[K,N]: `product` in the order of arguments of a call.
-inline void panel_product(float *c, int64_t c_row, const float *a, int64_t a_row, int64_t a_k, const float *b,
-                          int64_t b_k, int64_t M, int64_t N, int64_t K, float alpha, bool accumulate) {
-  product({a, a_row, a_k, b, b_k, c, c_row, M, N, K, alpha, accumulate, nullptr});
-}
 
 }  // namespace XL_NS
 #endif
