@@ -7,7 +7,9 @@ import { benchRecurrent } from './recurrent.js';
 import { benchStep } from './step.js';
 
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-console.log(`xlstm at ${commit}, ${createCpuDevice().info.description}, ${os.cpus().length} cores, Node ${process.versions.node}`);
+console.log(
+  `xlstm at ${commit}, ${createCpuDevice().info.description}, ${os.cpus().length} cores, Node ${process.versions.node}`,
+);
 
 await benchMatmul();
 await benchRecurrent();
