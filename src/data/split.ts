@@ -4,7 +4,7 @@
  */
 import type { DocumentTable } from './document-table.js';
 
-export type SplitBy = 'tail' | 'document';
+type SplitBy = 'tail' | 'document';
 
 /** A range of the stream of all tokens that goes to one part, with its documents. */
 export interface Run {

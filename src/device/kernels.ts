@@ -56,45 +56,15 @@ export interface Kernels {
   activationForward(y: Buf /* [N] */, x: Buf /* [N] */, N: number, activation: Activation): void;
   activationBackward(dx: Buf /* [N] */, dy: Buf /* [N] */, x: Buf /* [N] */, N: number, activation: Activation): void;
   /** y = activation(gate) * up: the middle of a gated feed-forward layer. */
-  gatedActivationForward(
-    y: Buf /* [N] */,
-    gate: Buf /* [N] */,
-    up: Buf /* [N] */,
-    N: number,
-    activation: Activation,
-  ): void;
-  gatedActivationBackward(
-    dgate: Buf /* [N] */,
-    dup: Buf /* [N] */,
-    dy: Buf /* [N] */,
-    gate: Buf /* [N] */,
-    up: Buf /* [N] */,
-    N: number,
-    activation: Activation,
-  ): void;
+  gatedActivationForward(y: Buf /* [N] */, gate: Buf /* [N] */, up: Buf /* [N] */, N: number, activation: Activation): void;
+  gatedActivationBackward(dgate: Buf /* [N] */, dup: Buf /* [N] */, dy: Buf /* [N] */, gate: Buf /* [N] */,
+    up: Buf /* [N] */, N: number, activation: Activation): void;
   /** y = (h + skip * c) * SiLU(z): the learnable skip and the output gate of the mLSTM block. */
-  skipGateForward(
-    y: Buf /* [N,D] */,
-    h: Buf /* [N,D] */,
-    c: Buf /* [N,D] */,
-    skip: Buf /* [D] */,
-    z: Buf /* [N,D] */,
-    N: number,
-    D: number,
-  ): void;
-  skipGateBackward(
-    dh: Buf /* [N,D] */,
-    dc: Buf /* [N,D] */,
-    dskip: Buf /* [D] */,
-    dz: Buf /* [N,D] */,
-    dy: Buf /* [N,D] */,
-    h: Buf /* [N,D] */,
-    c: Buf /* [N,D] */,
-    skip: Buf /* [D] */,
-    z: Buf /* [N,D] */,
-    N: number,
-    D: number,
-  ): void;
+  skipGateForward(y: Buf /* [N,D] */, h: Buf /* [N,D] */, c: Buf /* [N,D] */, skip: Buf /* [D] */, z: Buf /* [N,D] */,
+    N: number, D: number): void;
+  skipGateBackward(dh: Buf /* [N,D] */, dc: Buf /* [N,D] */, dskip: Buf /* [D] */, dz: Buf /* [N,D] */,
+    dy: Buf /* [N,D] */, h: Buf /* [N,D] */, c: Buf /* [N,D] */, skip: Buf /* [D] */, z: Buf /* [N,D] */,
+    N: number, D: number): void;
   /**
    * y = keep ? x / (1 - rate) : 0, where element n is kept iff the 32-bit word n of the Philox4x32-10 stream of
    * (key0, key1), read as a fraction of 2^32, is at least `rate` (see `tensor/random.ts` for the stream).
@@ -111,102 +81,29 @@ export interface Kernels {
    * c = activation(op(a) op(b) + bias), or c += op(a) op(b) + bias with `accumulate` (then activation must be none).
    * op(a) is [M,K]: a is stored [M,lda] or, with transA, [K,lda]; op(b) is [K,N]: stored [K,ldb] or, with transB, [N,ldb].
    */
-  matmul(
-    c: Buf /* [M,ldc] */,
-    a: Buf,
-    b: Buf,
-    bias: Opt /* [N] */,
-    M: number,
-    N: number,
-    K: number,
-    transA: boolean,
-    transB: boolean,
-    lda: number,
-    ldb: number,
-    ldc: number,
-    accumulate: boolean,
-    activation: Activation,
-  ): void;
+  matmul(c: Buf /* [M,ldc] */, a: Buf, b: Buf, bias: Opt /* [N] */, M: number, N: number, K: number,
+    transA: boolean, transB: boolean, lda: number, ldb: number, ldc: number, accumulate: boolean, activation: Activation): void;
   /** dbias[d] += sum over n of dy[n,d]. */
   biasBackward(dbias: Buf /* [D] */, dy: Buf /* [N,D] */, N: number, D: number): void;
   /** Block-diagonal linear: y[n,g,o] = sum_i weight[g,o,i] x[n,g,i] + bias[g,o]. */
-  headwiseLinearForward(
-    y: Buf /* [N,G,O] */,
-    x: Buf /* [N,G,I] */,
-    weight: Buf /* [G,O,I] */,
-    bias: Opt /* [G,O] */,
-    N: number,
-    G: number,
-    O: number,
-    I: number,
-  ): void;
-  headwiseLinearBackward(
-    dx: Opt /* [N,G,I] */,
-    dweight: Buf /* [G,O,I] */,
-    dbias: Opt /* [G,O] */,
-    dy: Buf /* [N,G,O] */,
-    x: Buf /* [N,G,I] */,
-    weight: Buf /* [G,O,I] */,
-    N: number,
-    G: number,
-    O: number,
-    I: number,
-  ): void;
+  headwiseLinearForward(y: Buf /* [N,G,O] */, x: Buf /* [N,G,I] */, weight: Buf /* [G,O,I] */, bias: Opt /* [G,O] */,
+    N: number, G: number, O: number, I: number): void;
+  headwiseLinearBackward(dx: Opt /* [N,G,I] */, dweight: Buf /* [G,O,I] */, dbias: Opt /* [G,O] */, dy: Buf /* [N,G,O] */,
+    x: Buf /* [N,G,I] */, weight: Buf /* [G,O,I] */, N: number, G: number, O: number, I: number): void;
 
   // ---- norms: over the last axis of [N,G,D]; G = 1 is the plain norm, G = NH the per-head one --------------------
 
   /** y = (x - mean) * rstd * (weightOffset + weight) + bias. Keeps mean and rstd for the backward pass. */
-  layernormForward(
-    y: Buf /* [N,G,D] */,
-    mean: Buf /* [N,G] */,
-    rstd: Buf /* [N,G] */,
-    x: Buf /* [N,G,D] */,
-    weight: Buf /* [G,D] */,
-    bias: Opt /* [G,D] */,
-    N: number,
-    G: number,
-    D: number,
-    eps: number,
-    weightOffset: number,
-  ): void;
-  layernormBackward(
-    dx: Buf /* [N,G,D] */,
-    dweight: Buf /* [G,D] */,
-    dbias: Opt /* [G,D] */,
-    dy: Buf /* [N,G,D] */,
-    x: Buf /* [N,G,D] */,
-    weight: Buf /* [G,D] */,
-    mean: Buf /* [N,G] */,
-    rstd: Buf /* [N,G] */,
-    N: number,
-    G: number,
-    D: number,
-    weightOffset: number,
-  ): void;
+  layernormForward(y: Buf /* [N,G,D] */, mean: Buf /* [N,G] */, rstd: Buf /* [N,G] */, x: Buf /* [N,G,D] */,
+    weight: Buf /* [G,D] */, bias: Opt /* [G,D] */, N: number, G: number, D: number, eps: number, weightOffset: number): void;
+  layernormBackward(dx: Buf /* [N,G,D] */, dweight: Buf /* [G,D] */, dbias: Opt /* [G,D] */, dy: Buf /* [N,G,D] */,
+    x: Buf /* [N,G,D] */, weight: Buf /* [G,D] */, mean: Buf /* [N,G] */, rstd: Buf /* [N,G] */,
+    N: number, G: number, D: number, weightOffset: number): void;
   /** y = x * rstd * (weightOffset + weight), rstd = 1 / sqrt(mean(x^2) + eps). */
-  rmsnormForward(
-    y: Buf /* [N,G,D] */,
-    rstd: Buf /* [N,G] */,
-    x: Buf /* [N,G,D] */,
-    weight: Buf /* [G,D] */,
-    N: number,
-    G: number,
-    D: number,
-    eps: number,
-    weightOffset: number,
-  ): void;
-  rmsnormBackward(
-    dx: Buf /* [N,G,D] */,
-    dweight: Buf /* [G,D] */,
-    dy: Buf /* [N,G,D] */,
-    x: Buf /* [N,G,D] */,
-    weight: Buf /* [G,D] */,
-    rstd: Buf /* [N,G] */,
-    N: number,
-    G: number,
-    D: number,
-    weightOffset: number,
-  ): void;
+  rmsnormForward(y: Buf /* [N,G,D] */, rstd: Buf /* [N,G] */, x: Buf /* [N,G,D] */, weight: Buf /* [G,D] */,
+    N: number, G: number, D: number, eps: number, weightOffset: number): void;
+  rmsnormBackward(dx: Buf /* [N,G,D] */, dweight: Buf /* [G,D] */, dy: Buf /* [N,G,D] */, x: Buf /* [N,G,D] */,
+    weight: Buf /* [G,D] */, rstd: Buf /* [N,G] */, N: number, G: number, D: number, weightOffset: number): void;
 
   // ---- sequence kernels, fused over time -----------------------------------------------------------------------
   // reset[b,t] = 1 means that a new document begins at (b,t): what came before is forgotten exactly.
@@ -216,38 +113,13 @@ export interface Kernels {
    * `stateIn` holds the K-1 inputs before t = 0, oldest first (zeros if null); `stateOut` the K-1 inputs after the last
    * step, zeros where a reset cut them off. `activation` is none or silu; the backward pass recomputes it from x.
    */
-  conv1dForward(
-    y: Buf /* [B,T,D] */,
-    stateOut: Opt /* [B,K-1,D] */,
-    x: Buf /* [B,T,D] */,
-    weight: Buf /* [D,K] */,
-    bias: Opt /* [D] */,
-    stateIn: Opt /* [B,K-1,D] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    D: number,
-    K: number,
-    activation: Activation,
-  ): void;
-  conv1dBackward(
-    dx: Buf /* [B,T,D] */,
-    dweight: Buf /* [D,K] */,
-    dbias: Opt /* [D] */,
-    dstateIn: Opt /* [B,K-1,D] */,
-    dy: Buf /* [B,T,D] */,
-    dstateOut: Opt /* [B,K-1,D] */,
-    x: Buf /* [B,T,D] */,
-    weight: Buf /* [D,K] */,
-    bias: Opt /* [D] */,
-    stateIn: Opt /* [B,K-1,D] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    D: number,
-    K: number,
-    activation: Activation,
-  ): void;
+  conv1dForward(y: Buf /* [B,T,D] */, stateOut: Opt /* [B,K-1,D] */, x: Buf /* [B,T,D] */, weight: Buf /* [D,K] */,
+    bias: Opt /* [D] */, stateIn: Opt /* [B,K-1,D] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, D: number, K: number, activation: Activation): void;
+  conv1dBackward(dx: Buf /* [B,T,D] */, dweight: Buf /* [D,K] */, dbias: Opt /* [D] */, dstateIn: Opt /* [B,K-1,D] */,
+    dy: Buf /* [B,T,D] */, dstateOut: Opt /* [B,K-1,D] */, x: Buf /* [B,T,D] */, weight: Buf /* [D,K] */,
+    bias: Opt /* [D] */, stateIn: Opt /* [B,K-1,D] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, D: number, K: number, activation: Activation): void;
 
   /**
    * sLSTM over a whole sequence (arXiv 2405.04517 eq. 8-17, stabilised, log f = logsigmoid(f~)).
@@ -255,86 +127,30 @@ export interface Kernels {
    * States are [4,B,NH,DH] in the order c n m h; absent stateIn means c = n = h = 0, m = -infinity, as after a reset.
    * `saved` (SLSTM_SAVED * B*T*NH*DH floats) is for the backward pass, null when there will be none.
    */
-  slstmForward(
-    h: Buf /* [B,T,NH,DH] */,
-    stateOut: Opt /* [4,B,NH,DH] */,
-    saved: Opt,
-    i: Buf /* [B,T,NH,DH] */,
-    f: Buf /* [B,T,NH,DH] */,
-    z: Buf /* [B,T,NH,DH] */,
-    o: Buf /* [B,T,NH,DH] */,
-    recurrent: Buf /* [NH,4,DH,DH] */,
-    bias: Opt /* [4,NH,DH] */,
-    stateIn: Opt /* [4,B,NH,DH] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    NH: number,
-    DH: number,
-  ): void;
+  slstmForward(h: Buf /* [B,T,NH,DH] */, stateOut: Opt /* [4,B,NH,DH] */, saved: Opt,
+    i: Buf /* [B,T,NH,DH] */, f: Buf /* [B,T,NH,DH] */, z: Buf /* [B,T,NH,DH] */, o: Buf /* [B,T,NH,DH] */,
+    recurrent: Buf /* [NH,4,DH,DH] */, bias: Opt /* [4,NH,DH] */, stateIn: Opt /* [4,B,NH,DH] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DH: number): void;
   /** Exact, the stabiliser's gradient included. `dstateOut` is the cotangent of all four last states. */
-  slstmBackward(
-    di: Buf /* [B,T,NH,DH] */,
-    df: Buf /* [B,T,NH,DH] */,
-    dz: Buf /* [B,T,NH,DH] */,
-    do_: Buf /* [B,T,NH,DH] */,
-    drecurrent: Buf /* [NH,4,DH,DH] */,
-    dbias: Opt /* [4,NH,DH] */,
-    dstateIn: Opt /* [4,B,NH,DH] */,
-    dh: Buf /* [B,T,NH,DH] */,
-    dstateOut: Opt /* [4,B,NH,DH] */,
-    h: Buf /* [B,T,NH,DH] */,
-    saved: Buf,
-    recurrent: Buf /* [NH,4,DH,DH] */,
-    stateIn: Opt /* [4,B,NH,DH] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    NH: number,
-    DH: number,
-  ): void;
+  slstmBackward(di: Buf /* [B,T,NH,DH] */, df: Buf /* [B,T,NH,DH] */, dz: Buf /* [B,T,NH,DH] */, do_: Buf /* [B,T,NH,DH] */,
+    drecurrent: Buf /* [NH,4,DH,DH] */, dbias: Opt /* [4,NH,DH] */, dstateIn: Opt /* [4,B,NH,DH] */,
+    dh: Buf /* [B,T,NH,DH] */, dstateOut: Opt /* [4,B,NH,DH] */, h: Buf /* [B,T,NH,DH] */, saved: Buf,
+    recurrent: Buf /* [NH,4,DH,DH] */, stateIn: Opt /* [4,B,NH,DH] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DH: number): void;
 
   /**
    * LSTM over a whole sequence (arXiv 2405.04517 eq. 28-33), block-diagonal recurrence as in `slstmForward`; NH = 1 is
    * the dense one. States are [2,B,NH,DH] in the order c h, zero when absent and after a reset.
    */
-  lstmForward(
-    h: Buf /* [B,T,NH,DH] */,
-    stateOut: Opt /* [2,B,NH,DH] */,
-    saved: Opt,
-    i: Buf /* [B,T,NH,DH] */,
-    f: Buf /* [B,T,NH,DH] */,
-    z: Buf /* [B,T,NH,DH] */,
-    o: Buf /* [B,T,NH,DH] */,
-    recurrent: Buf /* [NH,4,DH,DH] */,
-    bias: Opt /* [4,NH,DH] */,
-    stateIn: Opt /* [2,B,NH,DH] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    NH: number,
-    DH: number,
-  ): void;
-  lstmBackward(
-    di: Buf /* [B,T,NH,DH] */,
-    df: Buf /* [B,T,NH,DH] */,
-    dz: Buf /* [B,T,NH,DH] */,
-    do_: Buf /* [B,T,NH,DH] */,
-    drecurrent: Buf /* [NH,4,DH,DH] */,
-    dbias: Opt /* [4,NH,DH] */,
-    dstateIn: Opt /* [2,B,NH,DH] */,
-    dh: Buf /* [B,T,NH,DH] */,
-    dstateOut: Opt /* [2,B,NH,DH] */,
-    h: Buf /* [B,T,NH,DH] */,
-    saved: Buf,
-    recurrent: Buf /* [NH,4,DH,DH] */,
-    stateIn: Opt /* [2,B,NH,DH] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    NH: number,
-    DH: number,
-  ): void;
+  lstmForward(h: Buf /* [B,T,NH,DH] */, stateOut: Opt /* [2,B,NH,DH] */, saved: Opt,
+    i: Buf /* [B,T,NH,DH] */, f: Buf /* [B,T,NH,DH] */, z: Buf /* [B,T,NH,DH] */, o: Buf /* [B,T,NH,DH] */,
+    recurrent: Buf /* [NH,4,DH,DH] */, bias: Opt /* [4,NH,DH] */, stateIn: Opt /* [2,B,NH,DH] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DH: number): void;
+  lstmBackward(di: Buf /* [B,T,NH,DH] */, df: Buf /* [B,T,NH,DH] */, dz: Buf /* [B,T,NH,DH] */, do_: Buf /* [B,T,NH,DH] */,
+    drecurrent: Buf /* [NH,4,DH,DH] */, dbias: Opt /* [4,NH,DH] */, dstateIn: Opt /* [2,B,NH,DH] */,
+    dh: Buf /* [B,T,NH,DH] */, dstateOut: Opt /* [2,B,NH,DH] */, h: Buf /* [B,T,NH,DH] */, saved: Buf,
+    recurrent: Buf /* [NH,4,DH,DH] */, stateIn: Opt /* [2,B,NH,DH] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DH: number): void;
 
   /**
    * mLSTM over a whole sequence, chunkwise (chunks of L, any T). Defined by its step form, with q^ = q / sqrt(DK):
@@ -343,136 +159,39 @@ export interface Kernels {
    * Keeps m and the denominator (eps included; 1 without `normalize`) of every step for the backward pass.
    * Absent states mean C = n = 0 and m = -infinity (0 with the sigmoid gate), as after a reset.
    */
-  mlstmForward(
-    h: Buf /* [B,T,NH,DV] */,
-    m: Buf /* [B,T,NH] */,
-    denominator: Buf /* [B,T,NH] */,
-    Cout: Opt /* [B,NH,DK,DV] */,
-    nout: Opt /* [B,NH,DK] */,
-    mout: Opt /* [B,NH] */,
-    q: Buf /* [B,T,NH,DK] */,
-    k: Buf /* [B,T,NH,DK] */,
-    v: Buf /* [B,T,NH,DV] */,
-    i: Buf /* [B,T,NH] */,
-    f: Buf /* [B,T,NH] */,
-    Cin: Opt /* [B,NH,DK,DV] */,
-    nin: Opt /* [B,NH,DK] */,
-    min: Opt /* [B,NH] */,
-    reset: Opt /* [B,T] uint8 */,
-    B: number,
-    T: number,
-    NH: number,
-    DK: number,
-    DV: number,
-    L: number,
-    eps: number,
-    inputGate: InputGate,
-    normalize: boolean,
-  ): void;
+  mlstmForward(h: Buf /* [B,T,NH,DV] */, m: Buf /* [B,T,NH] */, denominator: Buf /* [B,T,NH] */,
+    Cout: Opt /* [B,NH,DK,DV] */, nout: Opt /* [B,NH,DK] */, mout: Opt /* [B,NH] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */, i: Buf /* [B,T,NH] */, f: Buf /* [B,T,NH] */,
+    Cin: Opt /* [B,NH,DK,DV] */, nin: Opt /* [B,NH,DK] */, min: Opt /* [B,NH] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DK: number, DV: number, L: number, eps: number, inputGate: InputGate, normalize: boolean): void;
   /** Exact: the normaliser and the stabiliser (which acts through eps and through the last state) get their gradient. */
-  mlstmBackward(
-    dq: Buf /* [B,T,NH,DK] */,
-    dk: Buf /* [B,T,NH,DK] */,
-    dv: Buf /* [B,T,NH,DV] */,
-    di: Buf /* [B,T,NH] */,
-    df: Buf /* [B,T,NH] */,
-    dCin: Opt /* [B,NH,DK,DV] */,
-    dnin: Opt /* [B,NH,DK] */,
-    dmin: Opt /* [B,NH] */,
-    dh: Buf /* [B,T,NH,DV] */,
-    dCout: Opt /* [B,NH,DK,DV] */,
-    dnout: Opt /* [B,NH,DK] */,
-    dmout: Opt /* [B,NH] */,
-    q: Buf /* [B,T,NH,DK] */,
-    k: Buf /* [B,T,NH,DK] */,
-    v: Buf /* [B,T,NH,DV] */,
-    i: Buf /* [B,T,NH] */,
-    f: Buf /* [B,T,NH] */,
-    Cin: Opt /* [B,NH,DK,DV] */,
-    nin: Opt /* [B,NH,DK] */,
-    min: Opt /* [B,NH] */,
-    reset: Opt /* [B,T] uint8 */,
-    h: Buf /* [B,T,NH,DV] */,
-    m: Buf /* [B,T,NH] */,
-    denominator: Buf /* [B,T,NH] */,
-    B: number,
-    T: number,
-    NH: number,
-    DK: number,
-    DV: number,
-    L: number,
-    eps: number,
-    inputGate: InputGate,
-    normalize: boolean,
-  ): void;
+  mlstmBackward(dq: Buf /* [B,T,NH,DK] */, dk: Buf /* [B,T,NH,DK] */, dv: Buf /* [B,T,NH,DV] */,
+    di: Buf /* [B,T,NH] */, df: Buf /* [B,T,NH] */,
+    dCin: Opt /* [B,NH,DK,DV] */, dnin: Opt /* [B,NH,DK] */, dmin: Opt /* [B,NH] */,
+    dh: Buf /* [B,T,NH,DV] */, dCout: Opt /* [B,NH,DK,DV] */, dnout: Opt /* [B,NH,DK] */, dmout: Opt /* [B,NH] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */, i: Buf /* [B,T,NH] */, f: Buf /* [B,T,NH] */,
+    Cin: Opt /* [B,NH,DK,DV] */, nin: Opt /* [B,NH,DK] */, min: Opt /* [B,NH] */, reset: Opt /* [B,T] uint8 */,
+    h: Buf /* [B,T,NH,DV] */, m: Buf /* [B,T,NH] */, denominator: Buf /* [B,T,NH] */,
+    B: number, T: number, NH: number, DK: number, DV: number, L: number, eps: number, inputGate: InputGate, normalize: boolean): void;
   /** One mLSTM step for inference; the state may be updated in place (Cout = Cin and so on). */
-  mlstmStep(
-    h: Buf /* [B,NH,DV] */,
-    Cout: Buf /* [B,NH,DK,DV] */,
-    nout: Buf /* [B,NH,DK] */,
-    mout: Buf /* [B,NH] */,
-    q: Buf /* [B,NH,DK] */,
-    k: Buf /* [B,NH,DK] */,
-    v: Buf /* [B,NH,DV] */,
-    i: Buf /* [B,NH] */,
-    f: Buf /* [B,NH] */,
-    Cin: Buf /* [B,NH,DK,DV] */,
-    nin: Buf /* [B,NH,DK] */,
-    min: Buf /* [B,NH] */,
-    B: number,
-    NH: number,
-    DK: number,
-    DV: number,
-    eps: number,
-    inputGate: InputGate,
-    normalize: boolean,
-  ): void;
+  mlstmStep(h: Buf /* [B,NH,DV] */, Cout: Buf /* [B,NH,DK,DV] */, nout: Buf /* [B,NH,DK] */, mout: Buf /* [B,NH] */,
+    q: Buf /* [B,NH,DK] */, k: Buf /* [B,NH,DK] */, v: Buf /* [B,NH,DV] */, i: Buf /* [B,NH] */, f: Buf /* [B,NH] */,
+    Cin: Buf /* [B,NH,DK,DV] */, nin: Buf /* [B,NH,DK] */, min: Buf /* [B,NH] */,
+    B: number, NH: number, DK: number, DV: number, eps: number, inputGate: InputGate, normalize: boolean): void;
 
   // ---- language model ------------------------------------------------------------------------------------------
 
   /** y[n] = table[tokens[n]]. Tokens must lie in 0..V-1; a device reports one that does not. */
-  embeddingForward(
-    y: Buf /* [N,D] */,
-    tokens: Buf /* [N] int32 */,
-    table: Buf /* [V,D] */,
-    N: number,
-    D: number,
-    V: number,
-  ): void;
-  embeddingBackward(
-    dtable: Buf /* [V,D] */,
-    dy: Buf /* [N,D] */,
-    tokens: Buf /* [N] int32 */,
-    N: number,
-    D: number,
-    V: number,
-  ): void;
+  embeddingForward(y: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, table: Buf /* [V,D] */, N: number, D: number, V: number): void;
+  embeddingBackward(dtable: Buf /* [V,D] */, dy: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, N: number, D: number, V: number): void;
   /**
    * Output layer and cross-entropy in one: loss[n] = logsumexp_v(x[n] . weight[v]) - x[n] . weight[target[n]], in nats.
    * A target of -1 is ignored: its loss is 0. Holds at most a chunk of [N,V] at a time. Keeps logsumexp, of ignored rows too.
    */
-  linearCrossEntropyForward(
-    loss: Buf /* [N] */,
-    logsumexp: Buf /* [N] */,
-    x: Buf /* [N,D] */,
-    weight: Buf /* [V,D] */,
-    targets: Buf /* [N] int32 */,
-    N: number,
-    D: number,
-    V: number,
-  ): void;
-  linearCrossEntropyBackward(
-    dx: Buf /* [N,D] */,
-    dweight: Buf /* [V,D] */,
-    dloss: Buf /* [N] */,
-    x: Buf /* [N,D] */,
-    weight: Buf /* [V,D] */,
-    targets: Buf /* [N] int32 */,
-    logsumexp: Buf /* [N] */,
-    N: number,
-    D: number,
-    V: number,
-  ): void;
+  linearCrossEntropyForward(loss: Buf /* [N] */, logsumexp: Buf /* [N] */, x: Buf /* [N,D] */, weight: Buf /* [V,D] */,
+    targets: Buf /* [N] int32 */, N: number, D: number, V: number): void;
+  linearCrossEntropyBackward(dx: Buf /* [N,D] */, dweight: Buf /* [V,D] */, dloss: Buf /* [N] */, x: Buf /* [N,D] */,
+    weight: Buf /* [V,D] */, targets: Buf /* [N] int32 */, logsumexp: Buf /* [N] */, N: number, D: number, V: number): void;
 
   // ---- optimizer -----------------------------------------------------------------------------------------------
 
@@ -484,21 +203,9 @@ export interface Kernels {
    *   parameter -= lr * (m / correction1 / (sqrt(v / correction2) + eps) + weightDecay * parameter),
    * with correction1 = 1 - beta1^step and correction2 = 1 - beta2^step computed by the caller.
    */
-  adamw(
-    parameter: Buf /* [N] */,
-    m: Buf /* [N] */,
-    v: Buf /* [N] */,
-    gradient: Buf /* [N] */,
-    N: number,
-    gradScale: number,
-    lr: number,
-    beta1: number,
-    beta2: number,
-    eps: number,
-    weightDecay: number,
-    correction1: number,
-    correction2: number,
-  ): void;
+  adamw(parameter: Buf /* [N] */, m: Buf /* [N] */, v: Buf /* [N] */, gradient: Buf /* [N] */, N: number,
+    gradScale: number, lr: number, beta1: number, beta2: number, eps: number, weightDecay: number,
+    correction1: number, correction2: number): void;
 }
 
 export type KernelName = keyof Kernels;
