@@ -4,8 +4,6 @@
  */
 import type { DocumentTable } from './document-table.js';
 
-type SplitBy = 'tail' | 'document';
-
 /** A range of the stream of all tokens that goes to one part, with its documents. */
 export interface Run {
   readonly start: number;
