@@ -8,8 +8,8 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import {
   cleanLeftovers,
-  errorCode,
   explainWriteFailure,
+  makeFolder,
   removeQuietly,
   syncPath,
   temporaryName,
@@ -90,16 +90,6 @@ export async function prepareDataset(options: PrepareOptions): Promise<PreparedD
     throw explainWriteFailure(error, 'the dataset', folder, undefined, stands);
   } finally {
     for (const name of WRITTEN) removeQuietly(temporaryName(path.join(folder, name)));
-  }
-}
-
-function makeFolder(folder: string): void {
-  try {
-    fs.mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    // On a read-only disk the recursive call says that the folder does not exist; the plain one says why.
-    if (errorCode(error) === 'ENOENT') fs.mkdirSync(folder);
-    throw error;
   }
 }
 

@@ -83,6 +83,25 @@ function freeBytes(file: string): number | undefined {
   }
 }
 
+/**
+ * Makes a folder and the folders above it that are missing, one by one: the recursive call of Node never comes back
+ * where the system answers a mkdir with ENOENT (below /proc), and hides why a read-only disk refuses.
+ * @throws Error of the file system, of the folder that could not be made.
+ */
+export function makeFolder(folder: string): void {
+  const whole = path.resolve(folder);
+  const missing: string[] = [];
+  for (let at = whole; !fs.existsSync(at) && at !== path.dirname(at); at = path.dirname(at)) missing.unshift(at);
+  for (const part of missing) {
+    try {
+      fs.mkdirSync(part);
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw error; // another process may have made it meanwhile
+    }
+  }
+  if (!fs.statSync(whole).isDirectory()) fs.mkdirSync(whole); // fails, and says why
+}
+
 /** At most this much goes to the system in one call. */
 const WRITE_CHUNK = 1 << 26;
 

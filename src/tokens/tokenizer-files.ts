@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { explainWriteFailure, removeQuietly, syncPath, temporaryName, writeAll } from '../model/disk.js';
+import { explainWriteFailure, makeFolder, removeQuietly, syncPath, temporaryName, writeAll } from '../model/disk.js';
 
 export const TOKENIZER_FILE = 'tokenizer.json';
 export const CONFIG_FILE = 'tokenizer_config.json';
@@ -51,7 +51,7 @@ export function writeTokenizerTexts(folder: string, tokenizer: string, config: s
     const temporary = temporaryName(file);
     const bytes = Buffer.from(text, 'utf8');
     try {
-      fs.mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       const fd = fs.openSync(temporary, 'w');
       try {
         writeAll(fd, bytes);

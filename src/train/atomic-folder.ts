@@ -7,6 +7,7 @@ import path from 'node:path';
 import {
   cleanLeftovers,
   explainWriteFailure,
+  makeFolder,
   removeQuietly,
   replacedName,
   syncFolder,
@@ -37,7 +38,7 @@ export async function writeFolderAtomically(
   const target = path.join(parent, path.basename(folder)); // no slash at the end
   const temporary = temporaryName(target);
   try {
-    fs.mkdirSync(parent, { recursive: true });
+    makeFolder(parent);
     cleanLeftovers(parent, path.basename(target));
     fs.mkdirSync(temporary);
     await fill(temporary);

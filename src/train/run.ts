@@ -7,6 +7,7 @@ import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { Device } from '../device/device.js';
 import { openDevice } from '../device/open.js';
+import { explainWriteFailure, makeFolder } from '../model/disk.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
 import { DivergedError } from '../generate/sampler.js';
@@ -297,7 +298,11 @@ function newRunFolder(config: RunConfig): string {
   for (let attempt = 0; ; attempt++) {
     const folder = path.join(config.out, attempt === 0 ? base : `${base}-${attempt + 1}`);
     if (!fs.existsSync(runPaths(folder).config)) {
-      fs.mkdirSync(folder, { recursive: true });
+      try {
+        makeFolder(folder);
+      } catch (error) {
+        throw explainWriteFailure(error, 'the run', folder, undefined, 'nothing was begun');
+      }
       return folder;
     }
     if (config.name !== '')

@@ -9,7 +9,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { explainWriteFailure, writeAll } from '../model/disk.js';
+import { explainWriteFailure, makeFolder, writeAll } from '../model/disk.js';
 
 export interface TensorBoardOptions {
   /**
@@ -123,7 +123,7 @@ export function codeBlock(text: string): string {
 /** TensorBoard reads the files of a folder in the order of their names: a later session needs a later second. */
 function createEventFile(folder: string, second: number): { file: string; fd: number } {
   try {
-    fs.mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const earlier = fs.readdirSync(folder).flatMap((name) => /^events\.out\.tfevents\.(\d+)\./.exec(name)?.[1] ?? []);
     const time = Math.max(second, ...earlier.map((digits) => Number(digits) + 1));
     const file = path.join(folder, `events.out.tfevents.${String(time).padStart(10, '0')}.${os.hostname()}`);

@@ -127,7 +127,14 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
 
   it('a folder that cannot be written', async () => {
     fs.writeFileSync(at('file'), 'not a folder');
-    expect(await sentence(xlstm(['train', at('good.txt'), '--out', at('file')]))).toContain('file');
+    expect(await sentence(xlstm(['train', at('good.txt'), '--out', at('file')]))).toMatch(
+      /cannot write the run .*a file, not a folder/,
+    );
+  });
+
+  it.skipIf(process.platform !== 'linux')('a folder that cannot even be made', async () => {
+    const stuck = xlstm(['train', at('good.txt'), '--out', '/proc/xlstm']);
+    expect(await sentence(stuck)).toMatch(/cannot write the run \/proc\/xlstm/);
   });
 
   describe('help', () => {
