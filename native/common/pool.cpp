@@ -12,6 +12,7 @@
 
 #include "cores.h"
 #include "denormals.h"
+#include "pin.h"
 #include "status.h"
 #include "xl.h"
 
@@ -116,6 +117,7 @@ void stop_workers(Pool &p) {
 
 // A machine that grants fewer threads than asked for is no error: the pool then has fewer.
 void start_workers(Pool &p, int count) {
+  pin_library();
   for (int worker = 1; worker < count; worker++) {
     try {
       p.workers.emplace_back([&p, worker] { work(p, worker); });

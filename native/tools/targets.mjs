@@ -50,7 +50,15 @@ export function libraryName(platform) {
 export function linkFlags(platform) {
   if (platform === 'win32') return ['-shared', '-static'];
   if (platform === 'darwin') return ['-dynamiclib'];
-  return ['-shared', '-pthread', '-static-libstdc++', '-static-libgcc', '-Wl,--exclude-libs,ALL', '-Wl,--no-undefined'];
+  return [
+    '-shared',
+    '-pthread',
+    '-static-libstdc++',
+    '-static-libgcc',
+    '-Wl,--exclude-libs,ALL',
+    '-Wl,--no-undefined',
+    '-Wl,-z,nodelete',
+  ];
 }
 
 /** @param {string} platform */
