@@ -7,7 +7,7 @@ import type { Device } from '../src/device/device.js';
 import type { DeviceBuffer } from '../src/device/kernels.js';
 import { Activation } from '../src/device/kernels.js';
 import { normal, randomKey } from '../src/tensor/random.js';
-import { printTable } from './measure.js';
+import { bestTimes, printTable } from './measure.js';
 import { fasterOf, measurePeak } from './peak.js';
 
 type Transposes = 'NN' | 'TN' | 'NT' | 'TT';
@@ -34,9 +34,6 @@ const SHAPES: readonly Shape[] = [
   { M: 1, N: 768, K: 768, transposes: ['NT'] },
   { M: 1, N: 4096, K: 4096, transposes: ['NT'] },
 ];
-
-/** Seconds of one sample; the machine is shared, so that many short ones find a quiet moment sooner than a long one. */
-const SAMPLE = 0.02;
 
 function setUp(device: Device, { M, N, K }: Shape, transposes: Transposes) {
   const [transA, transB] = [transposes[0] === 'T', transposes[1] === 'T'];
@@ -76,25 +73,6 @@ function setUp(device: Device, { M, N, K }: Shape, transposes: Transposes) {
   return { run, check, free };
 }
 
-/** Calls per second, the best of `rounds` samples for each number of threads, interleaved. */
-function bestRates(run: () => void, threads: readonly number[], rounds: number): number[] {
-  const best = threads.map(() => 0);
-  run();
-  const start = performance.now();
-  run();
-  const calls = Math.max(1, Math.round((SAMPLE * 1e3) / (performance.now() - start)));
-  for (let round = 0; round < rounds; round++) {
-    threads.forEach((count, k) => {
-      createCpuDevice({ threads: count });
-      run();
-      const begin = performance.now();
-      for (let call = 0; call < calls; call++) run();
-      best[k] = Math.max(best[k]!, (1e3 * calls) / (performance.now() - begin));
-    });
-  }
-  return best;
-}
-
 export async function benchMatmul(rounds = 12): Promise<void> {
   const device = createCpuDevice({ threads: 1 });
   let peak = measurePeak(1, 0.2);
@@ -103,7 +81,8 @@ export async function benchMatmul(rounds = 12): Promise<void> {
     for (const transposes of shape.transposes) {
       const { run, check, free } = setUp(device, shape, transposes);
       await check();
-      const [one = 0, two = 0] = bestRates(run, [1, 2], rounds);
+      const [seconds = 0, secondsOfTwo = 0] = bestTimes(run, [1, 2], rounds);
+      const [one, two] = [1 / seconds, 1 / secondsOfTwo]; // calls per second
       createCpuDevice({ threads: 1 });
       peak = fasterOf(peak, measurePeak(1, 0.05));
       const { M, N, K, asked } = shape;

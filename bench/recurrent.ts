@@ -9,7 +9,7 @@ import type { DeviceBuffer } from '../src/device/kernels.js';
 import { InputGate, LSTM_SAVED, SLSTM_SAVED } from '../src/device/kernels.js';
 import { createReferenceDevice } from '../src/device/reference/reference.js';
 import { normal, randomKey } from '../src/tensor/random.js';
-import { printTable } from './measure.js';
+import { bestTimes, printTable } from './measure.js';
 import { fasterOf, measurePeak } from './peak.js';
 
 /** What is timed: one kernel at one size. */
@@ -32,8 +32,6 @@ interface Setup {
   free(): void;
 }
 
-/** Seconds of one sample; the machine is shared, so that many short ones find a quiet moment sooner than a long one. */
-const SAMPLE = 0.02;
 const EPS = 1e-6;
 
 /** Device memory by name, the same random numbers on every device. */
@@ -202,25 +200,6 @@ async function prove(setup: Setup, expected: ReadonlyMap<string, ArrayLike<numbe
     const relative = Math.sqrt(error / size);
     if (!(relative < 1e-5)) throw new Error(`${setup.benches[0]!.name}: ${name} is wrong, relative RMS ${relative}`);
   }
-}
-
-/** Seconds of a call, the best of `rounds` samples for each number of threads, interleaved. */
-function bestTimes(run: () => void, threads: readonly number[], rounds: number): number[] {
-  const best = threads.map(() => Infinity);
-  run();
-  const start = performance.now();
-  run();
-  const calls = Math.max(1, Math.round((SAMPLE * 1e3) / (performance.now() - start)));
-  for (let round = 0; round < rounds; round++) {
-    threads.forEach((count, k) => {
-      createCpuDevice({ threads: count });
-      run();
-      const begin = performance.now();
-      for (let call = 0; call < calls; call++) run();
-      best[k] = Math.min(best[k]!, (performance.now() - begin) / 1e3 / calls);
-    });
-  }
-  return best;
 }
 
 export async function benchRecurrent(rounds = 12): Promise<void> {

@@ -6,7 +6,7 @@ import type { ModelState } from '../model/state.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
 import { fold } from '../tensor/random.js';
-import type { HostBatch, Trainer } from './trainer.js';
+import { countTargets, type HostBatch, type Trainer } from './trainer.js';
 
 export interface Diagnosis {
   readonly kind: 'parameter' | 'activation' | 'gradient';
@@ -52,7 +52,7 @@ export async function findNonFinite(
   const suspects: Suspect[] = [];
   const kept = scope(device, { record: true }, (inner) => {
     const { losses } = trainer.forward(batch, fold(fold(trainer.options.key, index), 0), state, false);
-    const loss = sum(losses, 1 / Math.max(1, batch.targets.filter((target) => target >= 0).length));
+    const loss = sum(losses, 1 / Math.max(1, countTargets(batch)));
     const nodes = [...inner.tape];
     const outputs = nodes.flatMap(({ name, outputs }) =>
       outputs.map((tensor, k) => ({ name: `${name}, output ${k}`, tensor })),

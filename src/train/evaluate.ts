@@ -3,7 +3,7 @@ import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { HostBatch } from './trainer.js';
+import { countTargets, type HostBatch } from './trainer.js';
 
 /**
  * Sum of all losses over all targets divided by the number of targets, in nats per token.
@@ -26,7 +26,7 @@ export async function evaluate(
       return model.losses(inputs, Tensor.from(device, batch.targets, [B, T]), { reset }).losses;
     });
     for (const loss of await losses.data()) total += loss;
-    targets += batch.targets.reduce((n, target) => n + (target >= 0 ? 1 : 0), 0);
+    targets += countTargets(batch);
     losses.dispose();
     await giveWay();
   }

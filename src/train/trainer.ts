@@ -22,6 +22,10 @@ export interface HostBatch {
   readonly reset: Uint8Array | null;
 }
 
+/** How many tokens of a batch have a target: what a mean loss is divided by. */
+export const countTargets = ({ targets }: HostBatch): number =>
+  targets.reduce((count, target) => count + (target >= 0 ? 1 : 0), 0);
+
 export interface TrainerOptions {
   readonly optimizer: AdamwOptions;
   /** Largest global norm of the gradient; larger ones are scaled down to it. Infinity for none. */
@@ -87,10 +91,7 @@ export class Trainer {
 
   /** Gradients of the mean loss of the micro-batches, without an update. The loss is left in the scalars. */
   accumulate(batches: readonly HostBatch[], index: number): void {
-    const targets = batches.reduce(
-      (total, batch) => total + batch.targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0),
-      0,
-    );
+    const targets = batches.reduce((total, batch) => total + countTargets(batch), 0);
     if (targets === 0) throw new RangeError('Trainer.step: no batch has a target');
     const { kernels } = this.#device;
     this.model.parameters.zeroGradients();
