@@ -20,6 +20,7 @@ export { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState 
 export { layernorm, rmsnorm, type NormOptions } from './ops/norms.js';
 export { lstm, slstm, type Gates, type RecurrentOptions } from './ops/recurrent.js';
 export type { Reset } from './ops/reset.js';
+export { softCap } from './ops/soft-cap.js';
 export { sum } from './ops/sum.js';
 
 export type { Init, ParameterSpec, ParameterTable, ParameterTensors } from './layers/parameter.js';

@@ -1,9 +1,10 @@
-// Output layer and cross-entropy in one, forward and backward: loss = logsumexp(x weight^T) - the target's logit.
+// Output layer and cross-entropy in one, forward and backward: loss = logsumexp(x weight^T) - the target's logit, of
+// logits that may be capped softly first.
 // Logits exist for one chunk of the vocabulary at a time; the backward pass computes them again.
 #include "lanes.h"
 #include "matmul.h"
 #include "reduce.h"
-#include "vmath.h"
+#include "soft_cap.h"
 
 namespace XL_NS {
 namespace {
@@ -20,6 +21,7 @@ struct Problem {
   const float *x, *weight;
   const int32_t *targets;
   int64_t N, D, V;
+  float soft_cap;  // 0: none
 
   // logits[rows, chunk] = x[rows] weight[chunk]^T; c is filled in by each task.
   Matmul logits(int64_t first_row, int64_t rows, Range chunk, float *c) const {
@@ -33,6 +35,9 @@ int check(const Problem &p) {
   if (p.N < 0 || p.D <= 0 || p.V <= 0)
     return xl::fail(XL_INVALID, "%s: N must not be negative and D, V must be positive, got %lld, %lld, %lld", p.kernel,
                     (long long)p.N, (long long)p.D, (long long)p.V);
+  if (!(p.soft_cap >= 0 && p.soft_cap < INFINITE))
+    return xl::fail(XL_INVALID, "%s: soft_cap must be 0 (none) or above and finite, got %g", p.kernel,
+                    (double)p.soft_cap);
   for (int64_t n = 0; n < p.N; n++)
     if (p.targets[n] < -1 || p.targets[n] >= p.V)
       return xl::fail(XL_INVALID, "%s: target %d at position %lld lies outside of the vocabulary 0..%lld (-1: ignored)",
@@ -47,6 +52,11 @@ int64_t row_block(int64_t N) { return N >= 8 * ROW_BLOCK ? ROW_BLOCK : max_of(24
 struct RowState {
   float top, sum, target;
 };
+
+void cap_logits(float *row, int64_t length, float cap) {
+  if (cap == 0) return;
+  for_lanes(0, length, [&](int64_t v, auto lanes) { lanes.store(row + v, soft_cap(lanes.load(row + v), cap)); });
+}
 
 // Takes in the logits [length] of a chunk. The sum is kept relative to the largest logit so far.
 void take_in(RowState &state, const float *logits, int64_t length) {
@@ -82,7 +92,8 @@ int forward(const Problem &p, float *loss, float *logsumexp) {
       float *logits = xl::scratch(worker, block * CHUNK, SLOT_LOGITS);
       matmul_packed(p.logits(begin, end - begin, chunk, logits), packed, all, {0, end - begin}, all, worker);
       for (int64_t n = begin; n < end; n++) {
-        const float *row = logits + (n - begin) * CHUNK;
+        float *row = logits + (n - begin) * CHUNK;
+        cap_logits(row, chunk.length, p.soft_cap);
         const int64_t target = p.targets[n] - v;
         if (target >= 0 && target < chunk.length) states[n].target = row[target];
         take_in(states[n], row, chunk.length);
@@ -99,14 +110,22 @@ int forward(const Problem &p, float *loss, float *logsumexp) {
   return XL_OK;
 }
 
-// In place: logits -> dloss * (softmax - [v = target]); zeros where nothing flows back.
-void logits_gradient(float *row, int64_t length, float dloss, float logsumexp, int64_t target) {
-  if (dloss == 0 || target == -1) {
+// In place: products x . weight -> dloss * (softmax - [v = target]), times the slope of the cap; zeros where nothing
+// flows back. `target` is counted from the chunk's first token and may lie outside of it.
+void logits_gradient(float *row, int64_t length, float dloss, float logsumexp, int64_t target, float cap) {
+  if (dloss == 0) {
     for_lanes(0, length, [&](int64_t v, auto lanes) { lanes.store(row + v, vf{}); });
     return;
   }
-  for_lanes(0, length,
-            [&](int64_t v, auto lanes) { lanes.store(row + v, dloss * vexp(lanes.load(row + v) - logsumexp)); });
+  const bool has_target = target >= 0 && target < length;
+  const float slope_of_target = has_target && cap != 0 ? soft_cap_slope(splat(row[target]), cap)[0] : 1.0f;
+  for_lanes(0, length, [&](int64_t v, auto lanes) {
+    const vf x = lanes.load(row + v);
+    lanes.store(row + v, cap == 0
+                             ? dloss * vexp(x - logsumexp)
+                             : (dloss * vexp(soft_cap(x, cap) - logsumexp)) * soft_cap_slope(x, cap));
+  });
+  if (has_target) row[target] -= dloss * slope_of_target;
 }
 
 // The rows first .. first + rows of one chunk.
@@ -119,10 +138,8 @@ int backward_chunk(const Problem &p, float *dx, float *dweight, const float *dlo
     matmul_packed(logits, packed, all, {begin, end - begin}, all, worker);
     for (int64_t r = begin; r < end; r++) {
       const int64_t n = rows.begin + r, target = p.targets[n];
-      float *row = gradient + r * CHUNK;
-      logits_gradient(row, chunk.length, dloss[n], logsumexp[n], target);
-      if (dloss[n] != 0 && target >= chunk.begin && target < chunk.begin + chunk.length)
-        row[target - chunk.begin] -= dloss[n];
+      logits_gradient(gradient + r * CHUNK, chunk.length, target == -1 ? 0 : dloss[n], logsumexp[n],
+                      target - chunk.begin, p.soft_cap);
     }
   });
   int status = XL_OK;
@@ -158,16 +175,17 @@ using namespace XL_NS;
 
 extern "C" int XL_KERNEL(xl_linear_cross_entropy_forward)(float *loss, float *logsumexp, const float *x,
                                                           const float *weight, const int32_t *targets, int64_t N,
-                                                          int64_t D, int64_t V) {
-  const Problem p = {"linear_cross_entropy_forward", x, weight, targets, N, D, V};
+                                                          int64_t D, int64_t V, float cap) {
+  const Problem p = {"linear_cross_entropy_forward", x, weight, targets, N, D, V, cap};
   const int status = check(p);
   return status != XL_OK || N == 0 ? status : forward(p, loss, logsumexp);
 }
 
 extern "C" int XL_KERNEL(xl_linear_cross_entropy_backward)(float *dx, float *dweight, const float *dloss,
                                                            const float *x, const float *weight, const int32_t *targets,
-                                                           const float *logsumexp, int64_t N, int64_t D, int64_t V) {
-  const Problem p = {"linear_cross_entropy_backward", x, weight, targets, N, D, V};
+                                                           const float *logsumexp, int64_t N, int64_t D, int64_t V,
+                                                           float cap) {
+  const Problem p = {"linear_cross_entropy_backward", x, weight, targets, N, D, V, cap};
   const int status = check(p);
   return status != XL_OK || N == 0 ? status : backward(p, dx, dweight, dloss, logsumexp);
 }

@@ -77,6 +77,8 @@ XL_API int xl_skip_gate_forward(float *y /* [N,D] */, const float *h, const floa
     const float *z, int64_t N, int64_t D);
 XL_API int xl_skip_gate_backward(float *dh, float *dc, float *dskip, float *dz, const float *dy, const float *h,
     const float *c, const float *skip, const float *z, int64_t N, int64_t D);
+XL_API int xl_soft_cap_forward(float *y, const float *x, int64_t N, float cap);
+XL_API int xl_soft_cap_backward(float *dx, const float *dy, const float *y, int64_t N, float cap);
 XL_API int xl_dropout_forward(float *y, const float *x, int64_t N, double rate, uint32_t key0, uint32_t key1);
 XL_API int xl_dropout_backward(float *dx, const float *dy, int64_t N, double rate, uint32_t key0, uint32_t key1);
 XL_API int xl_sum_forward(float *y /* [1] */, const float *x, int64_t N, float scale);
@@ -149,9 +151,10 @@ XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [
     int64_t N, int64_t D, int64_t V);
 XL_API int xl_embedding_backward(float *dtable, const float *dy, const int32_t *tokens, int64_t N, int64_t D, int64_t V);
 XL_API int xl_linear_cross_entropy_forward(float *loss /* [N] */, float *logsumexp /* [N] */, const float *x /* [N,D] */,
-    const float *weight /* [V,D] */, const int32_t *targets /* [N] */, int64_t N, int64_t D, int64_t V);
+    const float *weight /* [V,D] */, const int32_t *targets /* [N] */, int64_t N, int64_t D, int64_t V, float soft_cap);
 XL_API int xl_linear_cross_entropy_backward(float *dx, float *dweight, const float *dloss /* [N] */, const float *x,
-    const float *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V);
+    const float *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V,
+    float soft_cap);
 
 /* ---- optimizer -------------------------------------------------------------------------------------------------- */
 

@@ -65,6 +65,10 @@ export interface Kernels {
   skipGateBackward(dh: Buf /* [N,D] */, dc: Buf /* [N,D] */, dskip: Buf /* [D] */, dz: Buf /* [N,D] */,
     dy: Buf /* [N,D] */, h: Buf /* [N,D] */, c: Buf /* [N,D] */, skip: Buf /* [D] */, z: Buf /* [N,D] */,
     N: number, D: number): void;
+  /** y = cap * tanh(x / cap): bends x into (-cap, cap), smoothly. cap > 0. */
+  softCapForward(y: Buf /* [N] */, x: Buf /* [N] */, N: number, cap: number): void;
+  /** dx += dy * (1 - (y / cap)^2), from the result y. */
+  softCapBackward(dx: Buf /* [N] */, dy: Buf /* [N] */, y: Buf /* [N] */, N: number, cap: number): void;
   /**
    * y = keep ? x / (1 - rate) : 0, where element n is kept iff the 32-bit word n of the Philox4x32-10 stream of
    * (key0, key1), read as a fraction of 2^32, is at least `rate` (see `tensor/random.ts` for the stream).
@@ -185,13 +189,15 @@ export interface Kernels {
   embeddingForward(y: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, table: Buf /* [V,D] */, N: number, D: number, V: number): void;
   embeddingBackward(dtable: Buf /* [V,D] */, dy: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, N: number, D: number, V: number): void;
   /**
-   * Output layer and cross-entropy in one: loss[n] = logsumexp_v(x[n] . weight[v]) - x[n] . weight[target[n]], in nats.
+   * Output layer and cross-entropy in one: loss[n] = logsumexp_v(logits[n,v]) - logits[n,target[n]], in nats, of
+   * logits[n,v] = x[n] . weight[v], or softCap * tanh(x[n] . weight[v] / softCap) where softCap is not 0.
    * A target of -1 is ignored: its loss is 0. Holds at most a chunk of [N,V] at a time. Keeps logsumexp, of ignored rows too.
    */
   linearCrossEntropyForward(loss: Buf /* [N] */, logsumexp: Buf /* [N] */, x: Buf /* [N,D] */, weight: Buf /* [V,D] */,
-    targets: Buf /* [N] int32 */, N: number, D: number, V: number): void;
+    targets: Buf /* [N] int32 */, N: number, D: number, V: number, softCap: number): void;
   linearCrossEntropyBackward(dx: Buf /* [N,D] */, dweight: Buf /* [V,D] */, dloss: Buf /* [N] */, x: Buf /* [N,D] */,
-    weight: Buf /* [V,D] */, targets: Buf /* [N] int32 */, logsumexp: Buf /* [N] */, N: number, D: number, V: number): void;
+    weight: Buf /* [V,D] */, targets: Buf /* [N] int32 */, logsumexp: Buf /* [N] */, N: number, D: number, V: number,
+    softCap: number): void;
 
   // ---- optimizer -----------------------------------------------------------------------------------------------
 

@@ -76,8 +76,8 @@ async function crossEntropy(device: Device, [N, D, V]: (typeof CROSS_ENTROPY)[nu
   const dloss = put(noise(N, 3).map((value, n) => (n % 5 === 2 ? 0 : value)));
   const [loss, logsumexp] = [put(new Float32Array(N).fill(NaN)), put(new Float32Array(N).fill(NaN))];
   const [dx, dweight] = [put(noise(N * D, 4, 0.1)), put(noise(V * D, 5, 0.1))];
-  device.kernels.linearCrossEntropyForward(loss, logsumexp, x, weight, targets, N, D, V);
-  device.kernels.linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V);
+  device.kernels.linearCrossEntropyForward(loss, logsumexp, x, weight, targets, N, D, V, 0);
+  device.kernels.linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V, 0);
   return await take({ loss, logsumexp, dx, dweight });
 }
 
@@ -115,7 +115,7 @@ describe.skipIf(isas.length === 0)('the cpu device, past its blocks', () => {
     const { put, take } = bench(device);
     const [x, weight, targets] = [put(noise(6, 1)), put(noise(10, 2)), put(Int32Array.of(0, -1, 5))];
     const loss = put(noise(3, 3));
-    expect(() => device.kernels.linearCrossEntropyForward(loss, loss, x, weight, targets, 3, 2, 5)).toThrow(
+    expect(() => device.kernels.linearCrossEntropyForward(loss, loss, x, weight, targets, 3, 2, 5, 0)).toThrow(
       'linear_cross_entropy_forward: target 5 at position 2 lies outside of the vocabulary 0..4 (-1: ignored)',
     );
     await take({});

@@ -11,6 +11,7 @@ import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
 import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
 import { lstm, slstm } from '../../src/ops/recurrent.js';
+import { softCap } from '../../src/ops/soft-cap.js';
 import { sum } from '../../src/ops/sum.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { Tensor } from '../../src/tensor/tensor.js';
@@ -142,6 +143,12 @@ const cases: Case[] = [
     inputs: of([4, 9], [11, 9]),
     f: (x, w) => [linearCrossEntropy(x, w, ints(x.device, [3, -1, 10, 0], [4]))],
   },
+  {
+    name: 'linearCrossEntropy, capped',
+    inputs: of([4, 9], [11, 9]),
+    f: (x, w) => [linearCrossEntropy(x, w, ints(x.device, [3, -1, 10, 0], [4]), 1.5)],
+  },
+  { name: 'softCap', inputs: of([3, 11]), f: (x) => [softCap(x, 1.5)] },
   {
     name: 'checkpoint',
     inputs: of([4, 9], [9, 9], [9]),

@@ -23,6 +23,8 @@ const NAMES = {
   gatedActivationBackward: true,
   skipGateForward: true,
   skipGateBackward: true,
+  softCapForward: true,
+  softCapBackward: true,
   dropoutForward: true,
   dropoutBackward: true,
   sumForward: true,

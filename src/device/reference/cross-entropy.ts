@@ -3,6 +3,7 @@
  */
 import type { Kernels } from '../kernels.js';
 import { floats, ints } from './buffer.js';
+import { softCap, softCapDerivative } from './functions.js';
 
 /** The token at position n. @throws RangeError outside of 0..V-1, or of -1..V-1 with `ignorable`. */
 function tokenAt(tokens: Int32Array, n: number, V: number, kernel: string, ignorable = false): number {
@@ -13,11 +14,11 @@ function tokenAt(tokens: Int32Array, n: number, V: number, kernel: string, ignor
   return token;
 }
 
-/** logits[v] = x[n] . weight[v] for one row n. */
-function logitsOf(X: Float64Array, W: Float64Array, n: number, D: number, V: number): Float64Array {
+/** logits[v] = x[n] . weight[v] for one row n, capped where `cap` is not 0. */
+function logitsOf(X: Float64Array, W: Float64Array, n: number, D: number, V: number, cap: number): Float64Array {
   const logits = new Float64Array(V);
   for (let v = 0; v < V; v++) for (let d = 0; d < D; d++) logits[v]! += X[n * D + d]! * W[v * D + d]!;
-  return logits;
+  return cap === 0 ? logits : logits.map((logit) => softCap(logit, cap));
 }
 
 /** log(sum exp(x)), shifted by the maximum so that nothing overflows. */
@@ -45,26 +46,28 @@ export const languageModel = {
     }
   },
 
-  linearCrossEntropyForward(loss, logsumexp, x, weight, targets, N, D, V) {
+  linearCrossEntropyForward(loss, logsumexp, x, weight, targets, N, D, V, cap) {
     const [L, E, X] = [floats(loss, N), floats(logsumexp, N), floats(x, N * D)];
     const [W, I] = [floats(weight, V * D), ints(targets, N)];
     for (let n = 0; n < N; n++) {
       const target = tokenAt(I, n, V, 'linearCrossEntropyForward', true);
-      const logits = logitsOf(X, W, n, D, V);
+      const logits = logitsOf(X, W, n, D, V, cap);
       E[n] = logSumExp(logits); // of an ignored row too
       L[n] = target < 0 ? 0 : E[n]! - logits[target]!;
     }
   },
-  linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V) {
+  linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V, cap) {
     const [DX, DW, DL] = [floats(dx, N * D), floats(dweight, V * D), floats(dloss, N)];
     const [X, W, I, E] = [floats(x, N * D), floats(weight, V * D), ints(targets, N), floats(logsumexp, N)];
     for (let n = 0; n < N; n++) {
       const target = tokenAt(I, n, V, 'linearCrossEntropyBackward', true);
       if (target < 0) continue;
-      const logits = logitsOf(X, W, n, D, V);
+      const logits = logitsOf(X, W, n, D, V, cap);
       for (let v = 0; v < V; v++) {
-        // loss = logsumexp(logits) - logits[target];  logits[v] = x . weight[v]
-        const dlogit = DL[n]! * (Math.exp(logits[v]! - E[n]!) - (v === target ? 1 : 0));
+        // loss = logsumexp(logits) - logits[target]
+        let dlogit = DL[n]! * (Math.exp(logits[v]! - E[n]!) - (v === target ? 1 : 0));
+        // logits[v] = cap * tanh(x . weight[v] / cap)
+        if (cap !== 0) dlogit *= softCapDerivative(logits[v]!, cap);
         for (let d = 0; d < D; d++) {
           DX[n * D + d]! += dlogit * W[v * D + d]!;
           DW[v * D + d]! += dlogit * X[n * D + d]!;

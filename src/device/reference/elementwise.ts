@@ -5,7 +5,7 @@ import type { Kernels } from '../kernels.js';
 import { Activation } from '../kernels.js';
 import { philoxWord } from '../philox.js';
 import { floats, optionalFloats } from './buffer.js';
-import { activate, activateDerivative } from './functions.js';
+import { activate, activateDerivative, softCap, softCapDerivative } from './functions.js';
 
 /** 1 / (1 - rate) where element n is kept, 0 where it is dropped. */
 function dropoutFactor(n: number, rate: number, key0: number, key1: number): number {
@@ -94,6 +94,16 @@ export const elementwise = {
         DZ[e]! += DY[e]! * (H[e]! + S[d]! * C[e]!) * activateDerivative(Z[e]!, Activation.silu);
       }
     }
+  },
+
+  softCapForward(y, x, N, cap) {
+    const [Y, X] = [floats(y, N), floats(x, N)];
+    for (let n = 0; n < N; n++) Y[n] = softCap(X[n]!, cap);
+  },
+  softCapBackward(dx, dy, y, N, cap) {
+    const [DX, DY, Y] = [floats(dx, N), floats(dy, N), floats(y, N)];
+    // y = cap * tanh(x / cap)
+    for (let n = 0; n < N; n++) DX[n]! += DY[n]! * softCapDerivative(Y[n]!, cap);
   },
 
   dropoutForward(y, x, N, rate, key0, key1) {

@@ -108,3 +108,9 @@ export function activateDerivative(x: number, activation: Activation): number {
 function unknownActivation(activation: never): RangeError {
   return new RangeError(`activation: ${String(activation)} is not one of ${Object.values(Activation).join(', ')}`);
 }
+
+/** cap * tanh(x / cap). */
+export const softCap = (x: number, cap: number): number => cap * Math.tanh(x / cap);
+
+/** d/dx of `softCap` from its result: 1 - (y / cap)^2, without the cancellation near y = cap. */
+export const softCapDerivative = (y: number, cap: number): number => ((cap - y) / cap) * ((cap + y) / cap);

@@ -80,6 +80,21 @@ function activationProblems(): Problem[] {
   });
 }
 
+function softCapProblems(): Problem[] {
+  const pair = { forward: 'softCapForward', backward: 'softCapBackward' } as const;
+  const of = (name: string, x: BufferValue, cap: number): Problem => {
+    const N = x.length;
+    return { name: `${name} cap=${cap}`, ...pair, values: { y: output(N), x, N, cap } };
+  };
+  return [
+    ...[0, 1, 37, 1003, 40_007].map((N) => of(`N=${N}`, new CaseRandom(`soft cap ${N}`).floats(N, 12), 15)),
+    of('a small cap', new CaseRandom('a small cap').floats(101), 0.5),
+    // Differences see nothing of a gradient that is far below the others, nor of a function near 1e30.
+    { ...of('at hard arguments up to 20', floatValue(HARD.filter((x) => Math.abs(x) <= 20)), 15), smooth: false },
+    { ...of('at hard arguments beyond 20', floatValue(HARD.filter((x) => Math.abs(x) > 20)), 30), smooth: false },
+  ];
+}
+
 function skipGateProblems(): Problem[] {
   const sizes = [
     [1, 1],
@@ -251,12 +266,13 @@ function crossEntropy(
   V: number,
   scale: number,
   ignored: (n: number) => boolean,
+  softCap = 0,
 ): Problem {
-  const name = `${label} N=${N} D=${D} V=${V}`;
+  const name = `${label} N=${N} D=${D} V=${V} softCap=${softCap}`;
   const random = new CaseRandom(name);
   const targets = intValue(Array.from({ length: N }, (_, n) => (ignored(n) ? -1 : random.below(V))));
   const [x, weight] = [random.floats(N * D), random.floats(V * D, scale / Math.sqrt(D))];
-  const values = { loss: output(N), logsumexp: output(N), x, weight, targets, N, D, V };
+  const values = { loss: output(N), logsumexp: output(N), x, weight, targets, N, D, V, softCap };
   return { name, forward: 'linearCrossEntropyForward', backward: 'linearCrossEntropyBackward', values };
 }
 
@@ -276,6 +292,12 @@ const crossEntropyProblems = (): Problem[] => [
   // and so is each probability of the backward pass. [5e-6 on the cpu device]
   { ...crossEntropy('logits of up to 200', 19, 16, 67, 60, (n) => n === 4), amplification: 15 },
   crossEntropy('many chunks', 65, 64, 2053, 1, (n) => n === 64),
+  crossEntropy('capped', 37, 33, 103, 8, (n) => n % 5 === 0, 3),
+  crossEntropy('capped, one token', 1, 3, 5, 1, () => false, 0.75),
+  crossEntropy('capped, many chunks', 65, 64, 2053, 4, (n) => n === 64, 30),
+  // Products of up to 1e4, most of them at the cap. Those that are not are what is left of a cancellation, off by 1e4 *
+  // 3e-8 of 30. [8e-6 on the cpu device]
+  { ...crossEntropy('capped far out', 19, 16, 67, 3000, (n) => n === 4, 30), smooth: false, amplification: 20 },
   crossEntropy('many rows', 300, 16, 65, 1, (n) => n % 50 === 7),
 ];
 
@@ -298,6 +320,7 @@ function adamwProblems(): Problem[] {
 export const partProblems = (): Problem[] => [
   ...LENGTHS.flatMap(simpleProblemsOf),
   ...activationProblems(),
+  ...softCapProblems(),
   ...skipGateProblems(),
   ...matmulProblems(),
   ...biasProblems(),

@@ -51,6 +51,8 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   gatedActivationBackward: backward('dgate dup', 'dy gate up', 'N activation'),
   skipGateForward: forward('y', 'h c skip z', 'N D'),
   skipGateBackward: backward('dh dc dskip dz', 'dy h c skip z', 'N D'),
+  softCapForward: forward('y', 'x', 'N cap'),
+  softCapBackward: backward('dx', 'dy y', 'N cap'),
   dropoutForward: forward('y', 'x', 'N rate key0 key1'),
   dropoutBackward: backward('dx', 'dy', 'N rate key0 key1'),
   sumForward: forward('y', 'x', 'N scale'),
@@ -98,8 +100,8 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),
-  linearCrossEntropyForward: forward('loss logsumexp', 'x weight targets', 'N D V'),
-  linearCrossEntropyBackward: backward('dx dweight', 'dloss x weight targets logsumexp', 'N D V'),
+  linearCrossEntropyForward: forward('loss logsumexp', 'x weight targets', 'N D V softCap'),
+  linearCrossEntropyBackward: backward('dx dweight', 'dloss x weight targets logsumexp', 'N D V softCap'),
 
   sumOfSquares: forward('y', 'x', 'N'),
   adamw: change(

@@ -31,6 +31,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   gatedActivationBackward: ELEMENTWISE,
   skipGateForward: ELEMENTWISE,
   skipGateBackward: ELEMENTWISE,
+  softCapForward: ELEMENTWISE,
+  softCapBackward: ELEMENTWISE,
   dropoutForward: EXACT,
   dropoutBackward: EXACT,
   sumForward: ELEMENTWISE,
