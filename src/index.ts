@@ -32,7 +32,9 @@ export type { ModelConfig, ModelConfigInput } from './model/config.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { openSafetensors, SafetensorsError, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
+export { modelFingerprint } from './model/fingerprint.js';
 export { ModelState } from './model/state.js';
+export { loadState, readStateInfo, saveState, type SavedState, type StateFacts } from './model/state-file.js';
 
 export { trainBpe } from './tokens/bpe-train.js';
 export { ByteTokenizer } from './tokens/bytes.js';

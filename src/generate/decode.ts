@@ -2,7 +2,8 @@
 import type { FloatArray } from '../device/device.js';
 import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
-import { ModelState } from '../model/state.js';
+import type { ModelState } from '../model/state.js';
+import { loadState, saveState, type SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Sampler, type SamplingOptions } from './sampler.js';
@@ -31,10 +32,25 @@ export class Session {
   /** Number of tokens read. */
   position = 0;
 
-  /** @param state  a state to go on from, which the session takes over; default: before the first token */
-  constructor(model: LanguageModel, state?: ModelState) {
+  /** @param from  a state of one sequence to go on from, which the session takes over; default: before the first token */
+  constructor(model: LanguageModel, from?: SavedState) {
     this.model = model;
-    this.#state = state ?? model.initialState(1);
+    this.#state = from?.state ?? model.initialState(1);
+    this.logits = from?.logits ?? null;
+    this.position = from?.tokens ?? 0;
+  }
+
+  /** Goes on where `save` was. @throws Error for a file that is no state of this model or of more than one sequence. */
+  static async load(model: LanguageModel, file: string): Promise<Session> {
+    const saved = await loadState(file, model);
+    if (saved.sequences === 1) return new Session(model, saved);
+    saved.state.dispose();
+    throw new Error(`${file}: holds the state of ${saved.sequences} sequences; a session goes on with one`);
+  }
+
+  /** Writes where the session is to a file. @throws RangeError when the model has diverged, WriteError from the disk. */
+  save(file: string): Promise<void> {
+    return saveState(file, this.#state, { model: this.model, tokens: this.position, logits: this.logits });
   }
 
   /** Reads tokens: one by one step, more of them chunkwise. */
@@ -64,9 +80,9 @@ export class Session {
     return { logits: this.model.logits(last), state };
   }
 
-  /** A copy of the state, which the caller owns. */
-  snapshot(): ModelState {
-    return this.#state.clone();
+  /** A copy of where the session is, whose state the caller owns. */
+  snapshot(): SavedState {
+    return { state: this.#state.clone(), tokens: this.position, sequences: 1, logits: this.logits };
   }
 
   dispose(): void {
