@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { DeviceChoice } from '../device/open.js';
 import { TextModel } from '../generate/text-model.js';
 import { formatNumber } from '../format.js';
+import { loadState } from '../model/state-file.js';
 import { interruptSignal } from './interrupt.js';
 import { deviceOption, numberFrom, threadsOption } from './options.js';
 
@@ -16,6 +17,7 @@ interface Options {
   seed: number;
   device: DeviceChoice;
   threads?: number;
+  state?: string;
   stats?: boolean;
 }
 
@@ -41,6 +43,7 @@ export function generateCommand(): Command {
     .option('--min-p <p>', 'drop tokens less probable than this share of the most probable one', numberFrom(0), 0)
     .option('--repetition-penalty <r>', 'above 1 makes tokens that were there before less probable', numberFrom(0), 1)
     .option('--seed <n>', 'same seed, same text', numberFrom(0, true), 0)
+    .option('--state <file>', 'go on from this state (see `xlstm state save`); the prompt comes after what it has read')
     .option('--stats', 'print tokens per second to standard error at the end')
     .addOption(deviceOption())
     .addOption(threadsOption())
@@ -52,9 +55,10 @@ export function generateCommand(): Command {
 }
 
 async function generate(folder: string, promptArgument: string, options: Options): Promise<void> {
-  const { device, threads, stats, ...decoding } = options;
+  const { device, threads, state: stateFile, stats, ...decoding } = options;
   const prompt = promptArgument === '-' ? await readStandardInput() : promptArgument;
   using model = await TextModel.load(folder, { device, ...(threads === undefined ? {} : { threads }) });
+  const state = stateFile === undefined ? undefined : await loadState(stateFile, model.model);
   const { signal, release } = interruptSignal(() => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0); // the reader has closed the pipe
@@ -63,7 +67,7 @@ async function generate(folder: string, promptArgument: string, options: Options
   process.stdout.write(prompt);
   const started = performance.now();
   let tokens = 0;
-  for await (const text of model.generate(prompt, { ...decoding, signal })) {
+  for await (const text of model.generate(prompt, { ...decoding, ...(state && { state }), signal })) {
     process.stdout.write(text);
     tokens += 1;
   }

@@ -56,6 +56,15 @@ async function filesBelow(folder: string): Promise<string[]> {
   return readable.map((name) => path.join(folder, name));
 }
 
+/** A file as one text, whatever its name ends with. @throws Error if it is not there or empty. */
+export async function textFile(file: string): Promise<SourceFile> {
+  const found = await stat(file).catch(() => null);
+  if (found === null) throw new Error(`there is no file ${file}`);
+  if (!found.isFile()) throw new Error(`${file} is not a file of text`);
+  if (found.size === 0) throw new Error(`${file} is empty`);
+  return { path: file, kind: 'text', bytes: found.size, changed: found.mtimeMs };
+}
+
 async function sourceFile(file: string): Promise<SourceFile> {
   const kind = kindOf(file);
   if (kind === null) {

@@ -3,10 +3,10 @@
  * Each document begins with the end-of-text token, if the tokenizer has one.
  */
 import { createHash } from 'node:crypto';
-import { UnknownCharacterError } from '../tokens/chars.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { readPieces } from './corpus.js';
 import { DocumentTable } from './document-table.js';
+import { encodeText } from './encode-files.js';
 import type { SourceFile } from './source-files.js';
 import type { CutMark } from './split.js';
 import type { Piece } from './text-pieces.js';
@@ -61,7 +61,8 @@ export async function tokenizeCorpus(out: NumberWriter, options: TokenizeOptions
       }
     }
     for (const text of cutter.cut(piece)) {
-      const ids = encode(tokenizer, text, piece.source);
+      // A document is text: the name of a special token in it must not end it.
+      const ids = encodeText(tokenizer, text, piece.source, { parseSpecial: false });
       out.pushAll(ids);
       table.add(text, ids.length);
       cutter.passed(table);
@@ -70,16 +71,6 @@ export async function tokenizeCorpus(out: NumberWriter, options: TokenizeOptions
   }
   table.finish();
   return { table, mark: cutter.mark, hashes: [...hashes.values()].map((hash) => hash.digest('hex')) };
-}
-
-function encode(tokenizer: Tokenizer, text: string, source: string): Int32Array {
-  try {
-    // A document is text: the name of a special token in it must not end it.
-    return tokenizer.encode(text, { parseSpecial: false });
-  } catch (error) {
-    if (error instanceof UnknownCharacterError) throw new Error(`${source}: ${error.message}`, { cause: error });
-    throw error;
-  }
 }
 
 /** Finds the place at which the text can be cut by position: the first line break after the wanted share of bytes. */

@@ -13,6 +13,8 @@ export interface DecodeOptions extends SamplingOptions {
   readonly maxTokens?: number;
   /** Tokens that end the generation; they are not given out. */
   readonly stopTokens?: readonly number[];
+  /** What came before the prompt (`Session.snapshot`, `loadState`). It stays the caller's, as it is. */
+  readonly state?: SavedState;
   /** Stops between two tokens. The generator then ends without an error. */
   readonly signal?: AbortSignal;
 }
@@ -96,7 +98,7 @@ export class Session {
 
 /**
  * Generates tokens after a prompt.
- * @param prompt  at least one token
+ * @param prompt  at least one token; none where a state with logits came before
  * @throws RangeError for an empty prompt or an option outside of its range.
  */
 export async function* decode(
@@ -104,11 +106,11 @@ export async function* decode(
   prompt: Int32Array,
   options: DecodeOptions = {},
 ): AsyncGenerator<number, void, undefined> {
-  if (prompt.length === 0) throw new RangeError('decode: the prompt must have at least one token');
-  const { maxTokens = 256, stopTokens = [], signal } = options;
+  const { maxTokens = 256, stopTokens = [], state, signal } = options;
+  if (prompt.length === 0 && !state?.logits) throw new RangeError('decode: the prompt must have at least one token');
   const sampler = new Sampler(options);
   prompt.forEach((token) => sampler.observe(token));
-  using session = new Session(model);
+  using session = new Session(model, state && { ...state, state: state.state.clone() });
   await session.read(prompt, signal);
   for (let count = 0; count < maxTokens; count++) {
     if (signal?.aborted) return;

@@ -51,16 +51,17 @@ export class TextModel {
 
   /**
    * Continues a prompt; yields text as it becomes certain, never half a character. Ends at the end-of-text token, after
-   * `maxTokens`, or when `signal` aborts. An empty prompt begins a new document.
+   * `maxTokens`, or when `signal` aborts. An empty prompt begins a new document, or goes on from `state`.
    * @throws RangeError when an option is outside of its range, or the prompt is empty and there is no end-of-text token.
    */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
     const { eosId } = this.tokenizer;
     const encoded = this.tokenizer.encode(prompt);
-    if (encoded.length === 0 && eosId === null) {
+    const begins = encoded.length === 0 && !options.state?.logits;
+    if (begins && eosId === null) {
       throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
     }
-    const tokens = encoded.length === 0 ? Int32Array.of(eosId!) : encoded;
+    const tokens = begins ? Int32Array.of(eosId!) : encoded;
     const stopTokens = options.stopTokens ?? (eosId === null ? [] : [eosId]);
     const decoder = this.tokenizer.decoder({ skipSpecial: true });
     for await (const token of decode(this.model, tokens, { ...options, stopTokens })) {
