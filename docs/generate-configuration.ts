@@ -61,7 +61,10 @@ function fieldSections(): string {
 const millions = (count: number): string => (count / 1e6).toFixed(count < 1e6 ? 3 : 1);
 
 function presetSection(): string {
-  const parts = presetNames.map((name) => /^xlstm(\[.+\])-(.+)$/.exec(name)!.slice(1) as [string, string]);
+  const parts = presetNames.flatMap((name) => {
+    const match = /^xlstm(\[.+\])-(.+)$/.exec(name);
+    return match === null ? [] : [match.slice(1) as [string, string]];
+  });
   const sizes = [...new Set(parts.map(([, size]) => size))];
   const ratios = [...new Set(parts.map(([ratio]) => ratio))];
   const rows = sizes.map((size) => {
@@ -82,10 +85,28 @@ ${table(['size', 'width', 'blocks', 'vocabulary', ...ratios.map((ratio) => ratio
 `;
 }
 
+function largeSection(): string {
+  const names = presetNames.filter((name) => name.startsWith('xlstm-large-'));
+  const rows = names.map((name) => {
+    const config = presetConfig(name);
+    const { dim = 256, blocks = [], vocabSize = 257, mlstmLarge } = config;
+    const count = millions(countParameters(parameterTable(config)));
+    return [`\`${name}\``, ...[dim, blocks.length, mlstmLarge!.heads!, vocabSize].map(String), count];
+  });
+  return `The presets of xLSTM Large, the architecture of xLSTM-7B, also set norms, soft caps and the feed-forward layer:
+
+${table(['preset', 'width', 'blocks', 'heads', 'vocabulary', 'parameters'], rows)}
+`;
+}
+
 /** The document as it should be. */
 export async function configurationDocument(): Promise<string> {
   const options = await resolveConfig(file);
-  return format(`${OPENING}\n${fieldSections()}\n${presetSection()}`, { ...options, filepath: file });
+  return format(
+    `${OPENING}\n${fieldSections()}\n${presetSection()}
+${largeSection()}`,
+    { ...options, filepath: file },
+  );
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

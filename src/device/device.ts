@@ -24,6 +24,12 @@ export interface Device {
    * that skips an element is seen. @throws Error when memory is exhausted, saying how much was asked and is held.
    */
   alloc(dtype: Dtype, length: number): DeviceBuffer;
+  /**
+   * Memory with the contents of host bytes that stay as they are, to be read only: float32 values (little endian) as
+   * `float`, bytes as `uint8`. A device that can shares the memory of a mapped file, and keeps the map alive.
+   * @throws RangeError when the bytes are no whole number of elements.
+   */
+  share(dtype: 'float' | 'uint8', bytes: Uint8Array): DeviceBuffer;
   /** Gives memory back. Views of it die with it. */
   free(buffer: DeviceBuffer): void;
   /** `length` elements of `buffer` from `offset` on, sharing its memory. */
@@ -36,4 +42,15 @@ export interface Device {
   readonly memory: { readonly bytes: number; readonly peak: number; resetPeak(): void };
   /** When true, fresh float memory is filled with NaN. For tests. */
   poison: boolean;
+}
+
+/** Bytes that a buffer takes on its device. */
+export const bytesOf = ({ precision }: Device, { dtype, length }: DeviceBuffer): number =>
+  length * (dtype === 'uint8' ? 1 : dtype === 'float' && precision === 'float64' ? 8 : 4);
+
+/** Host bytes as float32 values: in place where they are aligned, else a copy. @throws RangeError for a part of one. */
+export function float32sOf(what: string, bytes: Uint8Array): Float32Array {
+  if (bytes.length % 4 !== 0) throw new RangeError(`${what}: ${bytes.length} bytes are no whole number of float32`);
+  const { buffer, byteOffset } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  return new Float32Array(buffer as ArrayBuffer, byteOffset, bytes.length / 4);
 }

@@ -61,7 +61,7 @@ export class Session {
       const part = tokens.subarray(start, start + PREFILL);
       const { device } = this.model;
       const { logits, state } = scope(device, {}, () => (part.length === 1 ? this.#step(part) : this.#prefill(part)));
-      this.#state.dispose();
+      this.#state.giveWayTo(state);
       this.#state = state;
       this.logits = await logits.data();
       logits.dispose();
@@ -71,7 +71,7 @@ export class Session {
   }
 
   #step(token: Int32Array): { logits: Tensor; state: ModelState } {
-    return this.model.step(Tensor.from(this.model.device, token, [1]), this.#state);
+    return this.model.step(Tensor.from(this.model.device, token, [1]), this.#state, { inPlace: true });
   }
 
   #prefill(tokens: Int32Array): { logits: Tensor; state: ModelState } {

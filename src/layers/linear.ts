@@ -6,7 +6,7 @@ import { constant, type Init, type ParameterTable, type ParameterTensors } from 
 /** weight [O,I], and bias [O] starting at zero. */
 export function linearParameters(I: number, O: number, init: Init, bias: boolean): ParameterTable {
   return {
-    weight: { shape: [O, I], init, decay: true },
+    weight: { shape: [O, I], init, decay: true, dense: true },
     ...(bias ? { bias: { shape: [O], init: constant(0), decay: false } } : {}),
   };
 }

@@ -18,6 +18,8 @@ export interface ParameterSpec {
   readonly init: Init;
   /** Whether weight decay applies: matrices yes; biases, norms, embeddings and recurrent matrices no. */
   readonly decay: boolean;
+  /** A matrix that only `linear` and `embedding` read, so that it may be held in a narrower format to run the model. */
+  readonly dense?: boolean;
 }
 
 /** Specs by name; names of parts are joined with dots ("blocks.0.mixer.up.weight"). */

@@ -38,6 +38,14 @@ export interface MixerContext {
   readonly key: RandomKey | null;
 }
 
+export interface StepOptions {
+  /**
+   * Let the next state take the memory of the one before where the mixer can: half the traffic for a large memory. The
+   * state given must not be used afterwards, but for the tensors that come back in the next one. Default false.
+   */
+  readonly inPlace?: boolean;
+}
+
 export interface Mixer {
   /** The name it is registered under. */
   readonly kind: string;
@@ -49,7 +57,7 @@ export interface Mixer {
   /** x [B,T,D] -> y [B,T,D] and the state after the last step. Agrees with `step` over any cut of the sequence. */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state: the definition. For inference. */
-  step(p: ParameterTensors, x: Tensor, state: MixerState): [Tensor, MixerState];
+  step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
   /** Multiply-adds counted as two, of a forward pass, per token. */
   readonly flopsPerToken: number;
 }

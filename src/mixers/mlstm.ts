@@ -3,15 +3,16 @@
  * head-wise q k v, matrix-memory cell, per-head norm, learnable skip, output gate, down-projection.
  */
 import { applyConv, convParameters } from '../layers/conv1d.js';
-import { roundUp64 } from '../layers/feed-forward.js';
+import { roundUp } from '../layers/feed-forward.js';
 import { applyHeadwise, applyLinear, applyLinearHalf, headwiseParameters, linearParameters } from '../layers/linear.js';
-import { applyNorm, normParameters } from '../layers/norm.js';
+import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import {
   constant,
   countParameters,
   prefixed,
   smallInit,
   wangInit,
+  type Init,
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
@@ -22,7 +23,7 @@ import { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState 
 import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Mixer, MixerPlace, MixerState } from './mixer.js';
+import type { Mixer, MixerPlace, MixerState, StateSpec } from './mixer.js';
 
 export interface MlstmConfig {
   readonly heads: number;
@@ -41,13 +42,13 @@ export interface MlstmConfig {
 }
 
 /** Added to the cell's denominator (NX-AI/xlstm blocks/mlstm/backends.py). */
-const CELL_EPS = 1e-6;
+export const MLSTM_CELL_EPS = 1e-6;
 
 /** @throws RangeError when heads or qkvBlockSize does not divide the inner width. */
 export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
   const { heads: NH, convKernel: K, qkvBlockSize } = config;
   const D = place.dim;
-  const I = roundUp64(config.projectionFactor * D);
+  const I = roundUp(config.projectionFactor * D);
   if (I % NH !== 0) throw new RangeError(`mlstm: heads must divide the inner width, got ${NH} heads of ${I}`);
   if (I % qkvBlockSize !== 0) {
     throw new RangeError(`mlstm: qkvBlockSize must divide the inner width, got ${qkvBlockSize} and ${I}`);
@@ -58,7 +59,7 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
     inputGate: config.inputGate,
     normalize: config.normalize,
     chunkSize: config.chunkSize,
-    eps: CELL_EPS,
+    eps: MLSTM_CELL_EPS,
   };
 
   type Cell = (inputs: MlstmInputs) => [Tensor, MlstmState];
@@ -81,7 +82,7 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
     const i = linearConcat([q, k, v], p['igate.weight']!, p['igate.bias']); // [B,T,NH]
     const f = linearConcat([q, k, v], p['fgate.weight']!, p['fgate.bias']); // [B,T,NH]
     const [h, state] = cell({ q, k, v, i, f }); // [B,T,I]
-    const normed = applyNorm(p, 'cellNorm', h, config.normEps, NH);
+    const normed = applyNorm(p, 'cellNorm', h, config.normEps, NORMS.layernorm, NH);
     const y = applyLinear(p, 'down', skipGate(normed, c, p['skip']!, z)); // [B,T,D]
     return [dropout(y, config.dropout, key), convLast, state] as const;
   };
@@ -92,17 +93,15 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
     parameters,
     stateSpecs: (B) => ({
       conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 },
-      C: { shape: [B, NH, DH, DH], batchAxis: 0, initial: 0 },
-      n: { shape: [B, NH, DH], batchAxis: 0, initial: 0 },
-      m: { shape: [B, NH], batchAxis: 0, initial: config.inputGate === 'exponential' ? -Infinity : 0 },
+      ...mlstmStateSpecs(B, NH, DH, DH, config.inputGate),
     }),
     forward(p, x, { state, reset, key }) {
       const cell: Cell = (inputs) =>
-        mlstm(inputs, { ...cellOptions, state: state === null ? null : cellState(state), reset });
+        mlstm(inputs, { ...cellOptions, state: state === null ? null : mlstmCellState(state), reset });
       const [y, conv, next] = layer(p, x, state?.['conv'] ?? null, reset, key, cell);
       return [y, { conv, ...next }];
     },
-    step(p, x, state) {
+    step(p, x, state, { inPlace = false } = {}) {
       const [B] = x.shape as [number, number];
       const cell: Cell = ({ q, k, v, i, f }) => {
         const flat = {
@@ -112,7 +111,7 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
           i: i.reshape([B, NH]),
           f: f.reshape([B, NH]),
         };
-        const [h, next] = mlstmStep(flat, cellState(state), cellOptions);
+        const [h, next] = mlstmStep(flat, mlstmCellState(state), { ...cellOptions, inPlace });
         return [h.reshape([B, 1, I]), next];
       };
       const [y, conv, next] = layer(p, x.reshape([B, 1, D]), state['conv']!, null, null, cell);
@@ -123,13 +122,32 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
   };
 }
 
-const cellState = (state: MixerState): MlstmState => ({ C: state['C']!, n: state['n']!, m: state['m']! });
+/** The cell's part of a mixer's state. */
+export const mlstmCellState = (state: MixerState): MlstmState => ({ C: state['C']!, n: state['n']!, m: state['m']! });
+
+/** Shapes and initial values of the cell's state. */
+export const mlstmStateSpecs = (
+  B: number,
+  NH: number,
+  DK: number,
+  DV: number,
+  inputGate: MlstmConfig['inputGate'],
+): Record<string, StateSpec> => ({
+  C: { shape: [B, NH, DK, DV], batchAxis: 0, initial: 0 },
+  n: { shape: [B, NH, DK], batchAxis: 0, initial: 0 },
+  m: { shape: [B, NH], batchAxis: 0, initial: inputGate === 'exponential' ? -Infinity : 0 },
+});
+
+/** From 3 to 6 in equal steps over the heads (NX-AI/xlstm blocks/mlstm/cell.py). */
+export const forgetBias = (NH: number): Init => ({
+  kind: 'values',
+  values: Array.from({ length: NH }, (_, head) => (NH === 1 ? 3 : 3 + (3 * head) / (NH - 1))),
+});
 
 /** Initial values: specification of NX-AI/xlstm blocks/mlstm/{layer,cell}.py. */
 function mlstmParameters(config: MlstmConfig, { dim: D, blocks }: MixerPlace, I: number): ParameterTable {
   const { heads: NH, convKernel, qkvBlockSize: Q, bias } = config;
   const qkv = headwiseParameters(I / Q, Q, Q, smallInit(D), bias);
-  const forgetBias = Array.from({ length: NH }, (_, head) => (NH === 1 ? 3 : 3 + (3 * head) / (NH - 1)));
   const gate = { shape: [NH, 3 * I], init: constant(0), decay: true };
   return {
     ...prefixed('up', linearParameters(D, 2 * I, smallInit(D), bias)),
@@ -140,7 +158,7 @@ function mlstmParameters(config: MlstmConfig, { dim: D, blocks }: MixerPlace, I:
     'igate.weight': gate,
     'igate.bias': { shape: [NH], init: { kind: 'normal', std: 0.1 }, decay: false },
     'fgate.weight': gate,
-    'fgate.bias': { shape: [NH], init: { kind: 'values', values: forgetBias }, decay: false },
+    'fgate.bias': { shape: [NH], init: forgetBias(NH), decay: false },
     ...prefixed('cellNorm', normParameters(I)),
     skip: { shape: [I], init: constant(1), decay: false },
     ...prefixed('down', linearParameters(I, D, wangInit(D, blocks), bias)),

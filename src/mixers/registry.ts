@@ -1,5 +1,6 @@
 /** @file The mixers by name. A new one is its file and a line here. */
 import { createMlstm, type MlstmConfig } from './mlstm.js';
+import { createMlstmLarge, type MlstmLargeConfig } from './mlstm-large.js';
 import type { Mixer, MixerPlace } from './mixer.js';
 import { createLstm, createSlstm, type SlstmConfig } from './slstm.js';
 
@@ -7,6 +8,7 @@ export const MIXERS = {
   mlstm: { create: createMlstm, feedForward: false },
   slstm: { create: createSlstm, feedForward: true },
   lstm: { create: createLstm, feedForward: true },
+  mlstmLarge: { create: createMlstmLarge, feedForward: true },
 } as const;
 
 export type MixerName = keyof typeof MIXERS;
@@ -17,11 +19,19 @@ export interface MixerConfigs {
   readonly mlstm: MlstmConfig;
   readonly slstm: SlstmConfig;
   readonly lstm: SlstmConfig;
+  readonly mlstmLarge: MlstmLargeConfig;
 }
 
 /** Makes the mixer of a block. @throws RangeError when its configuration does not fit the width. */
 export function createMixer(name: MixerName, configs: MixerConfigs, place: MixerPlace): Mixer {
-  return name === 'mlstm' ? MIXERS.mlstm.create(configs.mlstm, place) : MIXERS[name].create(configs[name], place);
+  switch (name) {
+    case 'mlstm':
+      return MIXERS.mlstm.create(configs.mlstm, place);
+    case 'mlstmLarge':
+      return MIXERS.mlstmLarge.create(configs.mlstmLarge, place);
+    default:
+      return MIXERS[name].create(configs[name], place);
+  }
 }
 
 /** Whether the block of this mixer has a feed-forward layer behind it (post-up-projection frame). */

@@ -4,7 +4,7 @@
  */
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyHeadwise, headwiseParameters } from '../layers/linear.js';
-import { applyNorm, normParameters } from '../layers/norm.js';
+import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import {
   constant,
   countParameters,
@@ -54,7 +54,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: SlstmConfig, place: Mix
       o: applyHeadwise(p, 'ogate', x),
     };
     const [h, last] = op(gates, p['recurrent']!, p['bias']!, { state: state?.['cell'] ?? null, reset });
-    const y = applyNorm(p, 'cellNorm', dropout(h, config.dropout, key), config.normEps, NH);
+    const y = applyNorm(p, 'cellNorm', dropout(h, config.dropout, key), config.normEps, NORMS.layernorm, NH);
     return [y, { cell: last, ...(conv === null ? {} : { conv }) }];
   };
 

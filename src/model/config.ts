@@ -53,18 +53,35 @@ export const modelConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('Options of mlstm blocks.'),
+  mlstmLarge: z
+    .strictObject({
+      heads: count().default(4).describe('Heads of the matrix memory; must divide the widths of keys and values.'),
+      qkFactor: z.number().positive().default(0.5).describe('Width of all queries, and of all keys, over dim.'),
+      vFactor: z.number().positive().default(1).describe('Width of all values over dim.'),
+      gateSoftCap: z
+        .number()
+        .min(0)
+        .default(15)
+        .describe('Gate pre-activations are kept within it by cap * tanh(x / cap); 0 for no cap.'),
+      chunkSize: count()
+        .default(64)
+        .describe('Steps per chunk of the chunkwise form; a matter of speed, not of results.'),
+    })
+    .prefault({})
+    .describe('Options of mlstmLarge blocks: the mLSTM of xLSTM Large, the architecture of xLSTM-7B.'),
   slstm: recurrentSchema.describe('Options of slstm blocks.'),
   lstm: recurrentSchema.describe('Options of lstm blocks.'),
   feedForward: z
     .strictObject({
-      factor: z.number().positive().default(1.3).describe('Inner width over dim, rounded up to a multiple of 64.'),
+      factor: z.number().positive().default(1.3).describe('Inner width over dim, before it is rounded up.'),
+      roundTo: count().default(64).describe('The inner width is rounded up to a multiple of it.'),
       activation: z
         .enum(['gelu', 'silu', 'relu', 'sigmoid', 'tanh'])
         .default('gelu')
         .describe('Activation of the gate.'),
     })
     .prefault({})
-    .describe('The gated feed-forward layer of slstm and lstm blocks.'),
+    .describe('The gated feed-forward layer of slstm, lstm and mlstmLarge blocks.'),
   tieWeights: z.boolean().default(false).describe('Use the embedding as output layer.'),
   bias: z.boolean().default(false).describe('Biases in the projections of mlstm blocks.'),
   dropout: z
@@ -73,7 +90,17 @@ export const modelConfigSchema = z.strictObject({
     .max(0.99)
     .default(0)
     .describe('Probability of dropping an element behind each mixer and feed-forward layer.'),
-  normEps: z.number().positive().default(1e-5).describe('Added to the variance in every layer norm.'),
+  norm: z
+    .enum(['layernorm', 'rmsnorm'])
+    .default('layernorm')
+    .describe('Norm before each mixer, each feed-forward layer and the output layer.'),
+  normEps: z.number().positive().default(1e-5).describe('Added to the variance, or the mean square, in every norm.'),
+  outputNorm: z.boolean().default(true).describe('Norm before the output layer.'),
+  logitSoftCap: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('Logits are kept within it by cap * tanh(x / cap); 0 for no cap.'),
 });
 
 /** A complete configuration, defaults filled in. */
@@ -86,6 +113,7 @@ export function mixerConfigs(config: ModelConfig): MixerConfigs {
   const { dropout, normEps, bias } = config;
   return {
     mlstm: { ...config.mlstm, bias, dropout, normEps },
+    mlstmLarge: { ...config.mlstmLarge, dropout, normEps },
     slstm: { ...config.slstm, dropout, normEps },
     lstm: { ...config.lstm, dropout, normEps },
   };

@@ -2,8 +2,8 @@
  * @file The xLSTM language model: embedding, residual blocks, final norm, output layer (arXiv 2405.04517 sec. 2.4).
  * It does not train, sample or read files.
  */
-import type { Device } from '../device/device.js';
-import { applyNorm, normParameters } from '../layers/norm.js';
+import { bytesOf, type Device } from '../device/device.js';
+import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import {
   countParameters,
   prefixed,
@@ -12,12 +12,13 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
-import { initialState, stateSize, type MixerContext, type MixerState } from '../mixers/mixer.js';
+import { initialState, stateSize, type MixerContext, type MixerState, type StepOptions } from '../mixers/mixer.js';
 import { checkpoint } from '../ops/checkpoint.js';
 import { embedding } from '../ops/embedding.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { linear } from '../ops/linear.js';
 import type { Reset } from '../ops/reset.js';
+import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey, type RandomKey } from '../tensor/random.js';
 import { currentScope } from '../tensor/scope.js';
 import { formatShape } from '../tensor/shape.js';
@@ -25,7 +26,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { createBlock, type Block } from './block.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
-import { Parameters } from './parameters.js';
+import { Parameters, type FrozenParameters } from './parameters.js';
 import { ModelState } from './state.js';
 
 export interface ForwardOptions {
@@ -45,11 +46,11 @@ export const createBlocks = (config: ModelConfig): Block[] =>
 
 function tableOf(config: ModelConfig, blocks: readonly Block[]): ParameterTable {
   const { dim: D, vocabSize: V } = config;
-  const table = { shape: [V, D], init: smallInit(D) };
+  const table = { shape: [V, D], init: smallInit(D), dense: true };
   return {
     'embedding.weight': { ...table, decay: false },
     ...Object.assign({}, ...blocks.map((block, index) => prefixed(`blocks.${index}`, block.parameters))),
-    ...prefixed('norm', normParameters(D)),
+    ...(config.outputNorm ? prefixed('norm', normParameters(D, NORMS[config.norm])) : {}),
     ...(config.tieWeights ? {} : { 'head.weight': { ...table, decay: true } }),
   };
 }
@@ -74,19 +75,23 @@ export class LanguageModel {
   readonly config: ModelConfig;
   readonly device: Device;
   readonly blocks: readonly Block[];
-  readonly parameters: Parameters;
+  /** Every parameter by name, to be read. */
+  readonly tensors: ParameterTensors;
+  readonly #store: Parameters | FrozenParameters;
   readonly #blockTensors: readonly ParameterTensors[];
 
   /**
-   * A model with uninitialised parameters; see `create`.
+   * A model with uninitialised parameters that can be trained (see `create`), or one that takes over the parameters
+   * given, which stay as they are.
    * @throws ConfigError or RangeError when the configuration is wrong.
    */
-  constructor(config: ModelConfigInput, device: Device) {
+  constructor(config: ModelConfigInput, device: Device, frozen: FrozenParameters | null = null) {
     this.config = checkConfig(modelConfigSchema, config, 'model');
     this.device = device;
     this.blocks = createBlocks(this.config);
-    this.parameters = new Parameters(device, tableOf(this.config, this.blocks));
-    this.#blockTensors = this.blocks.map((_, index) => under(`blocks.${index}`, this.parameters.tensors));
+    this.#store = frozen ?? new Parameters(device, tableOf(this.config, this.blocks));
+    this.tensors = this.#store.tensors;
+    this.#blockTensors = this.blocks.map((_, index) => under(`blocks.${index}`, this.tensors));
   }
 
   /** A model with the initial values of the specification, decided by the seed alone. */
@@ -119,7 +124,9 @@ export class LanguageModel {
 
   /** Logits [...,V] of hidden vectors [...,D]. */
   logits(hidden: Tensor): Tensor {
-    return linear(hidden, this.#head());
+    const { logitSoftCap: cap } = this.config;
+    const logits = linear(hidden, this.#head());
+    return cap === 0 ? logits : softCap(logits, cap);
   }
 
   /**
@@ -130,18 +137,18 @@ export class LanguageModel {
    */
   losses(tokens: Tensor, targets: Tensor, options: ForwardOptions = {}): { losses: Tensor; state: ModelState } {
     const { hidden, state } = this.forward(tokens, options);
-    return { losses: linearCrossEntropy(hidden, this.#head(), targets), state };
+    return { losses: linearCrossEntropy(hidden, this.#head(), targets, this.config.logitSoftCap), state };
   }
 
   /**
    * One token of each sequence.
    * @param tokens  int32 [B]
-   * @returns       logits [B,V] and the next state
+   * @returns       logits [B,V] and the next state, which with `inPlace` may hold tensors of the one given
    */
-  step(tokens: Tensor, state: ModelState): { logits: Tensor; state: ModelState } {
+  step(tokens: Tensor, state: ModelState, options?: StepOptions): { logits: Tensor; state: ModelState } {
     let x = embedding(tokens, this.#tensor('embedding.weight')); // [B,D]
     const states = this.blocks.map((block, index) => {
-      const [y, next] = block.step(this.#blockTensors[index]!, x, state.blocks[index]!);
+      const [y, next] = block.step(this.#blockTensors[index]!, x, state.blocks[index]!, options);
       x = y;
       return next;
     });
@@ -153,9 +160,20 @@ export class LanguageModel {
     return new ModelState(this.blocks.map(({ mixer }) => initialState(mixer, this.device, B)));
   }
 
+  /** The parameters in one stretch, to be trained and saved. @throws Error when the model was opened to be run only. */
+  get parameters(): Parameters {
+    if (this.#store instanceof Parameters) return this.#store;
+    throw new Error('model: its weights were opened to be read only; open it with weights "trainable" to change them');
+  }
+
   /** Number of parameters, padding not counted. */
   get parameterCount(): number {
-    return this.parameters.places.reduce((total, { length }) => total + length, 0);
+    return Object.values(this.tensors).reduce((total, tensor) => total + tensor.size, 0);
+  }
+
+  /** Bytes of the parameters on the device, mapped files included. */
+  get parameterBytes(): number {
+    return Object.values(this.tensors).reduce((total, { buffer }) => total + bytesOf(this.device, buffer), 0);
   }
 
   /** Floats in the state of one sequence. */
@@ -164,7 +182,7 @@ export class LanguageModel {
   }
 
   #tensor(name: string): Tensor {
-    return this.parameters.tensors[name]!;
+    return this.tensors[name]!;
   }
 
   #head(): Tensor {
@@ -172,12 +190,13 @@ export class LanguageModel {
   }
 
   #finalNorm(x: Tensor): Tensor {
-    return applyNorm(this.parameters.tensors, 'norm', x, this.config.normEps);
+    if (!this.config.outputNorm) return x;
+    return applyNorm(this.tensors, 'norm', x, this.config.normEps, NORMS[this.config.norm]);
   }
 
   /** Frees the parameters; the model cannot be used afterwards. */
   dispose(): void {
-    this.parameters.dispose();
+    this.#store.dispose();
   }
 
   [Symbol.dispose](): void {

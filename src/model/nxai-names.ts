@@ -6,6 +6,7 @@
 const BLOCK: Readonly<Record<string, string>> = {
   norm: 'xlstm_norm',
   feedForwardNorm: 'ffn_norm',
+  'feedForward.gate': 'ffn.proj_up',
   'feedForward.up': 'ffn.proj_up',
   'feedForward.down': 'ffn.proj_down',
 };
@@ -39,6 +40,10 @@ const TOP: Readonly<Record<string, string>> = {
   'norm.weight': 'xlstm_block_stack.post_blocks_norm.weight',
   'head.weight': 'lm_head.weight',
 };
+
+/** Which half of the rows of the package's tensor a parameter is: its feed-forward layer joins gate and up. */
+export const nxaiHalf = (name: string): 0 | 1 | null =>
+  name.includes('.feedForward.gate.') ? 0 : name.includes('.feedForward.up.') ? 1 : null;
 
 /**
  * The name in NX-AI/xlstm 2.0 (plain backend) of a parameter of this library.

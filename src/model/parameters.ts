@@ -92,3 +92,18 @@ export class Parameters {
     this.#gradients = null;
   }
 }
+
+/** Parameters that stay as they are, each in memory of its own: matrices may be packed, or lie in a mapped file. */
+export class FrozenParameters {
+  readonly device: Device;
+  readonly tensors: ParameterTensors;
+
+  constructor(device: Device, tensors: ParameterTensors) {
+    this.device = device;
+    this.tensors = tensors;
+  }
+
+  dispose(): void {
+    for (const { buffer } of Object.values(this.tensors)) this.device.free(buffer);
+  }
+}

@@ -41,10 +41,29 @@ const RATIOS: Readonly<Record<string, (size: Size) => readonly number[] | 'all'>
   '7:1': ({ slstmAt }) => slstmAt,
 };
 
-/** "xlstm[1:1]-small" and so on: the ratio of mLSTM to sLSTM blocks, and the size. */
-export const presetNames: readonly string[] = Object.keys(SIZES).flatMap((size) =>
-  Object.keys(RATIOS).map((ratio) => `xlstm[${ratio}]-${size}`),
-);
+/** xLSTM Large at the sizes of its scaling study and of xLSTM-7B (arXiv 2503.13427), and two for a laptop. */
+const LARGE: Readonly<Record<string, { dim: number; count: number; heads: number; vocabSize?: number }>> = {
+  tiny: { dim: 64, count: 2, heads: 2 },
+  small: { dim: 128, count: 4, heads: 4 },
+  base: { dim: 256, count: 8, heads: 4 },
+  '165m': { dim: 768, count: 12, heads: 4, vocabSize: PAPER_VOCABULARY },
+  '1.3b': { dim: 2048, count: 24, heads: 4, vocabSize: PAPER_VOCABULARY },
+  '7b': { dim: 4096, count: 32, heads: 8, vocabSize: PAPER_VOCABULARY },
+};
+
+/** The fields in which the architecture differs from the paper's. */
+const LARGE_FORM = {
+  feedForward: { factor: 2.6667, activation: 'silu' },
+  norm: 'rmsnorm',
+  normEps: 1e-6,
+  logitSoftCap: 30,
+} as const satisfies ModelConfigInput;
+
+/** "xlstm[1:1]-small" and so on: the ratio of mLSTM to sLSTM blocks, and the size; "xlstm-large-7b" and so on. */
+export const presetNames: readonly string[] = [
+  ...Object.keys(SIZES).flatMap((size) => Object.keys(RATIOS).map((ratio) => `xlstm[${ratio}]-${size}`)),
+  ...Object.keys(LARGE).map((size) => `xlstm-large-${size}`),
+];
 
 /**
  * The model configuration of a preset.
@@ -52,6 +71,12 @@ export const presetNames: readonly string[] = Object.keys(SIZES).flatMap((size) 
  * @throws RangeError naming the nearest preset.
  */
 export function presetConfig(name: string): ModelConfigInput {
+  const large = LARGE[/^xlstm-large-(.+)$/.exec(name.toLowerCase())?.[1] ?? ''];
+  if (large !== undefined) {
+    const { dim, count, heads, ...vocabulary } = large;
+    const blocks = Array.from({ length: count }, (): MixerName => 'mlstmLarge');
+    return { dim, blocks, mlstmLarge: { heads }, ...LARGE_FORM, ...vocabulary };
+  }
   const match = /^xlstm\[(\d:\d)\]-(.+)$/.exec(name.toLowerCase());
   const size = SIZES[match?.[2] ?? ''];
   const ratio = RATIOS[match?.[1] ?? ''];

@@ -1,4 +1,5 @@
 /** @file The recurrent state of a model: one record of tensors per block, of constant size, independent of its scope. */
+import { bytesOf } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
 import type { MixerState } from '../mixers/mixer.js';
 import type { Ownable } from '../tensor/scope.js';
@@ -19,7 +20,7 @@ export class ModelState implements Ownable {
 
   /** Bytes on the device. */
   get bytes(): number {
-    return this.tensors.reduce((total, t) => total + t.size * (t.device.precision === 'float64' ? 8 : 4), 0);
+    return this.tensors.reduce((total, { device, buffer }) => total + bytesOf(device, buffer), 0);
   }
 
   ownedBuffers(): readonly DeviceBuffer[] {
@@ -66,6 +67,12 @@ export class ModelState implements Ownable {
     return new ModelState(
       this.blocks.map((block) => Object.fromEntries(Object.entries(block).map(([name, t]) => [name, each(t)]))),
     );
+  }
+
+  /** Frees what `next` did not take over: after a step in place. */
+  giveWayTo(next: ModelState): void {
+    const kept = new Set(next.tensors.map(({ buffer }) => buffer));
+    for (const tensor of this.tensors) if (!kept.has(tensor.buffer)) tensor.dispose();
   }
 
   dispose(): void {

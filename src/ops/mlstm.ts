@@ -99,12 +99,17 @@ export function mlstm(inputs: MlstmInputs, options: MlstmOptions = {}): [Tensor,
   return [h, last];
 }
 
+export interface MlstmStepOptions extends Pick<MlstmOptions, 'inputGate' | 'normalize' | 'eps'> {
+  /** Overwrite the state instead of making a new one. Default false. */
+  readonly inPlace?: boolean;
+}
+
 /**
  * One mLSTM step for inference: inputs as for `mlstm` with T left out ([B,NH*DK], gates [B,NH]).
- * @returns h [B,NH*DV] and a new state
+ * @returns h [B,NH*DV] and the next state: a new one, or with `inPlace` the tensors of the one given
  * @throws RangeError when the shapes do not fit. Error where gradients are recorded: use `mlstm` with T = 1.
  */
-export function mlstmStep(inputs: MlstmInputs, state: MlstmState, options: MlstmOptions = {}): [Tensor, MlstmState] {
+export function mlstmStep(inputs: MlstmInputs, state: MlstmState, options: MlstmStepOptions = {}): [Tensor, MlstmState] {
   const { q, k, v, i, f } = inputs;
   const { normalize = true, eps = 1e-6 } = options;
   const gate = InputGate[options.inputGate ?? 'exponential'];
@@ -113,7 +118,7 @@ export function mlstmStep(inputs: MlstmInputs, state: MlstmState, options: Mlstm
   if (isRecorded([q, k, v, i, f])) throw new Error('mlstmStep: has no gradient; call mlstm with T = 1 while recording');
   const { device } = q;
   const h = Tensor.output(device, v.shape);
-  const next = emptyState(q, B, NH, DK, DV);
+  const next = options.inPlace ? state : emptyState(q, B, NH, DK, DV);
   device.kernels.mlstmStep(
     h.buffer,
     next.C.buffer,

@@ -25,6 +25,7 @@ describe('normal', () => {
     ['blocks.0.mixer.down.weight', wang],
     ['blocks.1.mixer.igate.weight', small],
     ['blocks.1.mixer.zgate.weight', small],
+    ['blocks.1.feedForward.gate.weight', small],
     ['blocks.1.feedForward.up.weight', small],
     ['blocks.1.feedForward.down.weight', wang],
   ])('%s: deviation %f within five standard errors', (name, deviation) => {
@@ -80,6 +81,21 @@ describe('constants', () => {
   });
 });
 
+describe('mlstmLarge', () => {
+  const large = parameterTable({ dim: 64, norm: 'rmsnorm', blocks: ['mlstmLarge'], mlstmLarge: { heads: 2 } });
+  const valuesOfLarge = (name: string) => initialValues(large[`blocks.0.${name}`]!, randomKey(0));
+  it.each([
+    ['norm.weight', 1],
+    ['mixer.ogate.weight', 0],
+    ['mixer.igate.weight', 0],
+    ['mixer.igate.bias', -10],
+    ['mixer.fgate.weight', 0],
+    ['mixer.cellNorm.weight', 1],
+  ])('%s = %d', (name, value) => expect(new Set(valuesOfLarge(name))).toEqual(new Set([value])));
+
+  it('fgate bias: 3 to 6 over the heads', () => expect([...valuesOfLarge('mixer.fgate.bias')]).toEqual([3, 6]));
+});
+
 describe('weight decay', () => {
   it('matrices decay; biases, norms, skip, embedding and recurrent matrices do not', () => {
     const decayed = Object.entries(table).flatMap(([name, { decay }]) => (decay ? [name.replace(/\d+/, 'N')] : []));
@@ -87,7 +103,7 @@ describe('weight decay', () => {
       new Set([
         ...['up', 'conv', 'q', 'k', 'v', 'igate', 'fgate', 'down'].map((part) => `blocks.N.mixer.${part}.weight`),
         ...['igate', 'fgate', 'zgate', 'ogate'].map((part) => `blocks.N.mixer.${part}.weight`),
-        ...['up', 'down'].map((part) => `blocks.N.feedForward.${part}.weight`),
+        ...['gate', 'up', 'down'].map((part) => `blocks.N.feedForward.${part}.weight`),
         'head.weight',
       ]),
     );

@@ -25,6 +25,8 @@ describe('published sizes', () => {
   });
 });
 
+it('xLSTM-7B to the parameter', () => expect(millions('xlstm-large-7b') * 1e6).toBe(6_865_424_896));
+
 describe('names', () => {
   it('all of them give a model', () => {
     for (const name of presetNames) expect(millions(name)).toBeGreaterThan(0);

@@ -20,7 +20,8 @@ const V = 31;
 const config = {
   vocabSize: V,
   dim: 24,
-  blocks: ['mlstm', 'slstm', 'lstm', 'mlstm'],
+  blocks: ['mlstm', 'slstm', 'lstm', 'mlstmLarge'],
+  logitSoftCap: 30,
   mlstm: { heads: 2, chunkSize: 5 },
   slstm: { heads: 2, recurrentInit: 'standard' as const },
   lstm: { heads: 3, recurrentInit: 'standard' as const },

@@ -4,16 +4,25 @@ import { parse } from 'yaml';
 import type { Device } from '../../src/device/device.js';
 import type { ModelConfigInput } from '../../src/model/config.js';
 import { LanguageModel } from '../../src/model/language-model.js';
-import { nxaiName } from '../../src/model/nxai-names.js';
+import { nxaiHalf, nxaiName } from '../../src/model/nxai-names.js';
 import { readFixture, type Fixture } from './safetensors.js';
+
+/** The values that a fixture has for a parameter, or its gradient. */
+export function nxaiValues(fixture: Fixture, prefix: string, name: string, mixers: readonly string[]): Float32Array {
+  const tensor = fixture.tensors[prefix + nxaiName(name, mixers)];
+  if (tensor === undefined) throw new Error(`fixture lacks ${name}`);
+  const data = tensor.data as Float32Array;
+  const half = nxaiHalf(name);
+  return half === null ? data : data.subarray((half * data.length) / 2, ((half + 1) * data.length) / 2);
+}
 
 /** A model with the parameters of a fixture, whose names may carry a prefix ("init."). */
 export function modelFromNxai(config: ModelConfigInput, device: Device, fixture: Fixture, prefix = ''): LanguageModel {
   const model = new LanguageModel(config, device);
   for (const { name, length } of model.parameters.places) {
-    const tensor = fixture.tensors[prefix + nxaiName(name, model.config.blocks)];
-    if (tensor === undefined || tensor.data.length !== length) throw new Error(`fixture lacks ${name} of ${length}`);
-    model.parameters.write(name, Float64Array.from(tensor.data as Float32Array));
+    const values = nxaiValues(fixture, prefix, name, model.config.blocks);
+    if (values.length !== length) throw new Error(`fixture: ${name} has ${values.length} values, not ${length}`);
+    model.parameters.write(name, Float64Array.from(values));
   }
   return model;
 }

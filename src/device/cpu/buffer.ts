@@ -6,6 +6,8 @@ import type { DeviceBuffer, Dtype } from '../kernels.js';
 /** One block from the library's allocator; the buffer that owns it and its views share this record. */
 export interface Allocation {
   freed: boolean;
+  /** The mapped bytes that the memory is; the map ends when nobody holds them. */
+  map?: Uint8Array;
 }
 
 export class CpuBuffer implements DeviceBuffer {

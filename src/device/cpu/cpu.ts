@@ -8,6 +8,7 @@ import type { Dtype } from '../kernels.js';
 import { bindKernels } from './bind.js';
 import { BYTES, CpuBuffer, own } from './buffer.js';
 import { loadLibrary } from './library.js';
+import { mappedAddress } from './map-file.js';
 
 export interface CpuOptions {
   /** Threads, the calling one included; default one per core. The whole process shares them. Results do not depend on it. */
@@ -30,7 +31,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
   const held = { bytes: 0, peak: 0, poison: false };
   const allocAddress = new Float64Array(1);
 
-  return {
+  const device: Device = {
     name: 'cpu',
     precision: 'float32',
     kernels,
@@ -54,11 +55,27 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       return buffer;
     },
 
+    share(dtype, bytes) {
+      const width = BYTES[dtype];
+      if (bytes.length % width !== 0) throw new RangeError(`cpu: share of ${bytes.length} bytes as ${dtype}`);
+      const address = mappedAddress(bytes);
+      if (address !== null && address % width === 0) {
+        return new CpuBuffer(dtype, bytes.length / width, address, { freed: false, map: bytes }, false);
+      }
+      const buffer = device.alloc(dtype, bytes.length / width);
+      library.call('xl_write', own(buffer, 'share').address, bytes, bytes.length);
+      return buffer;
+    },
+
     free(buffer) {
       const { address, bytes, allocation, isView } = own(buffer, 'free: its argument');
       if (isView) throw new Error('cpu: free of a view; free the buffer that it was taken from');
-      library.call('xl_free', address, bytes);
       allocation.freed = true;
+      if (allocation.map !== undefined) {
+        delete allocation.map;
+        return;
+      }
+      library.call('xl_free', address, bytes);
       held.bytes -= bytes;
     },
 
@@ -103,6 +120,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       held.poison = on;
     },
   };
+  return device;
 
   function isa(): string {
     return String(library.get('xl_isa')());

@@ -20,6 +20,15 @@ const unmapper = new FinalizationRegistry<{ address: number; size: number }>(({ 
   loadLibrary().call('xl_unmap_file', address, size),
 );
 
+/** Where mapped memory lies. */
+const addresses = new WeakMap<ArrayBufferLike, number>();
+
+/** The address of the first of these bytes when they are mapped by this file, else null. */
+export function mappedAddress({ buffer, byteOffset }: Uint8Array): number | null {
+  const start = addresses.get(buffer);
+  return start === undefined ? null : start + byteOffset;
+}
+
 /**
  * The contents of a file. Without the native library the file is read into memory instead.
  * @throws Error if the file cannot be read, naming it.
@@ -44,6 +53,7 @@ function contentsOf(path: string): Uint8Array {
   const [address = 0, size = 0] = addressAndSize;
   if (size === 0) return new Uint8Array(0);
   const memory = koffi.view(address, size);
+  addresses.set(memory, address);
   unmapper.register(memory, { address, size });
   return new Uint8Array(memory);
 }

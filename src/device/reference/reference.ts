@@ -2,7 +2,7 @@
  * @file The reference device: plain TypeScript in float64. It is the definition of every kernel, it is written to be
  * read, and it never grows fast. The kernels lie beside this file, by topic; here are memory and assembly.
  */
-import type { Device, HostArray } from '../device.js';
+import { float32sOf, type Device, type HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype, Kernels } from '../kernels.js';
 import type { ReferenceBuffer } from './buffer.js';
 import { own } from './buffer.js';
@@ -61,6 +61,14 @@ export function createReferenceDevice(): Device {
       bytes += data.byteLength;
       peak = Math.max(peak, bytes);
       const buffer: ReferenceBuffer = { dtype, length, data, allocation: { freed: false }, isView: false };
+      return buffer;
+    },
+
+    share(dtype, source) {
+      const data = dtype === 'uint8' ? source : Float64Array.from(float32sOf('reference: share', source));
+      bytes += data.byteLength;
+      peak = Math.max(peak, bytes);
+      const buffer: ReferenceBuffer = { dtype, length: data.length, data, allocation: { freed: false }, isView: false };
       return buffer;
     },
 

@@ -1,0 +1,111 @@
+/**
+ * @file The mLSTM layer of xLSTM Large, the architecture of xLSTM-7B (arXiv 2503.13427; NX-AI/xlstm xlstm_large): dense
+ * q k v from the block's input, capped gates, matrix-memory cell, per-head norm, sigmoid output gate. No convolution.
+ */
+import { applyLinear, linearParameters } from '../layers/linear.js';
+import { applyNorm, normParameters, type NormForm } from '../layers/norm.js';
+import {
+  constant,
+  countParameters,
+  prefixed,
+  smallInit,
+  wangInit,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
+import { dropout } from '../ops/dropout.js';
+import { gatedActivation } from '../ops/elementwise.js';
+import { mlstm, mlstmStep, type MlstmInputs, type MlstmState } from '../ops/mlstm.js';
+import { softCap } from '../ops/soft-cap.js';
+import type { RandomKey } from '../tensor/random.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { forgetBias, MLSTM_CELL_EPS, mlstmCellState, mlstmStateSpecs } from './mlstm.js';
+import type { Mixer, MixerPlace } from './mixer.js';
+
+export interface MlstmLargeConfig {
+  readonly heads: number;
+  /** Width of all queries over D; of the keys as well. */
+  readonly qkFactor: number;
+  /** Width of all values over D. */
+  readonly vFactor: number;
+  /** Input and forget gate pre-activations are kept within this value by cap * tanh(x / cap); 0 for no cap. */
+  readonly gateSoftCap: number;
+  readonly chunkSize: number;
+  readonly dropout: number;
+  readonly normEps: number;
+}
+
+/** The per-head norm stores its weight as it is. */
+const HEAD_NORM: NormForm = { kind: 'layernorm', weightOffset: 0 };
+
+/** @throws RangeError when heads does not divide the widths of keys and values. */
+export function createMlstmLarge(config: MlstmLargeConfig, place: MixerPlace): Mixer {
+  const { heads: NH, chunkSize, gateSoftCap: cap } = config;
+  const D = place.dim;
+  const keys = Math.floor(config.qkFactor * D);
+  const values = Math.floor(config.vFactor * D);
+  if (keys < NH || keys % NH !== 0 || values < NH || values % NH !== 0) {
+    throw new RangeError(
+      `mlstmLarge: heads must divide the widths of keys and values, got ${NH} heads of ${keys} and ${values} (dim ${D})`,
+    );
+  }
+  const [DK, DV] = [keys / NH, values / NH];
+  const parameters = largeParameters(config, place, keys, values);
+  const cellOptions = { chunkSize, eps: MLSTM_CELL_EPS };
+
+  /** x [...,D] -> y [...,D] and the state of the cell. */
+  const layer = (
+    p: ParameterTensors,
+    x: Tensor,
+    key: RandomKey | null,
+    cell: (inputs: MlstmInputs) => [Tensor, MlstmState],
+  ): [Tensor, MlstmState] => {
+    const gate = (name: string): Tensor => {
+      const preActivation = applyLinear(p, name, x); // [...,NH]
+      return cap === 0 ? preActivation : softCap(preActivation, cap);
+    };
+    const [q, k, v] = [applyLinear(p, 'q', x), applyLinear(p, 'k', x), applyLinear(p, 'v', x)];
+    const [h, state] = cell({ q, k, v, i: gate('igate'), f: gate('fgate') }); // [...,NH*DV]
+    const normed = applyNorm(p, 'cellNorm', h, config.normEps, HEAD_NORM, NH);
+    const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'ogate', x), normed, 'sigmoid'));
+    return [dropout(y, config.dropout, key), state];
+  };
+
+  return {
+    kind: 'mlstmLarge',
+    causal: true,
+    parameters,
+    stateSpecs: (B) => mlstmStateSpecs(B, NH, DK, DV, 'exponential'),
+    forward(p, x, { state, reset, key }) {
+      const before = state === null ? null : mlstmCellState(state);
+      const [y, next] = layer(p, x, key, (inputs) => mlstm(inputs, { ...cellOptions, state: before, reset }));
+      return [y, { ...next }];
+    },
+    step(p, x, state, { inPlace = false } = {}) {
+      const options = { ...cellOptions, inPlace };
+      const [y, next] = layer(p, x, null, (inputs) => mlstmStep(inputs, mlstmCellState(state), options));
+      return [y, { ...next }];
+    },
+    flopsPerToken: 2 * countParameters(parameters) + NH * (4 * DK * DV + 2 * chunkSize * (DK + DV)),
+  };
+}
+
+/** Initial values of the architecture's published training configuration (mLSTM "v1"): closed input gates, no output gate. */
+function largeParameters(config: MlstmLargeConfig, place: MixerPlace, keys: number, values: number): ParameterTable {
+  const { dim: D, blocks } = place;
+  const { heads: NH } = config;
+  const dense = (width: number) => linearParameters(D, width, smallInit(D), false);
+  const gate = { shape: [NH, D], init: constant(0), decay: true };
+  return {
+    ...prefixed('q', dense(keys)),
+    ...prefixed('k', dense(keys)),
+    ...prefixed('v', dense(values)),
+    ...prefixed('ogate', linearParameters(D, values, constant(0), false)),
+    'igate.weight': gate,
+    'igate.bias': { shape: [NH], init: constant(-10), decay: false },
+    'fgate.weight': gate,
+    'fgate.bias': { shape: [NH], init: forgetBias(NH), decay: false },
+    ...prefixed('cellNorm', normParameters(values, HEAD_NORM)),
+    ...prefixed('out', linearParameters(values, D, wangInit(D, blocks), false)),
+  };
+}
