@@ -5,6 +5,7 @@ import { packageVersion } from './package-version.js';
 import { doctorCommand } from './doctor.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
+import { stateCommand } from './state.js';
 import { trainCommand } from './train.js';
 
 const program = new Command('xlstm')
@@ -13,6 +14,7 @@ const program = new Command('xlstm')
   .showHelpAfterError('(add --help for what there is)')
   .addCommand(trainCommand())
   .addCommand(generateCommand())
+  .addCommand(stateCommand())
   .addCommand(inspectCommand())
   .addCommand(doctorCommand())
   .addHelpText(

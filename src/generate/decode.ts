@@ -20,7 +20,7 @@ export interface DecodeOptions extends SamplingOptions {
 }
 
 /** Prompt tokens that are read at once; bounds the memory of a long prompt. */
-const PREFILL = 512;
+export const PREFILL = 512;
 
 /**
  * A sequence that is being read and continued: owns its state.

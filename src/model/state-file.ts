@@ -3,6 +3,7 @@
  * Safetensors with the tensors `blocks.K.<name>` and `logits`, to the last bit as they were; the metadata names the model.
  * It does not read text; `../generate/decode.ts` does.
  */
+import fs from 'node:fs';
 import type { FloatArray } from '../device/device.js';
 import type { StateSpec } from '../mixers/mixer.js';
 import { checkShape } from '../tensor/shape.js';
@@ -92,7 +93,7 @@ function checkValues(what: string, name: string, data: FloatArray): void {
  * @throws Error for a file that is no state, is damaged, or belongs to another model.
  */
 export async function loadState(file: string, model: LanguageModel, fingerprint?: string): Promise<SavedState> {
-  using tensors = openSafetensors(file);
+  using tensors = openState(file);
   const info = infoOf(tensors);
   const own = fingerprint ?? (await modelFingerprint(model));
   if (info.model !== own) {
@@ -113,8 +114,13 @@ export async function loadState(file: string, model: LanguageModel, fingerprint?
 
 /** What a state file says of itself, without a model. @throws Error for a file that is no state. */
 export function readStateInfo(file: string): StateFileInfo {
-  using tensors = openSafetensors(file);
+  using tensors = openState(file);
   return infoOf(tensors);
+}
+
+function openState(file: string): SafetensorsFile {
+  if (!fs.existsSync(file)) throw new Error(`${file}: there is no such file; \`xlstm state save\` writes states`);
+  return openSafetensors(file);
 }
 
 function infoOf({ path: file, metadata, tensors }: SafetensorsFile): StateFileInfo {
