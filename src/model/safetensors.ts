@@ -174,8 +174,8 @@ export interface TensorToWrite {
   readonly name: string;
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
-  /** The elements, or a function that gives them when their turn comes, so that one tensor at a time is in memory. */
-  readonly data: TensorArray | (() => TensorArray | Promise<TensorArray>);
+  /** The elements, or a function that gives them when their turn comes, whole or in pieces: not all is in memory. */
+  readonly data: TensorArray | (() => TensorArray | Promise<TensorArray> | AsyncIterable<TensorArray>);
 }
 
 /**
@@ -198,9 +198,8 @@ export async function writeSafetensors(
     fd = fs.openSync(temporary, 'w');
     writeAll(fd, bytes);
     for (const tensor of order) {
-      const data = typeof tensor.data === 'function' ? await tensor.data() : tensor.data;
-      checkData(tensor, data);
-      writeAll(fd, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      for await (const data of piecesOf(tensor))
+        writeAll(fd, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     }
     fs.fsyncSync(fd);
     const written = fd;
@@ -216,11 +215,21 @@ export async function writeSafetensors(
   syncFolder(path.dirname(file));
 }
 
-function checkData({ name, dtype, shape }: TensorToWrite, data: TensorArray): void {
+/** The elements of a tensor, in pieces; checks their type and that all are there. */
+async function* piecesOf({ name, dtype, shape, data }: TensorToWrite): AsyncGenerator<TensorArray> {
   const length = shape.reduce((product, size) => product * size, 1);
-  if (data instanceof ARRAYS[dtype] && data.length === length) return;
+  const given = typeof data === 'function' ? await data() : data;
+  let kind = ARRAYS[dtype].name;
+  let done = 0;
+  for await (const piece of Symbol.asyncIterator in given ? given : [given]) {
+    kind = piece.constructor.name;
+    done += piece.length;
+    if (!(piece instanceof ARRAYS[dtype]) || done > length) break;
+    yield piece;
+  }
+  if (done === length && kind === ARRAYS[dtype].name) return;
   throw new RangeError(
     `writeSafetensors: tensor "${name}" is ${dtype} [${shape.join(',')}], which takes a ${ARRAYS[dtype].name} of ${length}, ` +
-      `got a ${data.constructor.name} of ${data.length}`,
+      `got a ${kind} of ${done}`,
   );
 }

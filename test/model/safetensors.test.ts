@@ -39,6 +39,12 @@ const f32 = (name: string, shape: number[], values: number[]): TensorToWrite => 
   data: Float32Array.from(values),
 });
 
+/** The elements of a tensor in two pieces. */
+async function* halves<T extends { slice(from?: number, to?: number): T; length: number }>(data: T): AsyncGenerator<T> {
+  yield data.slice(0, data.length >> 1);
+  yield data.slice(data.length >> 1);
+}
+
 describe('reading', () => {
   it('reads a file whose bytes are spelled out here', () => {
     const json =
@@ -296,7 +302,9 @@ describe('writing', () => {
           }));
           await writeSafetensors(
             file,
-            tensors.map((t, i) => (i % 2 ? t : { ...t, data: async () => t.data })),
+            tensors.map(
+              (t, i) => [t, { ...t, data: async () => t.data }, { ...t, data: () => halves(t.data) }][i % 3]!,
+            ),
             metadata,
           );
           const bytes = fs.readFileSync(file);
@@ -339,6 +347,16 @@ describe('writing', () => {
       'too little data',
       [f32('a', [2, 2], [1, 2, 3])],
       'tensor "a" is F32 [2,2], which takes a Float32Array of 4, got a Float32Array of 3',
+    ],
+    [
+      'pieces that are not all',
+      [{ ...f32('a', [2, 2], []), data: () => halves(Float32Array.of(1, 2, 3)) }],
+      'which takes a Float32Array of 4, got a Float32Array of 3',
+    ],
+    [
+      'a piece too many',
+      [{ ...f32('a', [2], []), data: () => halves(Float32Array.of(1, 2, 3)) }],
+      'which takes a Float32Array of 2, got a Float32Array of 3',
     ],
     [
       'data of another type',
