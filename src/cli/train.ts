@@ -19,6 +19,7 @@ interface Options {
   set: string[];
   resume?: string;
   preset?: string;
+  init?: string;
   steps?: number;
   batchSize?: number;
   context?: number;
@@ -39,6 +40,7 @@ type Tree = { [name: string]: unknown };
 /** Shorthand options and the fields that they set. */
 const SHORTHANDS = {
   preset: 'preset',
+  init: 'init',
   steps: 'training.steps',
   batchSize: 'training.batchSize',
   context: 'training.contextLength',
@@ -59,6 +61,7 @@ export function trainCommand(): Command {
     .option('--set <path=value...>', 'set one field, e.g. --set model.dim=256 training.steps=2000', [])
     .option('--resume <run>', 'go on with a run from its last checkpoint')
     .option('--preset <name>', 'model preset, e.g. "xlstm[1:1]-small"')
+    .option('--init <model>', 'start from the parameters of this model, with its tokenizer (fine-tuning)')
     .option('--steps <n>', 'optimizer steps', numberFrom(1, true))
     .option('--batch-size <n>', 'sequences per forward pass', numberFrom(1, true))
     .option('--context <n>', 'tokens per sequence', numberFrom(1, true))
@@ -82,6 +85,7 @@ Examples:
   xlstm train book.txt
   xlstm train corpus/ --preset "xlstm[7:1]-base" --tokenizer bpe --steps 5000
   xlstm train --config run.yaml --set model.dim=256 training.seed=1
+  xlstm train notes.txt --init runs/2026-01-31-1200 --lr 1e-4
   xlstm train --resume runs/2026-01-31-1200 --steps 10000
 
 Ctrl-C writes a checkpoint and stops; --resume goes on from there.`,

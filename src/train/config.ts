@@ -99,6 +99,10 @@ export const runConfigSchema = z.strictObject({
     .string()
     .default('')
     .describe('Model preset whose fields `model` then overrides; see `xlstm train --list-presets`.'),
+  init: z
+    .string()
+    .default('')
+    .describe('Model whose parameters the run starts from, with its configuration and tokenizer; empty: none.'),
   data: dataSchema.prefault({}).describe('What to train on.'),
   model: modelConfigSchema.prefault({}).describe('The model.'),
   training: trainingSchema.prefault({}).describe('The course of the training.'),

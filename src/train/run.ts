@@ -11,10 +11,12 @@ import { explainWriteFailure, makeFolder } from '../model/disk.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
 import { DivergedError } from '../generate/sampler.js';
+import { loadModel } from '../model/checkpoint.js';
 import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveRunConfig, type RunConfig, type RunConfigInput } from './config.js';
+import { checkVocabulary, withInitialModel } from './initial-model.js';
 import { evaluate } from './evaluate.js';
 import { nonFiniteError } from './nonfinite.js';
 import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
@@ -68,14 +70,17 @@ export class Run implements AsyncIterable<TrainStep> {
    * @throws ConfigError, or an Error that names the file at fault.
    */
   static async start(input: RunConfigInput, options: TrainOptions = {}): Promise<Run> {
-    const config = resolveRunConfig(input, 'config');
-    checkConsistency(config);
+    const checked = resolveRunConfig(input, 'config');
+    checkConsistency(checked);
+    const config = checked.init === '' ? checked : withInitialModel(checked);
     const folder = newRunFolder(config);
     const data = await prepareRunData(config, folder, options);
-    const model = { ...config.model, vocabSize: data.tokenizer.vocabSize };
+    const { vocabSize } = data.tokenizer;
+    checkVocabulary(config, vocabSize);
+    const model = { ...config.model, ...(config.init === '' ? { vocabSize } : {}) };
     const resolved: RunConfig = { ...config, model, name: path.basename(folder) };
     fs.writeFileSync(runPaths(folder).config, stringify(resolved));
-    return Run.#open(folder, resolved, data, options);
+    return Run.#open(folder, resolved, data, options, config.init !== '');
   }
 
   /**
@@ -100,16 +105,19 @@ export class Run implements AsyncIterable<TrainStep> {
     }
     const data = await openRunData(config, folder);
     fs.writeFileSync(file, stringify(config));
-    const run = Run.#open(folder, config, data, options);
     const last = checkpointSteps(folder).at(-1);
+    const run = Run.#open(folder, config, data, options, config.init !== '' && last === undefined);
     if (last !== undefined) run.#progress = restoreCheckpoint(runPaths(folder).checkpoint(last), run.#trainer);
     return run;
   }
 
-  static #open(folder: string, config: RunConfig, data: RunData, options: TrainOptions): Run {
+  /** @param initial  whether the parameters come from the model that `init` names */
+  static #open(folder: string, config: RunConfig, data: RunData, options: TrainOptions, initial: boolean): Run {
     const { name, threads } = config.device;
     const device = options.device ?? openDevice(name, threads === 0 ? {} : { threads });
-    const model = LanguageModel.create(config.model, device, config.training.seed);
+    const model = initial
+      ? loadModel(config.init, device).model
+      : LanguageModel.create(config.model, device, config.training.seed);
     const { gradientClip, learningRate: _, ...optimizer } = config.optimizer;
     const trainer = new Trainer(model, {
       optimizer,

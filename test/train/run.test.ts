@@ -41,6 +41,44 @@ async function steps(run: Run): Promise<TrainStep[]> {
   return all;
 }
 
+describe('a run that starts from a model', () => {
+  const tuned = (name: string, changes: Changes & { init?: string } = {}) => {
+    const { model: _, ...rest } = config(name, changes);
+    return { init: path.join(folder, 'origin'), ...rest };
+  };
+
+  it('begins with its parameters, configuration and tokenizer, and goes on after a stop', async () => {
+    using origin = await Run.start(config('origin'));
+    const trained = (await steps(origin)).at(-1)!;
+    const first = tuned('tuned', { optimizer: { learningRate: 1e-9 }, training: { steps: 2 } });
+    using run = await Run.start(first);
+    const all = await steps(run);
+    expect(run.config.model).toEqual(origin.config.model);
+    expect(run.tokenizer.fingerprint()).toBe(origin.tokenizer.fingerprint());
+    expect(all[0]!.loss).toBeLessThan(trained.loss + 0.5);
+    expect(all.at(-1)!.validation!.loss).toBeCloseTo(trained.validation!.loss, 4);
+
+    const controller = new AbortController();
+    using stopped = await Run.start(tuned('stopped', { training: { steps: 2 } }), { signal: controller.signal });
+    controller.abort();
+    expect(await steps(stopped)).toEqual([]);
+    using resumed = await Run.resume(stopped.folder);
+    expect((await steps(resumed))[0]!.loss).toBe(all[0]!.loss);
+  });
+
+  it('refuses another model, a vocabulary that does not fit, and a folder without a model', async () => {
+    const other = { ...tuned('other'), model: { dim: 64 } };
+    await expect(Run.start(other)).rejects.toThrow(
+      /init: the model of .*origin is taken as it is; leave out model.dim/,
+    );
+    const preset = { ...tuned('preset'), preset: 'xlstm[1:1]-tiny' };
+    await expect(Run.start(preset)).rejects.toThrow('leave out preset');
+    const bpe = tuned('bpe', { data: { files: [text], tokenizer: 'bpe', vocabSize: 300 } });
+    await expect(Run.start(bpe)).rejects.toThrow(/init: the tokenizer has 300 tokens, the model of .* 257/);
+    await expect(Run.start(tuned('nowhere', { init: path.join(folder, 'none') }))).rejects.toThrow('does not exist');
+  });
+});
+
 describe('a run', () => {
   it('gives its steps, with what is due at each', async () => {
     using run = await Run.start(config('plain'));
