@@ -5,6 +5,7 @@ import { packageVersion } from './package-version.js';
 import { doctorCommand } from './doctor.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
+import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { trainCommand } from './train.js';
 
@@ -16,6 +17,7 @@ const program = new Command('xlstm')
   .addCommand(generateCommand())
   .addCommand(stateCommand())
   .addCommand(inspectCommand())
+  .addCommand(logitsCommand())
   .addCommand(doctorCommand())
   .addHelpText(
     'after',

@@ -28,7 +28,7 @@ const RUN = 64;
  */
 export async function modelFingerprint(model: LanguageModel): Promise<string> {
   const hash = createHash('sha256').update(`${canonicalConfig(model.config)}\n`);
-  const entries = Object.entries(model.parameters.tensors).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = Object.entries(model.tensors).sort(([a], [b]) => (a < b ? -1 : 1));
   for (const [name, tensor] of entries) {
     hash.update(`${name} [${tensor.shape.join(',')}]\n`);
     for (const [start, length] of sampledRuns(tensor.size)) {

@@ -1,0 +1,120 @@
+/** @file `xlstm logits`: what a model computes for given tokens, printed or written, to compare it with another program. */
+import { Command } from 'commander';
+import { openDevice, type DeviceChoice } from '../device/open.js';
+import { logitsOf, topTokens, writeLogits } from '../evaluate/logits.js';
+import { checkTokens, parseTokens, readTokensFile } from '../evaluate/token-input.js';
+import { loadModel } from '../model/checkpoint.js';
+import type { LanguageModel } from '../model/language-model.js';
+import { resolveModelFolder } from '../train/run-folder.js';
+import { interruptSignal } from './interrupt.js';
+import { deviceOption, numberFrom, threadsOption } from './options.js';
+import { WorkProgress } from './work-progress.js';
+
+interface Options {
+  tokens?: string;
+  tokensFile?: string;
+  step?: boolean;
+  out?: string;
+  json?: boolean;
+  top: number;
+  device: DeviceChoice;
+  threads?: number;
+}
+
+export function logitsCommand(): Command {
+  return new Command('logits')
+    .description('Print or write the logits of given tokens. Needs no tokenizer.')
+    .argument('<model>', 'a run (its best checkpoint), a checkpoint, or a model folder')
+    .option('--tokens <ids>', 'token ids: 1,2,3')
+    .option('--tokens-file <file>', 'text with a sequence of ids a line, or safetensors with a tensor "tokens" [B,T]')
+    .option('--step', 'use the step form, one token after the other, instead of the form over sequences')
+    .option('--top <k>', 'print the k most probable tokens after each', numberFrom(1, true), 5)
+    .option('--json', 'print all logits as JSON: sequences, tokens, vocabulary')
+    .option('--out <file>', 'write the float32 tensor "logits" [B,T,V] to a safetensors file instead')
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .addHelpText(
+      'after',
+      '\nExamples:\n  xlstm logits runs/sotu --tokens 70,111,117,114\n  xlstm logits runs/sotu --tokens-file ids.txt --out logits.safetensors',
+    )
+    .action(printLogits);
+}
+
+async function printLogits(path: string, options: Options): Promise<void> {
+  const { tokens, tokensFile, step = false, out, json, top, threads } = options;
+  if ((tokens === undefined) === (tokensFile === undefined)) {
+    throw new Error('logits: give either --tokens 1,2,3 or --tokens-file FILE');
+  }
+  const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
+  const device = openDevice(options.device, threads === undefined ? {} : { threads });
+  using model = loadModel(resolveModelFolder(path), device).model;
+  checkTokens(sequences, model.config.vocabSize);
+  const { signal, release } = interruptSignal(() => {});
+  const total = sequences.reduce((sum, { length }) => sum + length, 0);
+  let done = 0;
+  try {
+    if (out !== undefined) {
+      using progress = new WorkProgress(`writing ${out}`);
+      const onTokens = (count: number): void => progress.update((done += count) / total, done);
+      await writeLogits(out, model, sequences, { step, signal, onTokens });
+      const shape = [sequences.length, sequences[0]!.length, model.config.vocabSize];
+      process.stdout.write(`${out}: logits [${shape.join(',')}]\n`);
+    } else if (json) {
+      await printJson(model, sequences, step, signal);
+    } else {
+      await printTop(model, sequences, step, signal, top);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    process.exitCode = 130;
+  } finally {
+    release();
+  }
+}
+
+/** A line per token: its position, the token, and the most probable next ones with their logits. */
+async function printTop(
+  model: LanguageModel,
+  sequences: readonly Int32Array[],
+  step: boolean,
+  signal: AbortSignal,
+  top: number,
+): Promise<void> {
+  const V = model.config.vocabSize;
+  for (const [row, tokens] of sequences.entries()) {
+    if (sequences.length > 1) process.stdout.write(`sequence ${row}\n`);
+    for await (const { start, logits } of logitsOf(model, tokens, { step, signal })) {
+      for (let k = 0; k < logits.length / V; k++) {
+        const best = topTokens(logits.subarray(k * V, (k + 1) * V), top);
+        const next = best.map(({ token, logit }) => `${token} (${logit.toFixed(6)})`).join('  ');
+        await print(`${String(start + k).padStart(6)}  ${String(tokens[start + k]).padStart(6)} -> ${next}\n`);
+      }
+    }
+  }
+}
+
+async function printJson(
+  model: LanguageModel,
+  sequences: readonly Int32Array[],
+  step: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const V = model.config.vocabSize;
+  await print('{"logits":[');
+  for (const [row, tokens] of sequences.entries()) {
+    await print(row === 0 ? '[' : ',[');
+    for await (const { start, logits } of logitsOf(model, tokens, { step, signal })) {
+      for (let k = 0; k < logits.length / V; k++) {
+        // Nine digits give every float32 back exactly.
+        const values = Array.from(logits.subarray(k * V, (k + 1) * V), (value) => Number(value.toPrecision(9)));
+        await print(`${start + k === 0 ? '' : ','}${JSON.stringify(values)}`);
+      }
+    }
+    await print(']');
+  }
+  await print(']}\n');
+}
+
+/** Waits where the reader is slower, so that the text does not pile up in memory. */
+const print = (text: string): Promise<void> | void =>
+  process.stdout.write(text) ? undefined : new Promise((resolve) => process.stdout.once('drain', resolve));
