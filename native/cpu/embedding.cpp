@@ -1,20 +1,8 @@
 // Rows of a table by token number, and the gradient of the table.
 #include "lanes.h"
+#include "tokens.h"
 
 using namespace XL_NS;
-
-namespace {
-
-int check_tokens(const char *kernel, const int32_t *tokens, int64_t N, int64_t V) {
-  for (int64_t n = 0; n < N; n++) {
-    if (tokens[n] < 0 || tokens[n] >= V)
-      return xl::fail(XL_INVALID, "%s: token %d at position %lld lies outside of the vocabulary 0..%lld", kernel,
-                      (int)tokens[n], (long long)n, (long long)V - 1);
-  }
-  return XL_OK;
-}
-
-}  // namespace
 
 extern "C" int XL_KERNEL(xl_embedding_forward)(float *y, const int32_t *tokens, const float *table, int64_t N,
                                                int64_t D, int64_t V) {

@@ -137,6 +137,18 @@ void matmul_blocked_in_task(const Matmul &p, int worker) {
   }
 }
 
+// pack_columns() of at most PRODUCT_COLUMNS columns from n on, which are rows of blocks.
+void pack_blocks(float *to, const BlocksOfB &b, int64_t n, int64_t columns, Range k) {
+  alignas(64) float rows[PRODUCT_COLUMNS * B_BLOCK];
+  const int64_t width = columns > W ? PRODUCT_COLUMNS : W, end = k.begin + k.length;
+  for (int64_t at = k.begin; at < end;) {
+    const int64_t block = at / B_BLOCK, length = min_of((block + 1) * B_BLOCK, end) - at;
+    for (int64_t i = 0; i < columns; i++) b.block(b.source, rows + i * B_BLOCK, n + i, block);
+    pack_columns(to + (at - k.begin) * width, rows + at % B_BLOCK, B_BLOCK, true, columns, length);
+    at += length;
+  }
+}
+
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
 
 // Whether packing would cost more than it saves: few rows of C, or a C of moderate size with a and b in rows of their
@@ -173,6 +185,12 @@ void matmul_pack(float *packed, const Matmul &p, Range columns) {
   const Pieces depth = depth_of(p), strips(columns.length, 64, PRODUCT_COLUMNS);
   parallel_for(depth.count * strips.count, [&](int64_t task, int) {
     const Range k = depth[task / strips.count], n = strips[task % strips.count];
+    if (p.blocks_of_b) {
+      for (int64_t i = 0; i < n.length; i += PRODUCT_COLUMNS)
+        pack_blocks(packed + packed_offset(columns.length, n.begin + i, k), *p.blocks_of_b, columns.begin + n.begin + i,
+                    min_of(PRODUCT_COLUMNS, n.length - i), k);
+      return;
+    }
     pack_columns(packed + packed_offset(columns.length, n.begin, k), corner_of_b(p, columns.begin + n.begin, k.begin),
                  p.ldb, p.trans_b, n.length, k.length);
   });
@@ -189,6 +207,7 @@ void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, R
 
 int matmul(const Matmul &p) {
   if (is_empty(p)) return XL_OK;
+  if (p.blocks_of_b) return matmul_blocked(p);
   if (best_in_place(p)) return matmul_in_place(p);
   if ((p.trans_b && p.M <= DOT_ROWS) || (!p.trans_a && p.N <= DOT_COLUMNS)) return matmul_dot(p);
   return matmul_blocked(p);

@@ -5,6 +5,14 @@
 
 namespace XL_NS {
 
+// Rows of op(b)^T that are not stored as floats: block(source, to, n, i) writes columns i * B_BLOCK.. of row n, B_BLOCK
+// floats of which those beyond K are ignored.
+constexpr int64_t B_BLOCK = 128;
+struct BlocksOfB {
+  void (*block)(const void *source, float *to, int64_t n, int64_t i);
+  const void *source;
+};
+
 // c = activation(op(a) op(b) + bias), or c += op(a) op(b) + bias: the arguments of xl_matmul.
 struct Matmul {
   float *c;
@@ -15,6 +23,7 @@ struct Matmul {
   int64_t lda, ldb, ldc;
   bool accumulate;
   int32_t activation;
+  const BlocksOfB *blocks_of_b = nullptr;  // instead of b, with trans_b
 };
 
 // On all threads; not inside a task. Returns a status; the sizes have been checked.

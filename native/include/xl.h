@@ -25,6 +25,7 @@ extern "C" {
 enum { XL_OK = 0, XL_INVALID = 1, XL_OUT_OF_MEMORY = 2, XL_INTERNAL = 3 };
 enum { XL_ACT_NONE = 0, XL_ACT_SILU = 1, XL_ACT_GELU = 2, XL_ACT_SIGMOID = 3, XL_ACT_TANH = 4, XL_ACT_RELU = 5 };
 enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
+enum { XL_BF16 = 0, XL_F16 = 1, XL_INT8 = 2, XL_INT4 = 3 };
 
 /* ---- the library ------------------------------------------------------------------------------------------------ */
 
@@ -93,6 +94,17 @@ XL_API int xl_headwise_linear_forward(float *y /* [N,G,O] */, const float *x /* 
     const float *weight /* [G,O,I] */, const float *bias /* [G,O] */, int64_t N, int64_t G, int64_t O, int64_t I);
 XL_API int xl_headwise_linear_backward(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
     const float *weight, int64_t N, int64_t G, int64_t O, int64_t I);
+
+/* ---- matrices in storage formats; the layout of a row is in src/device/packing.ts -------------------------------- */
+
+XL_API int xl_pack_rows(uint8_t *packed /* [R,rowBytes] */, const float *x /* [R,C] */, int64_t R, int64_t C,
+    int32_t format, int64_t group);
+XL_API int xl_unpack_rows(float *y /* [R,C] */, const uint8_t *packed /* [R,rowBytes] */, int64_t R, int64_t C,
+    int32_t format, int64_t group);
+XL_API int xl_linear_packed(float *y /* [N,O] */, const float *x /* [N,I] */, const uint8_t *weight /* [O,rowBytes] */,
+    const float *bias /* [O] */, int64_t N, int64_t O, int64_t I, int32_t format, int64_t group);
+XL_API int xl_embedding_packed(float *y /* [N,D] */, const int32_t *tokens /* [N] */,
+    const uint8_t *table /* [V,rowBytes] */, int64_t N, int64_t D, int64_t V, int32_t format, int64_t group);
 
 /* ---- norms ------------------------------------------------------------------------------------------------------ */
 

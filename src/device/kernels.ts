@@ -30,6 +30,10 @@ export type Activation = (typeof Activation)[keyof typeof Activation];
 export const InputGate = { exponential: 0, sigmoid: 1 } as const;
 export type InputGate = (typeof InputGate)[keyof typeof InputGate];
 
+/** How a matrix that is only read is stored; the layouts are in `packing.ts`. */
+export const WeightFormat = { bf16: 0, f16: 1, int8: 2, int4: 3 } as const;
+export type WeightFormat = (typeof WeightFormat)[keyof typeof WeightFormat];
+
 type Buf = DeviceBuffer;
 type Opt = DeviceBuffer | null;
 
@@ -94,6 +98,25 @@ export interface Kernels {
     N: number, G: number, O: number, I: number): void;
   headwiseLinearBackward(dx: Opt /* [N,G,I] */, dweight: Buf /* [G,O,I] */, dbias: Opt /* [G,O] */, dy: Buf /* [N,G,O] */,
     x: Buf /* [N,G,I] */, weight: Buf /* [G,O,I] */, N: number, G: number, O: number, I: number): void;
+
+  // ---- matrices in storage formats (packing.ts): rows of `packedRowBytes(format, columns, group)` bytes -----------
+
+  /**
+   * Stores the rows of x, each number rounded to nearest. int8: a group's scale is its largest |x| / 127. int4: of 16
+   * scales the one with the smallest squared error. A device reports a number that is not finite, or too large for the
+   * format, by its row.
+   */
+  packRows(packed: Buf /* [R,rowBytes] uint8 */, x: Buf /* [R,C] */, R: number, C: number, format: WeightFormat,
+    group: number): void;
+  /** y = the weights of the rows, exactly. */
+  unpackRows(y: Buf /* [R,C] */, packed: Buf /* [R,rowBytes] uint8 */, R: number, C: number, format: WeightFormat,
+    group: number): void;
+  /** y[n,o] = sum_i weight[o,i] x[n,i] + bias[o]. x must be finite. */
+  linearPacked(y: Buf /* [N,O] */, x: Buf /* [N,I] */, weight: Buf /* [O,rowBytes] uint8 */, bias: Opt /* [O] */,
+    N: number, O: number, I: number, format: WeightFormat, group: number): void;
+  /** y[n] = the weights of row tokens[n]. Tokens must lie in 0..V-1; a device reports one that does not. */
+  embeddingPacked(y: Buf /* [N,D] */, tokens: Buf /* [N] int32 */, table: Buf /* [V,rowBytes] uint8 */, N: number,
+    D: number, V: number, format: WeightFormat, group: number): void;
 
   // ---- norms: over the last axis of [N,G,D]; G = 1 is the plain norm, G = NH the per-head one --------------------
 

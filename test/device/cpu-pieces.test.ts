@@ -10,7 +10,7 @@ import type { CaseBuffer, KernelCase, Problem } from '../../src/device/selftest/
 import {
   backwardCase,
   CaseRandom,
-  flagValue,
+  byteValue,
   forwardCase,
   intValue,
   output,
@@ -24,7 +24,7 @@ function conv1d(B: number, T: number, D: number, K: number): Problem {
   const random = new CaseRandom(`conv1d ${B} ${T} ${D} ${K}`);
   const [x, stateIn] = [random.floats(B * T * D), random.floats(B * (K - 1) * D)];
   const [weight, bias] = [random.floats(D * K, 0.5), random.floats(D)];
-  const reset = flagValue(Array.from({ length: B * T }, () => (random.uniform() < 0.03 ? 1 : 0)));
+  const reset = byteValue(Array.from({ length: B * T }, () => (random.uniform() < 0.03 ? 1 : 0)));
   const outputs = { y: output(x.length), stateOut: output(stateIn.length) };
   const values = { ...outputs, x, weight, bias, stateIn, reset, B, T, D, K, activation: Activation.silu };
   return { name: `T=${T} D=${D} K=${K}`, forward: 'conv1dForward', backward: 'conv1dBackward', values };

@@ -51,6 +51,9 @@ export const optionalFloats = (buffer: DeviceBuffer | null, length: number): Flo
 /** The numbers of an int32 buffer that must hold at least `length` elements. */
 export const ints = (buffer: DeviceBuffer, length: number): Int32Array => typed(buffer, 'int32', length) as Int32Array;
 
+/** The bytes of a uint8 buffer that must hold at least `length` elements. */
+export const bytes = (buffer: DeviceBuffer, length: number): Uint8Array => typed(buffer, 'uint8', length) as Uint8Array;
+
 /** The flags of a uint8 buffer that must hold at least `length` elements; absent flags stay null. */
 export const optionalFlags = (buffer: DeviceBuffer | null, length: number): Uint8Array | null =>
-  buffer === null ? null : (typed(buffer, 'uint8', length) as Uint8Array);
+  buffer === null ? null : bytes(buffer, length);

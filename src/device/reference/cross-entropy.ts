@@ -6,7 +6,7 @@ import { floats, ints } from './buffer.js';
 import { softCap, softCapDerivative } from './functions.js';
 
 /** The token at position n. @throws RangeError outside of 0..V-1, or of -1..V-1 with `ignorable`. */
-function tokenAt(tokens: Int32Array, n: number, V: number, kernel: string, ignorable = false): number {
+export function tokenAt(tokens: Int32Array, n: number, V: number, kernel: string, ignorable = false): number {
   const token = tokens[n]!;
   if (token >= V || token < (ignorable ? -1 : 0)) {
     throw new RangeError(`${kernel}: token ${token} at position ${n} lies outside of the vocabulary 0..${V - 1}`);

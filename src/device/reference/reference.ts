@@ -13,12 +13,14 @@ import { linear } from './linear.js';
 import { lstm } from './lstm.js';
 import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
+import { packed } from './packed.js';
 import { optimizer } from './optimizer.js';
 import { slstm } from './slstm.js';
 
 const kernels = {
   ...elementwise,
   ...linear,
+  ...packed,
   ...norms,
   ...conv1d,
   ...slstm,

@@ -5,11 +5,11 @@
 import type { Activation as ActivationType } from '../kernels.js';
 import { Activation, InputGate, LSTM_SAVED, SLSTM_SAVED } from '../kernels.js';
 import type { BufferValue, Problem, Value } from './problem.js';
-import { CaseRandom, flagValue, floatValue, output } from './problem.js';
+import { CaseRandom, byteValue, floatValue, output } from './problem.js';
 
 /** Documents that begin at random steps, and one at the first step of the first row. */
 const resets = (random: CaseRandom, B: number, T: number): BufferValue =>
-  flagValue(Array.from({ length: B * T }, (_, at) => (at === 0 || random.uniform() < 0.15 ? 1 : 0)));
+  byteValue(Array.from({ length: B * T }, (_, at) => (at === 0 || random.uniform() < 0.15 ? 1 : 0)));
 
 /** About 1e4, a multiple of 64. */
 const EXTREME = 9984;

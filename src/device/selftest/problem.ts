@@ -113,7 +113,7 @@ export const intValue = (values: readonly number[]): BufferValue => ({
   data: Int32Array.from(values),
 });
 
-export const flagValue = (values: readonly number[]): BufferValue => ({
+export const byteValue = (values: ArrayLike<number>): BufferValue => ({
   dtype: 'uint8',
   length: values.length,
   data: Uint8Array.from(values),
@@ -121,6 +121,9 @@ export const flagValue = (values: readonly number[]): BufferValue => ({
 
 /** An output buffer. */
 export const output = (length: number): BufferValue => ({ dtype: 'float', length, data: null });
+
+/** An output buffer of bytes. */
+export const byteOutput = (length: number): BufferValue => ({ dtype: 'uint8', length, data: null });
 
 /**
  * A call of one kernel with what it takes of its problem: `values` by name, in the order of the contract.
@@ -221,6 +224,8 @@ export async function backwardCase(problem: Problem, reference: Device): Promise
 }
 
 const GUARD = -77.25;
+/** In fresh memory that is no float, which NaN cannot mark. */
+const FRESH_BYTE = 0xa5;
 const GUARD_FLAG = 77;
 const guardOf = (dtype: Dtype): number => (dtype === 'float' ? GUARD : dtype === 'int32' ? -77 : GUARD_FLAG);
 
@@ -230,7 +235,7 @@ function paddedData({ dtype, length, data }: CaseBuffer, guard: number): HostArr
     dtype === 'float' ? new Float64Array(total) : dtype === 'int32' ? new Int32Array(total) : new Uint8Array(total);
   padded.fill(guardOf(dtype));
   if (data) padded.set(data, guard);
-  else padded.fill(NaN, guard, guard + length);
+  else padded.fill(dtype === 'float' ? NaN : FRESH_BYTE, guard, guard + length);
   return padded;
 }
 

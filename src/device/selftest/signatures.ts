@@ -63,6 +63,11 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   headwiseLinearForward: forward('y', 'x weight bias', 'N G O I'),
   headwiseLinearBackward: backward('dx dweight dbias', 'dy x weight', 'N G O I'),
 
+  packRows: forward('packed', 'x', 'R C format group'),
+  unpackRows: forward('y', 'packed', 'R C format group'),
+  linearPacked: forward('y', 'x weight bias', 'N O I format group'),
+  embeddingPacked: forward('y', 'tokens table', 'N D V format group'),
+
   layernormForward: forward('y mean rstd', 'x weight bias', 'N G D eps weightOffset'),
   layernormBackward: backward('dx dweight dbias', 'dy x weight mean rstd', 'N G D weightOffset'),
   rmsnormForward: forward('y rstd', 'x weight', 'N G D eps weightOffset'),

@@ -1,0 +1,105 @@
+// y = x weight^T + bias with stored weights: few rows of x by dots that read each weight once (packed_dot.h), more by the
+// matrix product of the library over weights unpacked into its strips (matmul.cpp).
+#include "lanes.h"
+#include "matmul.h"
+#include "packed_dot.h"
+#include "reduce.h"
+
+namespace XL_NS {
+namespace {
+
+// Up to so many rows of x it is faster to keep weights in registers than to unpack them.
+constexpr int64_t DOT_ROWS_OF_X = 16;
+constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
+
+using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
+
+constexpr int ROWS_OF_ONE = 4;  // of weights at once for one row of x, which are then read once for all of them
+constexpr int ROWS_OF_MORE = 2;
+
+// A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.
+template <Kind K>
+Tile tile_of_kind(bool one, int x_rows) {
+  static constexpr Tile single[MOST_X] = {dot_tile<K, 1, 1>, dot_tile<K, 1, 2>, dot_tile<K, 1, 3>, dot_tile<K, 1, 4>};
+  static constexpr Tile several[MOST_X] = {dot_tile<K, ROWS_OF_ONE, 1>, dot_tile<K, ROWS_OF_MORE, 2>,
+                                           dot_tile<K, ROWS_OF_MORE, 3>, dot_tile<K, ROWS_OF_MORE, 4>};
+  return (one ? single : several)[x_rows - 1];
+}
+
+Tile tile_of(Kind kind, bool one, int x_rows) {
+  switch (kind) {
+    case DOT_BF16:
+      return tile_of_kind<DOT_BF16>(one, x_rows);
+    case DOT_F16:
+      return tile_of_kind<DOT_F16>(one, x_rows);
+    case DOT_INT8:
+      return tile_of_kind<DOT_INT8>(one, x_rows);
+    case DOT_INT4:
+      return tile_of_kind<DOT_INT4>(one, x_rows);
+    case DOT_INT4_64:
+      return tile_of_kind<DOT_INT4_64>(one, x_rows);
+    case DOT_INT4_32:
+      return tile_of_kind<DOT_INT4_32>(one, x_rows);
+    case DOT_INT4_16:
+      return tile_of_kind<DOT_INT4_16>(one, x_rows);
+    default:
+      return tile_of_kind<DOT_INT4_ANY>(one, x_rows);
+  }
+}
+
+// Rows of x in parts of at most MOST_X that differ by at most one row.
+struct Parts {
+  int64_t rows, count;
+  explicit Parts(int64_t rows) : rows(rows), count(ceil_div(rows, MOST_X)) {}
+  int64_t begin(int64_t i) const { return rows * i / count; }
+  int size(int64_t i) const { return int(begin(i + 1) - begin(i)); }
+};
+
+int few_rows(const Weights &w, float *y, const float *x, const float *bias, int64_t N) {
+  const Parts parts(N);
+  const int64_t floats = prepared_floats(w);
+  float *prepared = xl::shared_scratch(N * floats);
+  if (!prepared) return out_of_scratch("linear_packed", N * floats);
+  parallel_for(parts.count, [&](int64_t part, int) {
+    const float *rows[MOST_X];
+    for (int m = 0; m < parts.size(part); m++) rows[m] = x + (parts.begin(part) + m) * w.columns;
+    prepare(w, prepared + parts.begin(part) * floats, rows, parts.size(part));
+  });
+  const Kind kind = kind_of(w);
+  const int64_t at_once = N == 1 ? ROWS_OF_ONE : ROWS_OF_MORE;
+  const int64_t grain = ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), at_once) * at_once;
+  parallel_range(w.rows, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t o = begin; o < end;) {
+      const bool one = end - o < at_once;
+      const int64_t rows = one ? 1 : at_once;
+      for (int64_t part = 0; part < parts.count; part++) {
+        const int64_t n = parts.begin(part);
+        tile_of(kind, one, parts.size(part))(w, w.row(o), prepared + n * floats, bias ? bias + o : nullptr,
+                                             y + n * w.rows + o, w.rows);
+      }
+      o += rows;
+    }
+  });
+  return XL_OK;
+}
+
+void unpack_for_product(const void *weights, float *to, int64_t row, int64_t block) {
+  const Weights &w = *static_cast<const Weights *>(weights);
+  unpack_block(w, w.row(row), block * BLOCK, to);
+}
+
+}  // namespace
+}  // namespace XL_NS
+
+using namespace XL_NS;
+
+extern "C" int XL_KERNEL(xl_linear_packed)(float *y, const float *x, const uint8_t *weight, const float *bias,
+                                           int64_t N, int64_t O, int64_t I, int32_t format, int64_t group) {
+  Weights w;
+  if (int status = describe_weights(w, "linear_packed", weight, O, I, format, group)) return status;
+  if (N < 0) return xl::fail(XL_INVALID, "linear_packed: N must not be negative, got %lld", (long long)N);
+  if (N == 0 || O == 0) return XL_OK;
+  if (N <= DOT_ROWS_OF_X) return few_rows(w, y, x, bias, N);
+  const BlocksOfB blocks = {unpack_for_product, &w};
+  return matmul({y, x, nullptr, bias, N, O, I, false, true, I, I, O, false, XL_ACT_NONE, &blocks});
+}

@@ -1,0 +1,169 @@
+// Matrices in storage formats: where things lie in a row (the layout is in src/device/packing.ts) and how weights become
+// floats. Products with them are in linear_packed.cpp, whole rows in pack_rows.cpp.
+#ifndef XL_CPU_WEIGHTS_H
+#define XL_CPU_WEIGHTS_H
+#include "kernel.h"
+
+namespace XL_NS {
+namespace {
+
+constexpr int64_t BLOCK = 128;  // weights: of int4 a cache line, of every format a unit of reading
+constexpr int64_t LINE = 64;
+constexpr int PLANES = 8;  // nibbles of a word
+
+typedef uint16_t vh __attribute__((vector_size(2 * W)));  // W halves
+typedef uint16_t vh_any __attribute__((vector_size(2 * W), aligned(1), may_alias));
+typedef int8_t vb __attribute__((vector_size(W)));  // W bytes
+typedef int8_t vb_any __attribute__((vector_size(W), aligned(1), may_alias));
+typedef uint32_t vu_any __attribute__((vector_size(4 * W), aligned(1), may_alias));
+
+// A packed matrix.
+struct Weights {
+  const uint8_t *data;
+  int64_t rows, columns;
+  int32_t format;
+  int64_t group;         // columns of a scale; of a row of int8 with one scale, all of them
+  int64_t scales;        // where they begin, in bytes from the start of a row
+  int64_t scale_count;   // of a row
+  int64_t row_bytes;
+
+  const uint8_t *row(int64_t r) const { return data + r * row_bytes; }
+};
+
+// Fills `weights`; returns a status.
+inline int describe_weights(Weights &weights, const char *kernel, const uint8_t *data, int64_t rows, int64_t columns,
+                            int32_t format, int64_t group) {
+  if (rows < 0 || columns < 1)
+    return xl::fail(XL_INVALID, "%s: rows must not be negative and columns must be positive, got %lld and %lld", kernel,
+                    (long long)rows, (long long)columns);
+  if (format < XL_BF16 || format > XL_INT4)
+    return xl::fail(XL_INVALID, "%s: format must be 0 (bf16) to 3 (int4), got %d", kernel, (int)format);
+  const bool has_scales = format >= XL_INT8, whole_row = format == XL_INT8 && group == 0;
+  if (has_scales ? (group < 16 || group % 16 != 0) && !whole_row : group != 0)
+    return xl::fail(XL_INVALID, "%s: group must be %s, got %lld", kernel,
+                    !has_scales          ? "0 for bf16 and f16"
+                    : format == XL_INT8 ? "a multiple of 16, or 0 for one per row of int8"
+                                        : "a multiple of 16 for int4",
+                    (long long)group);
+  const int64_t per_scale = whole_row ? columns : group;
+  const int64_t count = has_scales ? ceil_div(columns, per_scale) : 0;
+  const int64_t codes = !has_scales          ? 2 * columns
+                        : format == XL_INT8 ? ceil_div(columns, 2) * 2
+                                            : ceil_div(columns, BLOCK) * LINE;
+  const int64_t bytes = codes + 2 * count;
+  weights = {data, rows, columns, format, per_scale, codes, count, has_scales ? ceil_div(bytes, LINE) * LINE : bytes};
+  return XL_OK;
+}
+
+// ---- 16-bit floats ----
+
+XL_INLINE vf bfloat_to_float(vh bits) { return (vf)(__builtin_convertvector(bits, vu) << 16); }
+
+XL_INLINE vf half_to_float(vh bits) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_cvtph_ps((__mmask16)-1, (__m256i)bits);
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtph_ps((__m128i)bits);
+#elif defined(__aarch64__)
+  return (vf)vcvt_f32_f16((float16x4_t)bits);
+#else
+  // Subnormal halves by their integer, since as the bits of a float they would be denormal and flushed to zero.
+  const vi wide = (vi) __builtin_convertvector(bits, vu), size = wide & 0x7fff;
+  const vi normal = (size << 13) + (112 << 23), special = (size << 13) | 0x7f800000;
+  const vi subnormal = (vi)(to_float(size) * 5.9604644775390625e-8f);  // 2^-24
+  const vi value = select_int(size < 0x0400, subnormal, select_int(size < 0x7c00, normal, special));
+  return (vf)(value | ((wide & 0x8000) << 16));
+#endif
+}
+
+XL_INLINE vh load_halves(const uint8_t *p) { return *reinterpret_cast<const vh_any *>(p); }
+XL_INLINE vb load_bytes(const uint8_t *p) { return *reinterpret_cast<const vb_any *>(p); }
+XL_INLINE vu load_words(const uint8_t *p) { return *reinterpret_cast<const vu_any *>(p); }
+
+template <int32_t F>
+XL_INLINE vf small_float(vh bits) {
+  return F == XL_BF16 ? bfloat_to_float(bits) : half_to_float(bits);
+}
+
+// The first n of W halves, the others zero; nothing beyond is read. The last row may end where memory does.
+XL_INLINE vh load_halves_part(const uint8_t *p, int64_t n) {
+  uint16_t lanes[W] = {};
+  __builtin_memcpy(lanes, p, size_t(2 * n));
+  return *reinterpret_cast<const vh_any *>(lanes);
+}
+
+// ---- scales ----
+
+XL_INLINE float scale_at(const uint8_t *p) {
+  uint16_t bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  const uint32_t wide = uint32_t(bits) << 16;
+  float scale;
+  __builtin_memcpy(&scale, &wide, sizeof scale);
+  return scale;
+}
+
+// ---- integers ----
+
+// W codes of int8.
+XL_INLINE vf bytes_to_float(vb codes) { return to_float(__builtin_convertvector(codes, vi)); }
+
+// ---- blocks ----
+
+// The columns from c on (a multiple of BLOCK) of a row, at most BLOCK of them, into to[0 .. BLOCK - 1]; what lies beyond
+// the last column is unspecified.
+template <int32_t F>
+inline void unpack_block_as(const Weights &w, const uint8_t *row, int64_t c, float *to) {
+  const int64_t n = min_of(BLOCK, w.columns - c);
+  if constexpr (F == XL_BF16 || F == XL_F16) {
+    const uint8_t *from = row + 2 * c;
+    int64_t i = 0;
+    for (; i + W <= n; i += W) store(to + i, small_float<F>(load_halves(from + 2 * i)));
+    if (i < n) store(to + i, small_float<F>(load_halves_part(from + 2 * i, n - i)));
+  } else if constexpr (F == XL_INT8) {
+    // A row ends at a multiple of 64 bytes, so that whole vectors can be read.
+    for (int64_t i = 0; i < n;) {
+      const int64_t g = (c + i) / w.group, end = min_of(n, (g + 1) * w.group - c);
+      const vf scale = splat(scale_at(row + w.scales + 2 * g));
+      for (; i < end; i += W) store(to + i, bytes_to_float(load_bytes(row + c + i)) * scale);
+    }
+  } else {
+    const uint8_t *words = row + c / BLOCK * LINE;
+    for (int64_t j = 0; 16 * j < n; j++) {
+      const vf scale = splat(scale_at(row + w.scales + (c + 16 * j) / w.group * 2));
+#pragma GCC unroll 4
+      for (int64_t l = 0; l < 16; l += W) {
+        const vi code = (vi)((load_words(words + 4 * l) >> (uint32_t)(4 * j)) & 15u) - 8;
+        store(to + 16 * j + l, to_float(code) * scale);
+      }
+    }
+  }
+}
+
+inline void unpack_block(const Weights &w, const uint8_t *row, int64_t c, float *to) {
+  switch (w.format) {
+    case XL_BF16:
+      return unpack_block_as<XL_BF16>(w, row, c, to);
+    case XL_F16:
+      return unpack_block_as<XL_F16>(w, row, c, to);
+    case XL_INT8:
+      return unpack_block_as<XL_INT8>(w, row, c, to);
+    default:
+      return unpack_block_as<XL_INT4>(w, row, c, to);
+  }
+}
+
+// A whole row of floats; nothing beyond to[columns - 1] is written.
+inline void unpack_row(const Weights &w, const uint8_t *row, float *to) {
+  const int64_t full = w.columns / BLOCK * BLOCK;
+  for (int64_t c = 0; c < full; c += BLOCK) unpack_block(w, row, c, to + c);
+  if (full < w.columns) {
+    float last[BLOCK];
+    unpack_block(w, row, full, last);
+    __builtin_memcpy(to + full, last, size_t(w.columns - full) * sizeof(float));
+  }
+}
+
+}  // namespace
+}  // namespace XL_NS
+#endif
