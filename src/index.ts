@@ -27,9 +27,12 @@ export type { Init, ParameterSpec, ParameterTable, ParameterTensors } from './la
 export type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixers/mixer.js';
 
 export { ConfigError } from './model/check-config.js';
-export { loadModel, saveModel, type ModelFolder } from './model/checkpoint.js';
+export { loadModel, saveModel, type LoadedModel, type LoadModelOptions } from './model/checkpoint.js';
 export type { ModelConfig, ModelConfigInput } from './model/config.js';
+export { openModelSource, type SourceOptions } from './model/formats/open.js';
+export type { ModelFacts, ModelFormat, ModelSource, ParameterSource } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
+export type { WeightStorage } from './model/load-weights.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { openSafetensors, SafetensorsError, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
 export { modelFingerprint } from './model/fingerprint.js';

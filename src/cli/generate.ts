@@ -5,7 +5,8 @@ import { TextModel } from '../generate/text-model.js';
 import { formatNumber } from '../format.js';
 import { loadState } from '../model/state-file.js';
 import { interruptSignal } from './interrupt.js';
-import { deviceOption, numberFrom, threadsOption } from './options.js';
+import type { WeightStorage } from '../model/load-weights.js';
+import { deviceOption, numberFrom, sourceBackendOption, threadsOption, weightsOption } from './options.js';
 
 interface Options {
   maxTokens: number;
@@ -17,6 +18,8 @@ interface Options {
   seed: number;
   device: DeviceChoice;
   threads?: number;
+  weights: WeightStorage;
+  sourceBackend?: 'vanilla' | 'cuda';
   state?: string;
   stats?: boolean;
 }
@@ -45,6 +48,8 @@ export function generateCommand(): Command {
     .option('--seed <n>', 'same seed, same text', numberFrom(0, true), 0)
     .option('--state <file>', 'go on from this state (see `xlstm state save`); the prompt comes after what it has read')
     .option('--stats', 'print tokens per second to standard error at the end')
+    .addOption(weightsOption())
+    .addOption(sourceBackendOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addHelpText(
@@ -55,9 +60,14 @@ export function generateCommand(): Command {
 }
 
 async function generate(folder: string, promptArgument: string, options: Options): Promise<void> {
-  const { device, threads, state: stateFile, stats, ...decoding } = options;
+  const { device, threads, weights, sourceBackend, state: stateFile, stats, ...decoding } = options;
   const prompt = promptArgument === '-' ? await readStandardInput() : promptArgument;
-  using model = await TextModel.load(folder, { device, ...(threads === undefined ? {} : { threads }) });
+  using model = await TextModel.load(folder, {
+    device,
+    storage: weights,
+    ...(threads && { threads }),
+    ...(sourceBackend && { sourceBackend }),
+  });
   const state = stateFile === undefined ? undefined : await loadState(stateFile, model.model);
   const { signal, release } = interruptSignal(() => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

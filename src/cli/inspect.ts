@@ -1,11 +1,13 @@
 /** @file `xlstm inspect`: what a model is: blocks, parameters by part, bytes of its state, what it was trained on. */
 import fs from 'node:fs';
 import { Command } from 'commander';
+import { formatName } from '../device/packing.js';
 import { formatBytes, formatCount } from '../format.js';
 import { countParameters, type ParameterTable } from '../layers/parameter.js';
 import { stateSize } from '../mixers/mixer.js';
 import { countByPart, createBlocks, parameterTable } from '../model/language-model.js';
-import { readModelFolder, type ModelFolder } from '../model/checkpoint.js';
+import { openModelSource } from '../model/formats/open.js';
+import type { ModelSource, ParameterSource } from '../model/formats/source.js';
 import { checkpointSteps, resolveModelFolder } from '../train/run-folder.js';
 
 export function inspectCommand(): Command {
@@ -19,14 +21,14 @@ export function inspectCommand(): Command {
 
 function inspect(path: string, options: { parameters?: boolean; json?: boolean }): void {
   const folder = resolveModelFolder(path);
-  const config = readModelFolder(folder);
-  const table = parameterTable(config.model);
-  const summary = summarise(folder, path, config, table);
+  using source = openModelSource(folder);
+  const table = parameterTable(source.config);
+  const summary = summarise(path, source, table);
   if (options.json) {
     process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
     return;
   }
-  const lines = summaryLines(summary, config);
+  const lines = summaryLines(summary);
   if (options.parameters) {
     lines.push('', 'parameters');
     for (const [name, { shape, decay }] of Object.entries(table)) {
@@ -36,27 +38,33 @@ function inspect(path: string, options: { parameters?: boolean; json?: boolean }
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-function summarise(folder: string, path: string, config: ModelFolder, table: ParameterTable) {
-  const blocks = createBlocks(config.model);
+function summarise(path: string, { folder, format, config, facts, parameters }: ModelSource, table: ParameterTable) {
+  const blocks = createBlocks(config);
   const state = blocks.reduce((total, { mixer }) => total + stateSize(mixer), 0);
   return {
     folder,
     bytes: fs.readdirSync(folder).reduce((total, file) => total + fs.statSync(`${folder}/${file}`).size, 0),
     checkpoints: folder === path ? [] : checkpointSteps(path),
-    model: config.model,
+    format,
+    storage: [...new Set([...parameters.values()].map(storageName))].sort(),
+    model: config,
     parameters: { total: countParameters(table), parts: countByPart(table) },
     state: { floats: state, bytesPerSequence: 4 * state },
     flopsPerToken: blocks.reduce((total, { mixer }) => total + mixer.flopsPerToken, 0),
-    training: config.training,
+    training: facts.training,
   };
 }
 
-function summaryLines(summary: ReturnType<typeof summarise>, { model }: ModelFolder): string[] {
-  const { parameters, state } = summary;
+/** "F32", or "int4 in groups of 32". */
+const storageName = ({ dtype, packing }: ParameterSource): string =>
+  packing === null ? dtype : `${formatName(packing.format)} in groups of ${packing.group}`;
+
+function summaryLines(summary: ReturnType<typeof summarise>): string[] {
+  const { parameters, state, model, format, storage } = summary;
   const lines = [
     summary.folder,
     `  xLSTM, ${model.blocks.length} blocks (${model.blocks.join(' ')}), width ${model.dim}, vocabulary ${model.vocabSize}`,
-    `  ${formatCount(parameters.total)} parameters, ${formatBytes(summary.bytes)} on disk`,
+    `  ${formatCount(parameters.total)} parameters, ${formatBytes(summary.bytes)} on disk (${format}: ${storage.join(', ')})`,
     `  state: ${formatBytes(state.bytesPerSequence)} per sequence in float32, whatever its length`,
     '',
     'parameters by part',

@@ -5,9 +5,10 @@ import { logitsOf, topTokens, writeLogits } from '../evaluate/logits.js';
 import { checkTokens, parseTokens, readTokensFile } from '../evaluate/token-input.js';
 import { loadModel } from '../model/checkpoint.js';
 import type { LanguageModel } from '../model/language-model.js';
+import type { WeightStorage } from '../model/load-weights.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import { interruptSignal } from './interrupt.js';
-import { deviceOption, numberFrom, threadsOption } from './options.js';
+import { deviceOption, numberFrom, sourceBackendOption, threadsOption, weightsOption } from './options.js';
 import { WorkProgress } from './work-progress.js';
 
 interface Options {
@@ -17,6 +18,8 @@ interface Options {
   out?: string;
   json?: boolean;
   top: number;
+  weights: WeightStorage;
+  sourceBackend?: 'vanilla' | 'cuda';
   device: DeviceChoice;
   threads?: number;
 }
@@ -31,6 +34,8 @@ export function logitsCommand(): Command {
     .option('--top <k>', 'print the k most probable tokens after each', numberFrom(1, true), 5)
     .option('--json', 'print all logits as JSON: sequences, tokens, vocabulary')
     .option('--out <file>', 'write the float32 tensor "logits" [B,T,V] to a safetensors file instead')
+    .addOption(weightsOption())
+    .addOption(sourceBackendOption())
     .addOption(deviceOption())
     .addOption(threadsOption())
     .addHelpText(
@@ -47,7 +52,9 @@ async function printLogits(path: string, options: Options): Promise<void> {
   }
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
   const device = openDevice(options.device, threads === undefined ? {} : { threads });
-  using model = loadModel(resolveModelFolder(path), device).model;
+  const { weights: storage, sourceBackend } = options;
+  const loading = { storage, ...(sourceBackend && { sourceBackend }) };
+  using model = loadModel(resolveModelFolder(path), device, loading).model;
   checkTokens(sequences, model.config.vocabSize);
   const { signal, release } = interruptSignal(() => {});
   const total = sequences.reduce((sum, { length }) => sum + length, 0);

@@ -1,14 +1,16 @@
 /** @file A language model with its tokenizer: text in, text out, streaming. */
 import type { Device } from '../device/device.js';
 import { openDevice, type DeviceChoice, type DeviceOptions } from '../device/open.js';
-import { loadModel, type ModelFolder } from '../model/checkpoint.js';
+import { loadModel, type LoadModelOptions } from '../model/checkpoint.js';
+import type { ModelFacts } from '../model/formats/source.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import { decode, type DecodeOptions } from './decode.js';
 
-export interface LoadOptions extends DeviceOptions {
+/** Opened to be run unless `trainable` is asked for: matrices stay as they are stored, in place where the device can. */
+export interface LoadOptions extends DeviceOptions, LoadModelOptions {
   /** Default "auto". */
   readonly device?: DeviceChoice | Device;
 }
@@ -20,13 +22,13 @@ export class TextModel {
   readonly tokenizer: Tokenizer;
   /** The model folder it came from. */
   readonly folder: string;
-  readonly config: ModelFolder;
+  readonly facts: ModelFacts;
 
-  private constructor(model: LanguageModel, tokenizer: Tokenizer, folder: string, config: ModelFolder) {
+  private constructor(model: LanguageModel, tokenizer: Tokenizer, folder: string, facts: ModelFacts) {
     this.model = model;
     this.tokenizer = tokenizer;
     this.folder = folder;
-    this.config = config;
+    this.facts = facts;
   }
 
   /**
@@ -35,18 +37,18 @@ export class TextModel {
    *   that the model was trained with.
    */
   static async load(folder: string, options: LoadOptions = {}): Promise<TextModel> {
-    const { device: choice = 'auto', ...deviceOptions } = options;
-    const device = typeof choice === 'string' ? openDevice(choice, deviceOptions) : choice;
+    const { device: choice = 'auto' } = options;
+    const device = typeof choice === 'string' ? openDevice(choice, options) : choice;
     const resolved = resolveModelFolder(folder);
     const tokenizer = await loadTokenizer(resolved);
-    const { model, config } = loadModel(resolved, device);
+    const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });
     try {
-      checkTokenizer(tokenizer, model, config, resolved);
+      checkTokenizer(tokenizer, model, facts, resolved);
     } catch (error) {
       model.dispose();
       throw error;
     }
-    return new TextModel(model, tokenizer, resolved, config);
+    return new TextModel(model, tokenizer, resolved, facts);
   }
 
   /**
@@ -81,11 +83,11 @@ export class TextModel {
   }
 }
 
-function checkTokenizer(tokenizer: Tokenizer, model: LanguageModel, config: ModelFolder, folder: string): void {
-  if (config.tokenizer !== null && config.tokenizer !== tokenizer.fingerprint()) {
+function checkTokenizer(tokenizer: Tokenizer, model: LanguageModel, facts: ModelFacts, folder: string): void {
+  if (facts.tokenizer !== null && facts.tokenizer !== tokenizer.fingerprint()) {
     throw new Error(
       `${folder}: its tokenizer is not the one that the model was trained with ` +
-        `(fingerprint ${tokenizer.fingerprint().slice(0, 12)}, expected ${config.tokenizer.slice(0, 12)}); restore tokenizer.json`,
+        `(fingerprint ${tokenizer.fingerprint().slice(0, 12)}, expected ${facts.tokenizer.slice(0, 12)}); restore tokenizer.json`,
     );
   }
   if (tokenizer.vocabSize > model.config.vocabSize) {

@@ -59,14 +59,22 @@ export function prefixed(prefix: string, table: ParameterTable): ParameterTable 
   return Object.fromEntries(Object.entries(table).map(([name, spec]) => [`${prefix}.${name}`, spec]));
 }
 
+/** Parts found before: a step of a model asks for the same ones for every token. */
+const parts = new WeakMap<ParameterTensors, Map<string, ParameterTensors>>();
+
 /** The tensors whose names begin with `prefix` and a dot, without it. */
 export function under(prefix: string, tensors: ParameterTensors): ParameterTensors {
+  const known = parts.get(tensors) ?? new Map<string, ParameterTensors>();
+  const before = known.get(prefix);
+  if (before !== undefined) return before;
   const start = `${prefix}.`;
-  return Object.fromEntries(
+  const part = Object.fromEntries(
     Object.entries(tensors).flatMap(([name, tensor]) =>
       name.startsWith(start) ? [[name.slice(start.length), tensor]] : [],
     ),
   );
+  parts.set(tensors, known.set(prefix, part));
+  return part;
 }
 
 /** Number of values in a table. */

@@ -1,44 +1,23 @@
 /**
- * @file A model as a folder: config.json and model.safetensors. The tokenizer beside them belongs to `tokens/`; here it
- * is only known by its fingerprint, so that a wrong one is refused.
+ * @file A model as a folder: saved in this library's own form, opened in any that `formats/` knows. The tokenizer beside
+ * the weights belongs to `tokens/`; here it is only known by its fingerprint, so that a wrong one is refused.
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
 import type { Device, FloatArray } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
 import { checkShape } from '../tensor/shape.js';
-import { checkConfig } from './check-config.js';
-import { modelConfigSchema } from './config.js';
-import { LanguageModel } from './language-model.js';
+import { CONFIG_FILE, configText, WEIGHTS_FILE } from './formats/native.js';
+import { openModelSource, type SourceOptions } from './formats/open.js';
+import type { ModelFacts, ModelFormat } from './formats/source.js';
+import { LanguageModel, parameterTable } from './language-model.js';
+import { checkNames, loadFrozen, writeFloats, type WeightOptions } from './load-weights.js';
 import type { ParameterPlace, Parameters } from './parameters.js';
-import {
-  openSafetensors,
-  writeSafetensors,
-  type SafetensorsFile,
-  type TensorArray,
-  type TensorToWrite,
-} from './safetensors.js';
-
-const CONFIG = 'config.json';
-const WEIGHTS = 'model.safetensors';
-
-const folderSchema = z.strictObject({
-  format: z.literal('xlstm'),
-  version: z.literal(1),
-  model: modelConfigSchema,
-  /** Fingerprint of the tokenizer that the model was trained with; null where there was none. */
-  tokenizer: z.string().nullable(),
-  /** What it was trained on, for people. */
-  training: z.record(z.string(), z.unknown()).default({}),
-});
-
-/** What config.json of a model folder says. */
-export type ModelFolder = z.output<typeof folderSchema>;
+import { writeSafetensors, type SafetensorsFile, type TensorArray, type TensorToWrite } from './safetensors.js';
 
 /** Whether a folder holds a model of this library. */
 export const isModelFolder = (folder: string): boolean =>
-  fs.existsSync(path.join(folder, CONFIG)) && fs.existsSync(path.join(folder, WEIGHTS));
+  fs.existsSync(path.join(folder, CONFIG_FILE)) && fs.existsSync(path.join(folder, WEIGHTS_FILE));
 
 /**
  * Writes config.json and model.safetensors (float32) into an existing folder.
@@ -49,11 +28,10 @@ export async function saveModel(
   model: LanguageModel,
   facts: { readonly tokenizer: string | null; readonly training?: Readonly<Record<string, unknown>> },
 ): Promise<void> {
-  const config = { format: 'xlstm', version: 1, model: model.config, ...facts };
-  fs.writeFileSync(path.join(folder, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+  fs.writeFileSync(path.join(folder, CONFIG_FILE), configText({ model: model.config, ...facts }));
   const values = await model.device.read(model.parameters.values);
   const tensors = namedTensors(model.parameters.places, Float32Array.from(values as FloatArray));
-  await writeSafetensors(path.join(folder, WEIGHTS), tensors, { format: 'xlstm' });
+  await writeSafetensors(path.join(folder, WEIGHTS_FILE), tensors, { format: 'xlstm' });
 }
 
 /** The stretches of a flat array that belong to each parameter. */
@@ -79,37 +57,45 @@ export function readNamedTensors(file: SafetensorsFile, parameters: Parameters, 
   }
 }
 
-/** Reads config.json. @throws ConfigError or Error when it is missing, not JSON, or not of this library. */
-export function readModelFolder(folder: string): ModelFolder {
-  const file = path.join(folder, CONFIG);
-  if (!fs.existsSync(file)) throw new Error(`${folder}: no model here (there is no ${CONFIG})`);
-  let json: unknown;
-  try {
-    json = JSON.parse(fs.readFileSync(file, 'utf8'));
-  } catch (cause) {
-    throw new Error(`${file}: not JSON (${(cause as Error).message})`, { cause });
-  }
-  return checkConfig(folderSchema, json, file);
+export interface LoadModelOptions extends SourceOptions, Partial<WeightOptions> {
+  /**
+   * Parameters of the device's own floats, to be trained and saved. Default true where no storage is given; else the
+   * model is opened to be run: matrices as they are stored (in place where the device can) or packed.
+   */
+  readonly trainable?: boolean;
+}
+
+export interface LoadedModel {
+  readonly model: LanguageModel;
+  readonly format: ModelFormat;
+  readonly facts: ModelFacts;
 }
 
 /**
  * Opens the model of a folder.
  * @throws Error when a file is missing or damaged, saying which and how; RangeError when tensors do not fit the config.
  */
-export function loadModel(folder: string, device: Device): { model: LanguageModel; config: ModelFolder } {
-  const config = readModelFolder(folder);
-  using file = openSafetensors(path.join(folder, WEIGHTS));
-  const model = new LanguageModel(config.model, device);
+export function loadModel(folder: string, device: Device, options: LoadModelOptions = {}): LoadedModel {
+  using source = openModelSource(folder, options);
+  const { config, parameters, format, facts } = source;
+  const { storage, trainable = storage === undefined } = options;
+  if (!trainable) {
+    const frozen = loadFrozen(device, parameterTable(config), parameters, folder, { storage: 'stored', ...options });
+    return { model: new LanguageModel(config, device, frozen), format, facts };
+  }
+  checkNames(parameterTable(config), parameters, folder);
+  const model = new LanguageModel(config, device);
+  const { places } = model.parameters;
   try {
-    const known = new Set(model.parameters.places.map(({ name }) => name));
-    const foreign = [...file.tensors.keys()].find((name) => !known.has(name));
-    if (foreign !== undefined) {
-      throw new RangeError(`${file.path}: holds "${foreign}", which a model of this configuration does not have`);
+    for (const [k, { name, spec }] of places.entries()) {
+      const parameter = parameters.get(name)!;
+      checkShape(`${folder}: ${name}`, parameter.shape, spec.shape);
+      writeFloats(model.tensors[name]!, parameter);
+      options.onProgress?.((k + 1) / places.length);
     }
-    readNamedTensors(file, model.parameters, model.parameters.values);
   } catch (error) {
     model.dispose();
     throw error;
   }
-  return { model, config };
+  return { model, format, facts };
 }

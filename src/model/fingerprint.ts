@@ -45,6 +45,12 @@ export const shortFingerprint = (fingerprint: string): string => fingerprint.sli
 /** `length` values of a parameter from element `start` on, in row-major order. */
 async function readElements(tensor: Tensor, start: number, length: number): Promise<FloatArray> {
   const { device, buffer } = tensor;
+  if (tensor.packing !== null) {
+    const columns = tensor.extent(1);
+    const first = Math.floor(start / columns);
+    const values = await tensor.rows(first, Math.ceil((start + length) / columns)).data();
+    return values.slice(start - first * columns, start - first * columns + length);
+  }
   return (await device.read(device.view(buffer, start, length))) as FloatArray;
 }
 

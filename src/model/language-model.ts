@@ -137,7 +137,7 @@ export class LanguageModel {
    */
   losses(tokens: Tensor, targets: Tensor, options: ForwardOptions = {}): { losses: Tensor; state: ModelState } {
     const { hidden, state } = this.forward(tokens, options);
-    return { losses: linearCrossEntropy(hidden, this.#head(), targets, this.config.logitSoftCap), state };
+    return { losses: linearCrossEntropy(hidden, this.#head().unpacked(), targets, this.config.logitSoftCap), state };
   }
 
   /**

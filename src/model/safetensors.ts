@@ -139,6 +139,13 @@ function openSource(file: string): ByteSource {
   };
 }
 
+/** Bytes of a tensor as numbers that a device takes; F64 stays as it is. */
+export function toFloats(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array | Float64Array {
+  const { buffer, byteOffset } = bytes.byteOffset % ELEMENT_BYTES[dtype] === 0 ? bytes : bytes.slice();
+  const data = new ARRAYS[dtype](buffer as ArrayBuffer, byteOffset, bytes.length / ELEMENT_BYTES[dtype]);
+  return data instanceof Float64Array || data instanceof Float32Array ? data : toFloat32(data, dtype);
+}
+
 /** A copy of `data` as float32. */
 export function toFloat32(data: TensorArray, dtype: SafetensorsDtype): Float32Array {
   const out = new Float32Array(data.length);

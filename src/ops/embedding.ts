@@ -6,7 +6,7 @@ import { Tensor } from '../tensor/tensor.js';
 /**
  * y[...] = table[tokens[...]].
  * @param tokens  int32 [...], each in 0..V-1
- * @param table   [V,D]
+ * @param table   [V,D], which may be packed
  * @returns       [...,D]
  * @throws TypeError when tokens are not int32, RangeError on a wrong table; the device reports a token out of range.
  */
@@ -17,6 +17,11 @@ export function embedding(tokens: Tensor, table: Tensor): Tensor {
   const { device } = table;
   const N = tokens.size;
   const y = Tensor.output(device, [...tokens.shape, D]);
+  if (table.packing !== null) {
+    const { format, group } = table.packing;
+    device.kernels.embeddingPacked(y.buffer, tokens.buffer, table.buffer, N, D, V, format, group);
+    return y;
+  }
   device.kernels.embeddingForward(y.buffer, tokens.buffer, table.buffer, N, D, V);
   if (isRecorded([table])) {
     record('embedding', [y], [], ([dy]) => device.kernels.embeddingBackward(table.grad, dy!, tokens.buffer, N, D, V));

@@ -7,13 +7,29 @@ import { Tensor } from '../tensor/tensor.js';
 /**
  * y = x weight^T + bias.
  * @param x       [...,I]
- * @param weight  [O,I]
+ * @param weight  [O,I], which may be packed
  * @param bias    [O] or null
  * @returns       [...,O]
- * @throws RangeError when the shapes do not fit.
+ * @throws RangeError when the shapes do not fit; Error where gradients are recorded through a packed weight.
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
-  return linearConcat([x], weight, bias);
+  return weight.packing === null ? linearConcat([x], weight, bias) : linearPacked(x, weight, bias);
+}
+
+/** `linear` by a packed weight, which has no gradient. */
+function linearPacked(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  const [O, I] = weight.shape as [number, number];
+  const { format, group } = weight.packing!;
+  if (x.extent(-1) !== I) {
+    throw new RangeError(`linear: weight must be [O,${x.extent(-1)}] to match x, got ${formatShape(weight.shape)}`);
+  }
+  if (bias !== null) checkShape('linear: bias', bias.shape, [O]);
+  if (isRecorded([x, bias])) throw new Error('linear: a packed weight has no gradient; open the model to be trained');
+  const { device } = x;
+  const y = Tensor.output(device, [...x.shape.slice(0, -1), O]);
+  const N = x.size / Math.max(I, 1);
+  device.kernels.linearPacked(y.buffer, x.buffer, weight.buffer, bias?.buffer ?? null, N, O, I, format, group);
+  return y;
 }
 
 /**

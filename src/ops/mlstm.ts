@@ -109,7 +109,11 @@ export interface MlstmStepOptions extends Pick<MlstmOptions, 'inputGate' | 'norm
  * @returns h [B,NH*DV] and the next state: a new one, or with `inPlace` the tensors of the one given
  * @throws RangeError when the shapes do not fit. Error where gradients are recorded: use `mlstm` with T = 1.
  */
-export function mlstmStep(inputs: MlstmInputs, state: MlstmState, options: MlstmStepOptions = {}): [Tensor, MlstmState] {
+export function mlstmStep(
+  inputs: MlstmInputs,
+  state: MlstmState,
+  options: MlstmStepOptions = {},
+): [Tensor, MlstmState] {
   const { q, k, v, i, f } = inputs;
   const { normalize = true, eps = 1e-6 } = options;
   const gate = InputGate[options.inputGate ?? 'exponential'];

@@ -1,6 +1,7 @@
 /** @file Tensor: a shape and a buffer on one device, with the gradient that back-propagation adds up. */
 import type { Device, FloatArray, HostArray } from '../device/device.js';
-import type { DeviceBuffer, Dtype } from '../device/kernels.js';
+import type { DeviceBuffer, Dtype, WeightFormat } from '../device/kernels.js';
+import { packedRowBytes } from '../device/packing.js';
 import { currentScope, innermostScope, type Ownable, type Scope } from './scope.js';
 import { checkExtents, checkShape, formatShape, size, type Shape } from './shape.js';
 
@@ -10,10 +11,21 @@ interface GradAlias {
   readonly offset: number;
 }
 
+/** How the rows of a matrix that is only read are stored; the layouts are in `device/packing.ts`. */
+export interface Packing {
+  readonly format: WeightFormat;
+  /** Elements that share a scale; 0 where the format has none, or one per row. */
+  readonly group: number;
+}
+
 export class Tensor implements Ownable {
   readonly device: Device;
   readonly shape: Shape;
   readonly buffer: DeviceBuffer;
+  /** Number of elements. */
+  readonly size: number;
+  /** The format of a packed matrix, which `linear` and `embedding` can read; null for everything else. */
+  readonly packing: Packing | null;
   /** Whether a gradient can reach this tensor: it is a parameter, or an op made it from one while recording. */
   requiresGrad = false;
   #grad: DeviceBuffer | null = null;
@@ -21,13 +33,16 @@ export class Tensor implements Ownable {
   #retained = false;
 
   /** Wraps a buffer; ops and the parameter store use this, everyone else `Tensor.from`. */
-  constructor(device: Device, shape: Shape, buffer: DeviceBuffer) {
-    if (buffer.length !== size(shape)) {
+  constructor(device: Device, shape: Shape, buffer: DeviceBuffer, packing: Packing | null = null) {
+    this.size = size(shape);
+    const length = packing === null ? this.size : packedLength(shape, packing);
+    if (buffer.length !== length) {
       throw new RangeError(`Tensor: a buffer of ${buffer.length} does not fill shape ${formatShape(shape)}`);
     }
     this.device = device;
     this.shape = shape;
     this.buffer = buffer;
+    this.packing = packing;
   }
 
   /**
@@ -68,10 +83,6 @@ export class Tensor implements Ownable {
     return new Tensor(device, shape, currentScope(device).alloc('float', size(shape)));
   }
 
-  get size(): number {
-    return this.buffer.length;
-  }
-
   get dtype(): Dtype {
     return this.buffer.dtype;
   }
@@ -85,8 +96,19 @@ export class Tensor implements Ownable {
 
   /** A copy of the values on the host, once all work enqueued before has run. */
   async data(): Promise<FloatArray> {
+    if (this.packing !== null) return this.#unpackedData();
     if (this.dtype !== 'float') throw new TypeError(`Tensor.data: this tensor holds ${this.dtype}, use ints()`);
     return (await this.device.read(this.buffer)) as FloatArray;
+  }
+
+  async #unpackedData(): Promise<FloatArray> {
+    const values = this.device.alloc('float', this.size);
+    try {
+      unpackInto(values, this);
+      return (await this.device.read(values)) as FloatArray;
+    } finally {
+      this.device.free(values);
+    }
   }
 
   /** As `data`, for int32 and uint8 tensors. */
@@ -132,6 +154,7 @@ export class Tensor implements Ownable {
 
   /** The same memory under another shape; gradients arrive in this tensor. @throws RangeError on a wrong size. */
   reshape(shape: Shape): Tensor {
+    if (this.packing !== null) throw new TypeError('reshape: a packed matrix keeps its shape');
     if (size(shape) !== this.size) {
       throw new RangeError(
         `reshape: ${formatShape(this.shape)} has ${this.size} elements, ${formatShape(shape)} ${size(shape)}`,
@@ -146,8 +169,11 @@ export class Tensor implements Ownable {
     if (start < 0 || end < start || end > rows) {
       throw new RangeError(`rows: ${start}..${end} is not within 0..${rows} of ${formatShape(this.shape)}`);
     }
-    const width = this.size / Math.max(rows, 1);
-    return this.#share([end - start, ...this.shape.slice(1)], start * width);
+    const shape = [end - start, ...this.shape.slice(1)];
+    const width = this.buffer.length / Math.max(rows, 1);
+    if (this.packing === null) return this.#share(shape, start * width);
+    const part = this.device.view(this.buffer, start * width, (end - start) * width);
+    return new Tensor(this.device, shape, part, this.packing);
   }
 
   #share(shape: Shape, offset: number): Tensor {
@@ -165,6 +191,14 @@ export class Tensor implements Ownable {
   /** The same values as a leaf: no gradient flows from it to what made this tensor. */
   detach(): Tensor {
     return new Tensor(this.device, this.shape, this.buffer);
+  }
+
+  /** This tensor, or the elements of a packed matrix as floats of the current scope. */
+  unpacked(): Tensor {
+    if (this.packing === null) return this;
+    const floats = Tensor.output(this.device, this.shape);
+    unpackInto(floats.buffer, this);
+    return floats;
   }
 
   /** Keeps the values through `backward` with `release`. */
@@ -193,6 +227,18 @@ export class Tensor implements Ownable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Bytes of a packed matrix [rows,columns]. */
+function packedLength(shape: Shape, { format, group }: Packing): number {
+  if (shape.length !== 2) throw new RangeError(`Tensor: only a matrix can be packed, got ${formatShape(shape)}`);
+  return shape[0]! * packedRowBytes(format, shape[1]!, group);
+}
+
+/** Writes the elements of a packed matrix into a float buffer of as many. */
+function unpackInto(values: DeviceBuffer, { device, shape, buffer, packing }: Tensor): void {
+  const { format, group } = packing!;
+  device.kernels.unpackRows(values, buffer, shape[0]!, shape[1]!, format, group);
 }
 
 /** Checks that two tensors have the same shape. @throws RangeError naming both. */

@@ -1,8 +1,8 @@
 /** @file Fine-tuning: what a run takes over from the model that it starts from, apart from the parameters. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { readModelFolder } from '../model/checkpoint.js';
 import { modelConfigSchema } from '../model/config.js';
+import { openModelSource } from '../model/formats/open.js';
 import type { RunConfig } from './config.js';
 import { resolveModelFolder } from './run-folder.js';
 
@@ -16,7 +16,8 @@ const FREE = ['dropout'] as const;
  */
 export function withInitialModel(config: RunConfig): RunConfig {
   const folder = resolveModelFolder(config.init);
-  const { model } = readModelFolder(folder);
+  using source = openModelSource(folder);
+  const model = source.config;
   const defaults = modelConfigSchema.parse({});
   const asked = (Object.keys(defaults) as (keyof typeof defaults)[]).filter(
     (field) => JSON.stringify(config.model[field]) !== JSON.stringify(defaults[field]),

@@ -1,0 +1,179 @@
+/**
+ * @file Parameters to run a model with, from where its folder has them: used in place where that is possible, widened to
+ * floats where they must be, packed into a narrower format where that is asked for. It opens no files.
+ */
+import type { Device } from '../device/device.js';
+import { WeightFormat, type DeviceBuffer } from '../device/kernels.js';
+import { packedRowBytes } from '../device/packing.js';
+import type { ParameterSpec, ParameterTable } from '../layers/parameter.js';
+import { checkShape, size } from '../tensor/shape.js';
+import { Tensor, type Packing } from '../tensor/tensor.js';
+import type { ParameterSource } from './formats/source.js';
+import { FrozenParameters } from './parameters.js';
+import { toFloats } from './safetensors.js';
+
+/** How matrices are held: as the folder has them, or in a narrower format. */
+export type WeightStorage = 'stored' | 'bf16' | 'int8' | 'int4';
+
+export const weightStorages: readonly WeightStorage[] = ['stored', 'bf16', 'int8', 'int4'];
+
+export interface WeightOptions {
+  readonly storage: WeightStorage;
+  /** Elements that share a scale in int8 and int4, a multiple of 16; 0 for one scale per row of int8. Default 64 and 32. */
+  readonly group?: number;
+  /** Told after each parameter: the share of the folder's bytes that was taken in. */
+  readonly onProgress?: (share: number) => void;
+}
+
+/** Elements that share a scale where nothing is said: 8.25 bits and 4.5 bits per element. */
+const DEFAULT_GROUP = { int8: 64, int4: 32 } as const;
+
+/** Rows are packed this many elements at a time, so that widening them takes little memory. */
+const CHUNK = 1 << 22;
+
+/**
+ * How a matrix is packed for a storage. In an int4 model the embedding and the output layer are int8: they are a few
+ * percent of a large model, and it is there that coarse steps cost most.
+ */
+export function packingOf(name: string, storage: Exclude<WeightStorage, 'stored'>, group?: number): Packing {
+  if (storage === 'bf16') return { format: WeightFormat.bf16, group: 0 };
+  const format = storage === 'int4' && (name === 'embedding.weight' || name === 'head.weight') ? 'int8' : storage;
+  return { format: WeightFormat[format], group: group ?? DEFAULT_GROUP[storage] };
+}
+
+/**
+ * The parameters of a table from their sources.
+ * @throws RangeError for a missing or foreign parameter or a wrong shape; Error where a packed matrix would have to be
+ *   packed again, or a type of element cannot be read as a number.
+ */
+export function loadFrozen(
+  device: Device,
+  table: ParameterTable,
+  sources: ReadonlyMap<string, ParameterSource>,
+  folder: string,
+  options: WeightOptions,
+): FrozenParameters {
+  checkNames(table, sources, folder);
+  const total = [...sources.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const tensors: Record<string, Tensor> = {};
+  let done = 0;
+  try {
+    for (const [name, spec] of Object.entries(table)) {
+      const source = sources.get(name)!;
+      checkShape(`${folder}: ${name}`, source.shape, spec.shape);
+      tensors[name] = loadOne(device, spec, source, options);
+      done += source.byteLength;
+      options.onProgress?.(done / total);
+    }
+  } catch (error) {
+    new FrozenParameters(device, tensors).dispose();
+    throw error;
+  }
+  return new FrozenParameters(device, tensors);
+}
+
+/** @throws RangeError when a parameter of the table has no source, or a source no parameter. */
+export function checkNames(table: ParameterTable, sources: ReadonlyMap<string, ParameterSource>, folder: string): void {
+  const missing = Object.keys(table).find((name) => !sources.has(name));
+  if (missing !== undefined) {
+    throw new RangeError(`${folder}: lacks "${missing}"; it belongs to a model of another configuration`);
+  }
+  const foreign = [...sources.keys()].find((name) => table[name] === undefined);
+  if (foreign !== undefined) {
+    throw new RangeError(`${folder}: holds "${foreign}", which a model of this configuration does not have`);
+  }
+}
+
+function loadOne(device: Device, spec: ParameterSpec, source: ParameterSource, options: WeightOptions): Tensor {
+  const { storage, group } = options;
+  const stored = storedTensor(device, source);
+  const wanted = spec.dense && storage !== 'stored' ? packingOf(source.name, storage, group) : null;
+  if (wanted !== null && !samePacking(stored.packing, wanted)) {
+    return replaced(stored, () => packed(stored, source, wanted));
+  }
+  return stored.packing === null || spec.dense ? stored : replaced(stored, () => widened(stored));
+}
+
+const samePacking = (a: Packing | null, b: Packing): boolean =>
+  a !== null && a.format === b.format && a.group === b.group;
+
+/** What `make` made of a tensor whose memory is not needed any more. */
+function replaced(stored: Tensor, make: () => Tensor): Tensor {
+  try {
+    return make();
+  } finally {
+    stored.dispose();
+  }
+}
+
+/** A source as the device can read it, in place where it can be. */
+export function storedTensor(device: Device, source: ParameterSource): Tensor {
+  const { name, dtype, shape, packing } = source;
+  const bytes = source.bytes();
+  if (packing !== null) return new Tensor(device, shape, device.share('uint8', bytes), packing);
+  if (dtype === 'F32') return new Tensor(device, shape, device.share('float', bytes));
+  if ((dtype === 'BF16' || dtype === 'F16') && shape.length === 2) {
+    const format = dtype === 'BF16' ? WeightFormat.bf16 : WeightFormat.f16;
+    return new Tensor(device, shape, device.share('uint8', bytes), { format, group: 0 });
+  }
+  if (!['F64', 'BF16', 'F16'].includes(dtype)) throw new Error(`${name}: a parameter cannot be ${dtype}`);
+  const buffer = device.alloc('float', size(shape));
+  device.write(buffer, toFloats(bytes, dtype));
+  return new Tensor(device, shape, buffer);
+}
+
+/** Writes a parameter into a float tensor. @throws Error where a type of element cannot be read as a number. */
+export function writeFloats(tensor: Tensor, source: ParameterSource): void {
+  const stored = storedTensor(tensor.device, source);
+  try {
+    if (stored.packing !== null) unpackRange(stored, tensor.buffer, 0, stored.shape[0]!);
+    else tensor.device.kernels.copy(tensor.buffer, stored.buffer, tensor.size);
+  } finally {
+    stored.dispose();
+  }
+}
+
+/** The elements of a packed matrix as floats. */
+function widened(stored: Tensor): Tensor {
+  const { device, shape } = stored;
+  const buffer = device.alloc('float', size(shape));
+  unpackRange(stored, buffer, 0, shape[0]!);
+  return new Tensor(device, shape, buffer);
+}
+
+/** A matrix packed anew, some rows at a time. */
+function packed(stored: Tensor, { name }: ParameterSource, packing: Packing): Tensor {
+  if (stored.packing?.format === WeightFormat.int8 || stored.packing?.format === WeightFormat.int4) {
+    throw new Error(`${name}: is packed already; pack the model that it was made from, or take it as it is stored`);
+  }
+  const { device, shape } = stored;
+  const [rows, columns] = shape as [number, number];
+  const rowBytes = packedRowBytes(packing.format, columns, packing.group);
+  const buffer = device.alloc('uint8', rows * rowBytes);
+  const step = Math.max(1, Math.floor(CHUNK / Math.max(columns, 1)));
+  const floats = stored.packing === null ? null : device.alloc('float', Math.min(step, rows) * columns);
+  try {
+    for (let start = 0; start < rows; start += step) {
+      const count = Math.min(step, rows - start);
+      const from = floats ?? device.view(stored.buffer, start * columns, count * columns);
+      if (floats !== null) unpackRange(stored, floats, start, count);
+      const to = device.view(buffer, start * rowBytes, count * rowBytes);
+      device.kernels.packRows(to, from, count, columns, packing.format, packing.group);
+    }
+  } catch (error) {
+    device.free(buffer);
+    throw new Error(`${name}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    if (floats !== null) device.free(floats);
+  }
+  return new Tensor(device, shape, buffer, packing);
+}
+
+/** Rows `start` to `start + count` of a packed matrix, as floats. */
+function unpackRange(stored: Tensor, floats: DeviceBuffer, start: number, count: number): void {
+  const { device, packing, buffer } = stored;
+  const [rows, columns] = stored.shape as [number, number];
+  const rowBytes = buffer.length / Math.max(rows, 1);
+  const from = device.view(buffer, start * rowBytes, count * rowBytes);
+  device.kernels.unpackRows(floats, from, count, columns, packing!.format, packing!.group);
+}
