@@ -49,6 +49,7 @@ export { createBatches, evaluationBatches, type Batch, type Batches } from './da
 export { openDataset, type Dataset } from './data/dataset.js';
 export { packDocuments } from './data/pack.js';
 export { prepareDataset } from './data/prepare.js';
+export { listSourceFiles, textFile, type SourceFile } from './data/source-files.js';
 
 export type { RunConfig, RunConfigInput } from './train/config.js';
 export { evaluate } from './train/evaluate.js';
@@ -61,3 +62,10 @@ export { learningRateAt, type Schedule } from './train/schedule.js';
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
 export { Sampler, type SamplingOptions } from './generate/sampler.js';
 export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
+export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
+
+export { perplexityByLength, type LengthScores } from './evaluate/context-length.js';
+export { logitsOf, writeLogits, type LogitsOptions } from './evaluate/logits.js';
+export { windowPerplexity, wholePerplexity, type WindowOptions } from './evaluate/perplexity.js';
+export type { Score } from './evaluate/score.js';
+export { tokenText, type EvaluateOptions, type TokenText } from './evaluate/token-text.js';

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { packageVersion } from './package-version.js';
 import { doctorCommand } from './doctor.js';
+import { evalCommand } from './eval.js';
 import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
@@ -16,6 +17,7 @@ const program = new Command('xlstm')
   .addCommand(trainCommand())
   .addCommand(generateCommand())
   .addCommand(stateCommand())
+  .addCommand(evalCommand())
   .addCommand(inspectCommand())
   .addCommand(logitsCommand())
   .addCommand(doctorCommand())

@@ -21,6 +21,9 @@ const ENDINGS: readonly (readonly [ending: string, kind: SourceKind])[] = [
 const kindOf = (file: string): SourceKind | null =>
   ENDINGS.find(([ending]) => file.toLowerCase().endsWith(ending))?.[1] ?? null;
 
+/** Whether a file of this name is read as part of a corpus. */
+export const isSourceFile = (name: string): boolean => kindOf(name) !== null;
+
 /**
  * The files of a corpus: each path as given, and for a folder the .txt, .jsonl and .jsonl.zst files in it and below,
  * ordered by name; hidden ones are left out. A file that comes twice is taken once.

@@ -1,6 +1,6 @@
 /**
- * @file Line charts of a run as SVG text, drawn by ECharts without a browser. Colours are CSS variables, so that one
- * drawing serves light and dark. It does not know the page around them.
+ * @file Line charts of a run, or of an evaluation, as SVG text, drawn by ECharts without a browser. Colours are CSS
+ * variables, so that one drawing serves light and dark. It does not know the page around them.
  */
 import { LineChart } from 'echarts/charts';
 import { GridComponent } from 'echarts/components';
@@ -10,7 +10,7 @@ import { formatCount, formatNumber } from '../format.js';
 
 echarts.use([LineChart, GridComponent, SVGRenderer]);
 
-/** [step, value]; a value that is not finite leaves a gap. */
+/** [step, value], in the order of the steps; a value that is not finite leaves a gap. */
 export type Point = readonly [step: number, value: number];
 
 export interface ChartSeries {
@@ -33,6 +33,8 @@ export interface ChartOptions {
   readonly logarithmic?: boolean;
   /** Upper end of the vertical axis: what lies above is cut off. */
   readonly top?: number;
+  /** The horizontal axis in powers of two, from the first point on, instead of linear from 0; for steps from 1. */
+  readonly powersOfTwo?: boolean;
 }
 
 /** ECharts computes with colours, so it gets stand-ins that are replaced in its output. */
@@ -46,30 +48,24 @@ const STAND_INS = {
 export type ChartColor = '--series-a' | '--series-b' | '--series-c';
 
 const FONT = 'system-ui, sans-serif';
+const AXIS_LABEL = { color: STAND_INS['--muted'], fontFamily: FONT, fontSize: 12, hideOverlap: true };
 /** More points than a chart has pixels only cost bytes. */
 const BUCKETS = 300;
 
 /** One chart as an SVG element that scales with the page. */
 export function renderChart(series: readonly ChartSeries[], options: ChartOptions): string {
-  const { width, height, logarithmic = false } = options;
-  const axisLabel = { color: STAND_INS['--muted'], fontFamily: FONT, fontSize: 12, hideOverlap: true };
+  const { width, height, logarithmic = false, powersOfTwo = false } = options;
   const splitLine = { show: true, lineStyle: { color: STAND_INS['--grid'] } };
-  const lastStep = Math.max(1, ...series.map(({ points }) => points.at(-1)?.[0] ?? 0));
-  const interval = niceInterval(lastStep, width < 400 ? 4 : 6);
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height });
   try {
     chart.setOption({
       animation: false,
       grid: { left: 4, right: 16, top: 10, bottom: 4 },
       xAxis: {
-        type: 'value',
-        min: 0,
-        max: lastStep,
+        ...(powersOfTwo ? octaveAxis(series, width) : stepAxis(series, width)),
         axisLine: { lineStyle: { color: STAND_INS['--grid'] } },
         axisTick: { show: false },
         splitLine: { show: false },
-        interval,
-        axisLabel: { ...axisLabel, formatter: (step: number) => (step % interval === 0 ? formatStep(step) : '') },
       },
       yAxis: {
         type: logarithmic ? 'log' : 'value',
@@ -79,12 +75,12 @@ export function renderChart(series: readonly ChartSeries[], options: ChartOption
         axisLine: { show: false },
         axisTick: { show: false },
         splitLine,
-        axisLabel: { ...axisLabel, formatter: formatTick },
+        axisLabel: { ...AXIS_LABEL, formatter: formatTick },
       },
       series: series.map(({ label, color, points, noisy = false, dots = false }) => ({
         type: 'line',
         name: label,
-        data: thin(points, logarithmic),
+        data: thin(powersOfTwo ? points.map(([x, y]) => [Math.log2(x), y]) : points, logarithmic),
         showSymbol: dots,
         symbol: 'circle',
         symbolSize: points.length > 40 ? 3 : 5,
@@ -96,6 +92,25 @@ export function renderChart(series: readonly ChartSeries[], options: ChartOption
   } finally {
     chart.dispose(); // or the process never ends
   }
+}
+
+const lastX = (series: readonly ChartSeries[]): number =>
+  Math.max(1, ...series.map(({ points }) => points.at(-1)?.[0] ?? 0));
+
+function stepAxis(series: readonly ChartSeries[], width: number) {
+  const max = lastX(series);
+  const interval = niceInterval(max, width < 400 ? 4 : 6);
+  const formatter = (step: number): string => (step % interval === 0 ? formatStep(step) : '');
+  return { type: 'value' as const, min: 0, max, interval, axisLabel: { ...AXIS_LABEL, formatter } };
+}
+
+/** An axis of logarithms to base 2, labelled with the powers; ECharts' own log axis labels too few of them. */
+function octaveAxis(series: readonly ChartSeries[], width: number) {
+  const min = Math.log2(Math.min(...series.flatMap(({ points }) => points.slice(0, 1).map(([x]) => x))));
+  const max = Math.max(Math.log2(lastX(series)), min + 1); // also where there is a single point
+  const interval = Math.ceil((max - min) / (width < 400 ? 6 : 10));
+  const formatter = (log: number): string => (Number.isInteger(log) ? String(2 ** log) : '');
+  return { type: 'value' as const, min, max, interval, axisLabel: { ...AXIS_LABEL, formatter } };
 }
 
 /** 1, 2, 2.5 or 5 times a power of ten, at least 1, so that at most `count` of them fill the axis. */

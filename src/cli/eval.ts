@@ -1,0 +1,200 @@
+/** @file `xlstm eval`: how well a model predicts texts: perplexity and bits per byte, by domain, by context length. */
+import fs from 'node:fs';
+import { Command, InvalidArgumentError } from 'commander';
+import { isSourceFile, listSourceFiles, textFile, type SourceFile } from '../data/source-files.js';
+import type { DeviceChoice } from '../device/open.js';
+import { perplexityByLength } from '../evaluate/context-length.js';
+import { domainScores, listDomains, type Domain } from '../evaluate/domains.js';
+import { wholePerplexity, windowPerplexity } from '../evaluate/perplexity.js';
+import { writeEvaluation, type Evaluation } from '../evaluate/report.js';
+import type { MacroAverage, Score } from '../evaluate/score.js';
+import { tokenText, type EvaluateOptions } from '../evaluate/token-text.js';
+import { formatBytes, formatNumber } from '../format.js';
+import { TextModel } from '../generate/text-model.js';
+import { modelFingerprint } from '../model/fingerprint.js';
+import { interruptSignal } from './interrupt.js';
+import { deviceOption, numberFrom, threadsOption } from './options.js';
+import { WorkProgress } from './work-progress.js';
+
+interface Options {
+  text?: string[];
+  byDomain?: string;
+  window?: number;
+  stride?: number;
+  lengths?: number[];
+  field: string;
+  out?: string;
+  json?: boolean;
+  device: DeviceChoice;
+  threads?: number;
+}
+
+export function evalCommand(): Command {
+  return new Command('eval')
+    .description('Measure how well a model predicts texts: perplexity per token and bits per byte.')
+    .argument('<model>', 'a run (its best checkpoint), a checkpoint, or a model folder')
+    .option('--text <files...>', 'UTF-8 text, .jsonl or .jsonl.zst files, or folders of them')
+    .option('--by-domain <folder>', 'each sub-folder or file of it is a domain')
+    .option(
+      '--window <n>',
+      'read windows of n tokens, each from nothing, instead of carrying the state',
+      numberFrom(2, true),
+    )
+    .option(
+      '--stride <n>',
+      'tokens by which the window moves; only they are scored (default: half)',
+      numberFrom(1, true),
+    )
+    .option('--lengths <list>', 'also as a function of the context length: 256,1024,4096,16384', wholeNumbers)
+    .option('--field <name>', 'field of a .jsonl record that holds the text', 'text')
+    .option('--out <folder>', 'write results.json, report.html and the plots there')
+    .option('--json', 'print the results as JSON')
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .addHelpText(
+      'after',
+      `
+Without --window each document is read once and the state carried from its beginning to its end.
+
+Examples:
+  xlstm eval runs/sotu --text book.txt
+  xlstm eval runs/sotu --text book.txt --window 1024 --stride 512
+  xlstm eval runs/sotu --text book.txt --lengths 256,1024,4096 --out evaluation
+  xlstm eval runs/sotu --by-domain corpora/`,
+    )
+    .action(evaluateCommand);
+}
+
+function wholeNumbers(text: string): number[] {
+  return text.split(',').map((part) => {
+    if (/^\s*[1-9]\d{0,8}\s*$/.test(part)) return Number(part);
+    throw new InvalidArgumentError('It must be whole numbers from 1 with commas between them.');
+  });
+}
+
+async function evaluateCommand(path: string, options: Options): Promise<void> {
+  const { text = [], byDomain, window, stride, lengths, device, threads } = options;
+  if (text.length === 0 && byDomain === undefined) throw new Error('eval: give texts with --text or --by-domain');
+  if (lengths !== undefined && text.length === 0) throw new Error('eval: --lengths needs a text; give it with --text');
+  if (stride !== undefined && window === undefined) throw new Error('eval: --stride needs --window');
+  const domains = byDomain === undefined ? [] : await listDomains(byDomain);
+  const files = await sourcesOf(text);
+  using model = await TextModel.load(path, { device, ...(threads === undefined ? {} : { threads }) });
+  const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
+  try {
+    const found = await evaluate(path, model, { files, name: text.join(', ') }, domains, options, signal);
+    process.stdout.write(options.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
+    if (options.out !== undefined) {
+      const names = await writeEvaluation(options.out, found);
+      if (!options.json) process.stdout.write(`${names.join(', ')} in ${options.out}\n`);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    process.exitCode = 130;
+  } finally {
+    release();
+  }
+}
+
+/** A file that is given by its name is read as text whatever it is called. */
+async function sourcesOf(paths: readonly string[]): Promise<SourceFile[]> {
+  const lists = paths.map(async (given) => {
+    const isFile = fs.statSync(given, { throwIfNoEntry: false })?.isFile() === true;
+    return isFile && !isSourceFile(given) ? [await textFile(given)] : listSourceFiles(given);
+  });
+  return (await Promise.all(lists)).flat();
+}
+
+async function evaluate(
+  path: string,
+  { model, tokenizer }: TextModel,
+  text: { readonly files: readonly SourceFile[]; readonly name: string },
+  domains: readonly Domain[],
+  options: Options,
+  signal: AbortSignal,
+): Promise<Evaluation> {
+  const { window, stride = Math.max(1, (window ?? 0) >> 1), lengths, field } = options;
+  const source = (files: readonly SourceFile[]) => tokenText(files, tokenizer, field);
+  const score = (files: readonly SourceFile[]): Promise<Score> =>
+    watched('reading', files, signal, (watch) =>
+      window === undefined
+        ? wholePerplexity(model, source(files), watch)
+        : windowPerplexity(model, source(files), { window, stride, ...watch }),
+    );
+  return {
+    model: path,
+    fingerprint: await modelFingerprint(model),
+    device: `${model.device.name}: ${model.device.info.description}`,
+    method:
+      window === undefined
+        ? 'each document in one pass, the state carried from its beginning to its end'
+        : `windows of ${window} tokens, each from nothing, of which the last ${stride} are scored`,
+    ...(text.files.length === 0 ? {} : { text: { name: text.name, ...(await score(text.files)) } }),
+    ...(domains.length === 0 ? {} : { domains: await domainScores(domains, ({ files }) => score(files)) }),
+    ...(lengths === undefined
+      ? {}
+      : {
+          lengths: await watched('reading at each length', text.files, signal, (watch) =>
+            perplexityByLength(model, source(text.files), lengths, watch),
+          ),
+        }),
+  };
+}
+
+/** Shows how far the reading of files has come. */
+async function watched<T>(
+  what: string,
+  files: readonly SourceFile[],
+  signal: AbortSignal,
+  work: (options: EvaluateOptions) => Promise<T>,
+): Promise<T> {
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const [first] = files;
+  using progress = new WorkProgress(`${what} ${files.length === 1 ? first!.path : `${files.length} files`}`);
+  let bytes = 0;
+  let tokens = 0;
+  return await work({
+    signal,
+    onProgress: (some) => {
+      bytes += some.bytes;
+      tokens += some.tokens;
+      progress.update(bytes / total, tokens);
+    },
+  });
+}
+
+// ---- text for people -----------------------------------------------------------------------------------------------
+
+const measures = ({ perplexity, bitsPerByte, loss }: MacroAverage): string =>
+  `perplexity ${formatNumber(perplexity)}  bits/byte ${formatNumber(bitsPerByte)}  loss ${formatNumber(loss)}`;
+
+function describe({ method, text, domains, lengths }: Evaluation): string {
+  const lines: string[] = [];
+  if (text !== undefined || domains !== undefined) lines.push(method);
+  if (text !== undefined) {
+    lines.push(
+      text.name,
+      `  ${measures(text)}`,
+      `  ${text.predicted.toLocaleString('en-US')} of ${text.tokens.toLocaleString('en-US')} tokens predicted, ` +
+        `${formatBytes(text.bytes)}, ${text.documents === 1 ? 'one document' : `${text.documents} documents`}`,
+    );
+  }
+  if (domains !== undefined) {
+    const width = Math.max(5, ...domains.domains.map(({ name }) => name.length));
+    const row = (name: string, score: MacroAverage): string => `  ${name.padEnd(width)}  ${measures(score)}`;
+    lines.push(
+      'by domain',
+      ...domains.domains.map((score) => `${row(score.name, score)}  ${score.predicted.toLocaleString('en-US')} tokens`),
+      `${row('macro', domains.macro)}  each domain counts the same`,
+      `${row('micro', domains.micro)}  each token counts the same`,
+    );
+  }
+  if (lengths !== undefined) {
+    const { predicted } = lengths.lengths[0]!;
+    lines.push(
+      `by context length, over the same ${predicted.toLocaleString('en-US')} tokens`,
+      ...lengths.lengths.map((score) => `  ${String(score.length).padStart(7)}  ${measures(score)}`),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
