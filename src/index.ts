@@ -60,7 +60,10 @@ export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from '.
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
-export { Sampler, type SamplingOptions } from './generate/sampler.js';
+export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';
+export type { SamplingOptions } from './generate/sampling-options.js';
+export type { TokenLogprob } from './generate/logprobs.js';
+export { TextStream, type StreamedText, type TextStreamOptions } from './generate/text-stream.js';
 export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 

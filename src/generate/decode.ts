@@ -6,7 +6,8 @@ import type { ModelState } from '../model/state.js';
 import { loadState, saveState, type SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
-import { Sampler, type SamplingOptions } from './sampler.js';
+import { Sampler } from './sampler.js';
+import type { SamplingOptions } from './sampling-options.js';
 
 export interface DecodeOptions extends SamplingOptions {
   /** Largest number of tokens to generate. Default 256. */
@@ -114,7 +115,7 @@ export async function* decode(
   await session.read(prompt, signal);
   for (let count = 0; count < maxTokens; count++) {
     if (signal?.aborted) return;
-    const token = sampler.sample(session.logits!);
+    const { token } = sampler.sample(session.logits!);
     if (stopTokens.includes(token)) return;
     yield token;
     await giveWay();

@@ -1,126 +1,106 @@
-/** @file From logits to a token: penalties, temperature, top-k, top-p, min-p, and a draw by a counter-based key. */
-import { draw, randomKey, type RandomKey } from '../tensor/random.js';
+/**
+ * @file From logits to a token. What is asked for is applied in this order:
+ *
+ * 1. logit bias; 2. repetition penalty; 3. presence and frequency penalties; 4. temperature; 5. top-k; 6. top-p;
+ * 7. min-p; 8. typical; 9. the draw.
+ *
+ * Biases and penalties speak of logits, so they come before the temperature scales them. Each filter sees the
+ * distribution that the one before left, normalised again. This is the order of Hugging Face transformers; llama.cpp
+ * filters before it applies the temperature, so that there top-p and min-p do not depend on it.
+ */
 import type { FloatArray } from '../device/device.js';
+import { draw, randomKey, type RandomKey } from '../tensor/random.js';
+import { Candidates } from './candidates.js';
+import { logprobsOf, type TokenLogprob } from './logprobs.js';
+import { Penalties } from './penalties.js';
+import { resolveSamplingOptions, type ResolvedSamplingOptions, type SamplingOptions } from './sampling-options.js';
 
-export interface SamplingOptions {
-  /** Logits are divided by it; 0 takes the most probable token. Default 1. */
-  readonly temperature?: number;
-  /** Keep the k most probable tokens; 0 for all. Default 0. */
-  readonly topK?: number;
-  /** Keep the most probable tokens that together hold this probability (Holtzman et al., arXiv 1904.09751). Default 1. */
-  readonly topP?: number;
-  /** Drop tokens less probable than this share of the most probable one (arXiv 2407.01082). Default 0. */
-  readonly minP?: number;
-  /** Logits of tokens seen before are divided by it if positive, else multiplied (arXiv 1909.05858). Default 1: off. */
-  readonly repetitionPenalty?: number;
-  /** Decides the draws: same seed, same device, same text. Default 0. */
-  readonly seed?: number;
+export interface SampledToken {
+  readonly token: number;
+  /** Of the model, in nats; null where `logprobs` was not asked for. */
+  readonly logprob: number | null;
+  /** The most probable tokens, most probable first; as many as `logprobs` says. */
+  readonly top: readonly TokenLogprob[];
 }
 
-/** The model gives no finite logit: its parameters or state are beyond all bounds. */
+/** The model gives no finite logit, or one that is not a number: its parameters or state are beyond all bounds. */
 export class DivergedError extends Error {
   override readonly name = 'DivergedError';
 }
 
-const RANGES = {
-  temperature: [0, Infinity],
-  topK: [0, Infinity],
-  topP: [0, 1],
-  minP: [0, 1],
-  repetitionPenalty: [Number.MIN_VALUE, Infinity],
-} as const;
+/** A draw is never interrupted, so that all samplers can share this memory: [V] each, and the candidates. */
+let raw = new Float64Array(0);
+let changed = new Float64Array(0);
+const candidates = new Candidates();
 
-const DEFAULTS = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 };
-
+/** Chooses the tokens of one sequence. */
 export class Sampler {
-  readonly options: Required<SamplingOptions>;
+  readonly options: ResolvedSamplingOptions;
   readonly #key: RandomKey;
-  readonly #seen = new Set<number>();
+  readonly #penalties: Penalties;
   #draws = 0;
 
   /** @throws RangeError naming an option outside of its range. */
   constructor(options: SamplingOptions = {}) {
-    this.options = { ...DEFAULTS, ...options };
-    for (const [name, [low, high]] of Object.entries(RANGES)) {
-      const value = this.options[name as keyof typeof RANGES];
-      if (!(value >= low && value <= high)) {
-        throw new RangeError(
-          `sampling: ${name} must be from ${low === Number.MIN_VALUE ? 'above 0' : low} to ${high}, got ${value}`,
-        );
-      }
-    }
+    this.options = resolveSamplingOptions(options);
+    this.#penalties = new Penalties(this.options);
     this.#key = randomKey(this.options.seed);
   }
 
   /** Tells the sampler of a token of the prompt, for the repetition penalty. */
   observe(token: number): void {
-    this.#seen.add(token);
+    this.#penalties.observe(token);
   }
 
   /**
-   * The next token.
-   * @param logits  [V]
-   * @throws DivergedError when no logit is finite.
+   * The next token; it counts as generated.
+   * @param logits  [V], not changed
+   * @throws DivergedError when a logit is not a number, or none is finite.
+   * @throws RangeError when the logit bias bans every token, or names one beyond the vocabulary.
    */
-  sample(logits: FloatArray): number {
-    const token = this.#choose(Float64Array.from(logits));
-    this.observe(token);
-    return token;
+  sample(logits: FloatArray): SampledToken {
+    if (raw.length !== logits.length) raw = new Float64Array(logits.length);
+    raw.set(logits);
+    const best = argmax(raw);
+    const token = this.#penalties.active ? this.#chooseChanged() : this.#choose(raw, best);
+    this.#penalties.generated(token);
+    if (this.options.logprobs === null) return { token, logprob: null, top: [] };
+    return { token, ...logprobsOf(raw, raw[best]!, token, this.options.logprobs) };
   }
 
-  #choose(logits: Float64Array): number {
-    const { temperature, topK, topP, minP, repetitionPenalty } = this.options;
-    if (repetitionPenalty !== 1) {
-      for (const token of this.#seen) {
-        const logit = logits[token]!;
-        logits[token] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
-      }
+  #chooseChanged(): number {
+    if (changed.length !== raw.length) changed = new Float64Array(raw.length);
+    changed.set(raw);
+    this.#penalties.apply(changed);
+    if (changed.every((logit) => logit === -Infinity)) {
+      throw new RangeError('sampling: logitBias bans every token that the model could give; leave one');
     }
-    const best = argmax(logits);
-    if (!Number.isFinite(logits[best]!))
-      throw new DivergedError('sampling: no logit is finite; the model has diverged');
-    if (temperature === 0) return best;
+    return this.#choose(changed, argmax(changed));
+  }
 
-    let candidates = probabilities(logits, best, temperature);
-    if (topK > 0) candidates = candidates.slice(0, topK);
-    if (minP > 0) candidates = candidates.filter(({ weight }) => weight >= minP);
-    if (topP < 1) candidates = nucleus(candidates, topP);
-    return pick(candidates, draw(this.#key, this.#draws++));
+  #choose(scores: Float64Array, best: number): number {
+    const { temperature, topK, topP, minP, typical } = this.options;
+    if (temperature === 0 || topK === 1 || topP === 0) return best;
+    candidates.start(scores, scores[best]!, temperature, topK);
+    if (topP < 1) candidates.topP(topP);
+    if (minP > 0) candidates.minP(minP);
+    if (typical < 1) candidates.typical(typical);
+    return candidates.pick(draw(this.#key, this.#draws++));
   }
 }
 
-interface Candidate {
-  readonly token: number;
-  /** Probability over that of the most probable token. */
-  readonly weight: number;
-}
-
+/** The first of the largest. @throws DivergedError when one is not a number, or none is finite. */
 function argmax(logits: Float64Array): number {
-  let best = 0;
-  for (let token = 1; token < logits.length; token++) if (!(logits[token]! <= logits[best]!)) best = token;
-  return best;
-}
-
-/** All tokens, most probable first; ties in the order of their numbers. */
-function probabilities(logits: Float64Array, best: number, temperature: number): Candidate[] {
-  const top = logits[best]!;
-  const candidates = Array.from(logits, (logit, token) => ({ token, weight: Math.exp((logit - top) / temperature) }));
-  return candidates.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight || a.token - b.token);
-}
-
-function nucleus(candidates: Candidate[], topP: number): Candidate[] {
-  const total = candidates.reduce((sum, { weight }) => sum + weight, 0);
-  let held = 0;
-  const end = candidates.findIndex(({ weight }) => (held += weight) >= topP * total);
-  return candidates.slice(0, end + 1);
-}
-
-function pick(candidates: readonly Candidate[], fraction: number): number {
-  const total = candidates.reduce((sum, { weight }) => sum + weight, 0);
-  let rest = fraction * total;
-  for (const { token, weight } of candidates) {
-    rest -= weight;
-    if (rest < 0) return token;
+  let best = -1;
+  let top = -Infinity;
+  for (let token = 0; token < logits.length; token++) {
+    const logit = logits[token]!;
+    if (logit <= top) continue; // false for NaN
+    if (Number.isNaN(logit))
+      throw new DivergedError(`sampling: the logit of token ${token} is NaN; the model has diverged`);
+    best = token;
+    top = logit;
   }
-  return candidates.at(-1)!.token;
+  if (!Number.isFinite(top)) throw new DivergedError('sampling: no logit is finite; the model has diverged');
+  return best;
 }
