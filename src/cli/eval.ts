@@ -2,7 +2,6 @@
 import fs from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { isSourceFile, listSourceFiles, textFile, type SourceFile } from '../data/source-files.js';
-import type { DeviceChoice } from '../device/open.js';
 import { perplexityByLength } from '../evaluate/context-length.js';
 import { domainScores, listDomains, type Domain } from '../evaluate/domains.js';
 import { wholePerplexity, windowPerplexity } from '../evaluate/perplexity.js';
@@ -13,10 +12,11 @@ import { formatBytes, formatNumber } from '../format.js';
 import { TextModel } from '../generate/text-model.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { interruptSignal } from './interrupt.js';
-import { deviceOption, numberFrom, threadsOption } from './options.js';
+import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
+import { numberFrom } from './options.js';
 import { WorkProgress } from './work-progress.js';
 
-interface Options {
+interface Options extends ModelOptions {
   text?: string[];
   byDomain?: string;
   window?: number;
@@ -25,12 +25,10 @@ interface Options {
   field: string;
   out?: string;
   json?: boolean;
-  device: DeviceChoice;
-  threads?: number;
 }
 
 export function evalCommand(): Command {
-  return new Command('eval')
+  const command = new Command('eval')
     .description('Measure how well a model predicts texts: perplexity per token and bits per byte.')
     .argument('<model>', 'a run (its best checkpoint), a checkpoint, or a model folder')
     .option('--text <files...>', 'UTF-8 text, .jsonl or .jsonl.zst files, or folders of them')
@@ -49,8 +47,6 @@ export function evalCommand(): Command {
     .option('--field <name>', 'field of a .jsonl record that holds the text', 'text')
     .option('--out <folder>', 'write results.json, report.html and the plots there')
     .option('--json', 'print the results as JSON')
-    .addOption(deviceOption())
-    .addOption(threadsOption())
     .addHelpText(
       'after',
       `
@@ -63,6 +59,7 @@ Examples:
   xlstm eval runs/sotu --by-domain corpora/`,
     )
     .action(evaluateCommand);
+  return addModelOptions(command);
 }
 
 function wholeNumbers(text: string): number[] {
@@ -73,13 +70,13 @@ function wholeNumbers(text: string): number[] {
 }
 
 async function evaluateCommand(path: string, options: Options): Promise<void> {
-  const { text = [], byDomain, window, stride, lengths, device, threads } = options;
+  const { text = [], byDomain, window, stride, lengths } = options;
   if (text.length === 0 && byDomain === undefined) throw new Error('eval: give texts with --text or --by-domain');
   if (lengths !== undefined && text.length === 0) throw new Error('eval: --lengths needs a text; give it with --text');
   if (stride !== undefined && window === undefined) throw new Error('eval: --stride needs --window');
   const domains = byDomain === undefined ? [] : await listDomains(byDomain);
   const files = await sourcesOf(text);
-  using model = await TextModel.load(path, { device, ...(threads === undefined ? {} : { threads }) });
+  using model = await TextModel.load(path, loadOptions(options));
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   try {
     const found = await evaluate(path, model, { files, name: text.join(', ') }, domains, options, signal);

@@ -1,31 +1,27 @@
 /** @file `xlstm logits`: what a model computes for given tokens, printed or written, to compare it with another program. */
 import { Command } from 'commander';
-import { openDevice, type DeviceChoice } from '../device/open.js';
+import { openDevice } from '../device/open.js';
 import { logitsOf, topTokens, writeLogits } from '../evaluate/logits.js';
 import { checkTokens, parseTokens, readTokensFile } from '../evaluate/token-input.js';
 import { loadModel } from '../model/checkpoint.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { WeightStorage } from '../model/load-weights.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import { interruptSignal } from './interrupt.js';
-import { deviceOption, numberFrom, sourceBackendOption, threadsOption, weightsOption } from './options.js';
+import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
+import { numberFrom } from './options.js';
 import { WorkProgress } from './work-progress.js';
 
-interface Options {
+interface Options extends ModelOptions {
   tokens?: string;
   tokensFile?: string;
   step?: boolean;
   out?: string;
   json?: boolean;
   top: number;
-  weights: WeightStorage;
-  sourceBackend?: 'vanilla' | 'cuda';
-  device: DeviceChoice;
-  threads?: number;
 }
 
 export function logitsCommand(): Command {
-  return new Command('logits')
+  const command = new Command('logits')
     .description('Print or write the logits of given tokens. Needs no tokenizer.')
     .argument('<model>', 'a run (its best checkpoint), a checkpoint, or a model folder')
     .option('--tokens <ids>', 'token ids: 1,2,3')
@@ -34,27 +30,22 @@ export function logitsCommand(): Command {
     .option('--top <k>', 'print the k most probable tokens after each', numberFrom(1, true), 5)
     .option('--json', 'print all logits as JSON: sequences, tokens, vocabulary')
     .option('--out <file>', 'write the float32 tensor "logits" [B,T,V] to a safetensors file instead')
-    .addOption(weightsOption())
-    .addOption(sourceBackendOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
     .addHelpText(
       'after',
       '\nExamples:\n  xlstm logits runs/sotu --tokens 70,111,117,114\n  xlstm logits runs/sotu --tokens-file ids.txt --out logits.safetensors',
     )
     .action(printLogits);
+  return addModelOptions(command);
 }
 
 async function printLogits(path: string, options: Options): Promise<void> {
-  const { tokens, tokensFile, step = false, out, json, top, threads } = options;
+  const { tokens, tokensFile, step = false, out, json, top } = options;
   if ((tokens === undefined) === (tokensFile === undefined)) {
     throw new Error('logits: give either --tokens 1,2,3 or --tokens-file FILE');
   }
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
-  const device = openDevice(options.device, threads === undefined ? {} : { threads });
-  const { weights: storage, sourceBackend } = options;
-  const loading = { storage, ...(sourceBackend && { sourceBackend }) };
-  using model = loadModel(resolveModelFolder(path), device, loading).model;
+  const loading = loadOptions(options);
+  using model = loadModel(resolveModelFolder(path), openDevice(loading.device, loading), loading).model;
   checkTokens(sequences, model.config.vocabSize);
   const { signal, release } = interruptSignal(() => {});
   const total = sequences.reduce((sum, { length }) => sum + length, 0);

@@ -2,7 +2,6 @@
 import fs from 'node:fs';
 import { Command } from 'commander';
 import { textFile } from '../data/source-files.js';
-import type { DeviceChoice } from '../device/open.js';
 import { formatBytes, formatCount, formatDuration } from '../format.js';
 import { Session } from '../generate/decode.js';
 import { readFiles } from '../generate/read-files.js';
@@ -10,16 +9,14 @@ import { TextModel } from '../generate/text-model.js';
 import { readStateInfo } from '../model/state-file.js';
 import { shortFingerprint } from '../model/fingerprint.js';
 import { interruptSignal } from './interrupt.js';
-import { deviceOption, threadsOption } from './options.js';
+import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
 import { WorkProgress } from './work-progress.js';
 
-interface SaveOptions {
+interface SaveOptions extends ModelOptions {
   promptFile?: string;
   prompt?: string;
   state?: string;
   output: string;
-  device: DeviceChoice;
-  threads?: number;
 }
 
 export function stateCommand(): Command {
@@ -30,8 +27,6 @@ export function stateCommand(): Command {
     .option('--prompt <text>', 'text after that of the file, or instead of it')
     .option('--state <file>', 'go on from this state instead of from nothing')
     .requiredOption('-o, --output <file>', 'the state file to write')
-    .addOption(deviceOption())
-    .addOption(threadsOption())
     .addHelpText(
       'after',
       '\nExample:\n  xlstm state save runs/sotu --prompt-file book.txt -o book.state\n  xlstm generate runs/sotu --state book.state " And then"',
@@ -44,17 +39,17 @@ export function stateCommand(): Command {
     .action(showCommand);
   return new Command('state')
     .description('Save the state of a model after a text, or show a saved one.')
-    .addCommand(save)
+    .addCommand(addModelOptions(save))
     .addCommand(show);
 }
 
 async function saveCommand(folder: string, options: SaveOptions): Promise<void> {
-  const { promptFile, prompt = '', state, output, device, threads } = options;
+  const { promptFile, prompt = '', state, output } = options;
   if (promptFile === undefined && prompt === '') {
     throw new Error('state save: give the text to read with --prompt-file or --prompt');
   }
   const file = promptFile === undefined ? null : await textFile(promptFile);
-  using text = await TextModel.load(folder, { device, ...(threads === undefined ? {} : { threads }) });
+  using text = await TextModel.load(folder, loadOptions(options));
   using session = state === undefined ? new Session(text.model) : await Session.load(text.model, state);
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   const started = performance.now();
