@@ -8,6 +8,7 @@ import { generateCommand } from './generate.js';
 import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
+import { quantizeCommand } from './quantize.js';
 import { trainCommand } from './train.js';
 
 const program = new Command('xlstm')
@@ -20,6 +21,7 @@ const program = new Command('xlstm')
   .addCommand(evalCommand())
   .addCommand(inspectCommand())
   .addCommand(logitsCommand())
+  .addCommand(quantizeCommand())
   .addCommand(doctorCommand())
   .addHelpText(
     'after',

@@ -29,16 +29,17 @@ export class WorkProgress {
     this.#shownAt = this.#live ? -Infinity : this.#started;
   }
 
-  /** @param share  the part that is done, 0 to 1  @param tokens  tokens read so far, for the rate */
-  update(share: number, tokens: number): void {
+  /** @param share  the part that is done, 0 to 1  @param tokens  tokens read so far, for the rate, where they are counted */
+  update(share: number, tokens?: number): void {
     const now = this.#now();
     if (now - this.#shownAt < (this.#live ? REPAINT_MILLISECONDS : LINE_MILLISECONDS)) return;
     this.#shownAt = now;
     const seconds = (now - this.#started) / 1000;
     const part = Math.min(1, Math.max(0, share));
     const left = part > 0 ? `, ${formatDuration((seconds * (1 - part)) / part)} left` : '';
-    const rate = seconds > 0 ? `, ${formatCount(tokens / seconds)} tokens/s` : '';
-    const line = `${this.#what}: ${Math.floor(100 * part)} %, ${formatCount(tokens)} tokens${rate}${left}`;
+    const rate = seconds > 0 && tokens !== undefined ? `, ${formatCount(tokens / seconds)} tokens/s` : '';
+    const count = tokens === undefined ? '' : `, ${formatCount(tokens)} tokens`;
+    const line = `${this.#what}: ${Math.floor(100 * part)} %${count}${rate}${left}`;
     if (this.#live) {
       const columns = this.#stream.columns ?? 80;
       this.#stream.write(`\r${line.slice(0, Math.max(1, columns - 1))}${CLEAR_TO_END}`);

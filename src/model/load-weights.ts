@@ -4,7 +4,7 @@
  */
 import type { Device } from '../device/device.js';
 import { WeightFormat, type DeviceBuffer } from '../device/kernels.js';
-import { packedRowBytes } from '../device/packing.js';
+import { isScaled, packedRowBytes } from '../device/packing.js';
 import type { ParameterSpec, ParameterTable } from '../layers/parameter.js';
 import { checkShape, size } from '../tensor/shape.js';
 import { Tensor, type Packing } from '../tensor/tensor.js';
@@ -141,32 +141,91 @@ function widened(stored: Tensor): Tensor {
   return new Tensor(device, shape, buffer);
 }
 
-/** A matrix packed anew, some rows at a time. */
+/** A matrix packed anew. */
 function packed(stored: Tensor, { name }: ParameterSource, packing: Packing): Tensor {
-  if (stored.packing?.format === WeightFormat.int8 || stored.packing?.format === WeightFormat.int4) {
-    throw new Error(`${name}: is packed already; pack the model that it was made from, or take it as it is stored`);
-  }
   const { device, shape } = stored;
   const [rows, columns] = shape as [number, number];
   const rowBytes = packedRowBytes(packing.format, columns, packing.group);
   const buffer = device.alloc('uint8', rows * rowBytes);
-  const step = Math.max(1, Math.floor(CHUNK / Math.max(columns, 1)));
-  const floats = stored.packing === null ? null : device.alloc('float', Math.min(step, rows) * columns);
   try {
-    for (let start = 0; start < rows; start += step) {
-      const count = Math.min(step, rows - start);
-      const from = floats ?? device.view(stored.buffer, start * columns, count * columns);
-      if (floats !== null) unpackRange(stored, floats, start, count);
-      const to = device.view(buffer, start * rowBytes, count * rowBytes);
-      device.kernels.packRows(to, from, count, columns, packing.format, packing.group);
+    using packer = new RowPacker(name, stored, packing);
+    for (let start = 0; start < rows; start += packer.step) {
+      const count = Math.min(packer.step, rows - start);
+      packer.pack(device.view(buffer, start * rowBytes, count * rowBytes), start, count);
     }
   } catch (error) {
     device.free(buffer);
-    throw new Error(`${name}: ${(error as Error).message}`, { cause: error });
-  } finally {
-    if (floats !== null) device.free(floats);
+    throw error;
   }
   return new Tensor(device, shape, buffer, packing);
+}
+
+/**
+ * The rows of a matrix packed, on the host, some at a time.
+ * @throws Error for a matrix that is packed already, or holds a value that is not finite.
+ */
+export async function* packedPieces(
+  device: Device,
+  source: ParameterSource,
+  packing: Packing,
+): AsyncGenerator<Uint8Array> {
+  const stored = storedTensor(device, source);
+  const [rows, columns] = stored.shape as [number, number];
+  const rowBytes = packedRowBytes(packing.format, columns, packing.group);
+  try {
+    using packer = new RowPacker(source.name, stored, packing);
+    for (let start = 0; start < rows; start += packer.step) {
+      const count = Math.min(packer.step, rows - start);
+      const buffer = device.alloc('uint8', count * rowBytes);
+      try {
+        packer.pack(buffer, start, count);
+        yield (await device.read(buffer)) as Uint8Array;
+      } finally {
+        device.free(buffer);
+      }
+    }
+  } finally {
+    stored.dispose();
+  }
+}
+
+/** Packs rows of a matrix; holds the memory that widening them takes. */
+class RowPacker implements Disposable {
+  /** Rows that are packed at once at the most. */
+  readonly step: number;
+  readonly #name: string;
+  readonly #stored: Tensor;
+  readonly #packing: Packing;
+  readonly #floats: DeviceBuffer | null;
+
+  constructor(name: string, stored: Tensor, packing: Packing) {
+    if (stored.packing !== null && isScaled(stored.packing.format)) {
+      throw new Error(`${name}: is packed already; pack the model that it was made from, or take it as it is stored`);
+    }
+    const [rows, columns] = stored.shape as [number, number];
+    this.step = Math.max(1, Math.floor(CHUNK / Math.max(columns, 1)));
+    this.#name = name;
+    this.#stored = stored;
+    this.#packing = packing;
+    this.#floats = stored.packing === null ? null : stored.device.alloc('float', Math.min(this.step, rows) * columns);
+  }
+
+  /** Packs `count` rows, at most `step`, from row `start` on. */
+  pack(to: DeviceBuffer, start: number, count: number): void {
+    const { device, buffer } = this.#stored;
+    const columns = this.#stored.extent(1);
+    const from = this.#floats ?? device.view(buffer, start * columns, count * columns);
+    if (this.#floats !== null) unpackRange(this.#stored, this.#floats, start, count);
+    try {
+      device.kernels.packRows(to, from, count, columns, this.#packing.format, this.#packing.group);
+    } catch (error) {
+      throw new Error(`${this.#name}, rows from ${start}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#floats !== null) this.#stored.device.free(this.#floats);
+  }
 }
 
 /** Rows `start` to `start + count` of a packed matrix, as floats. */

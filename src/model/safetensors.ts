@@ -139,10 +139,15 @@ function openSource(file: string): ByteSource {
   };
 }
 
-/** Bytes of a tensor as numbers that a device takes; F64 stays as it is. */
-export function toFloats(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array | Float64Array {
+/** Bytes of a tensor as elements: in place where they are aligned, else a copy. */
+export function arrayOf(dtype: SafetensorsDtype, bytes: Uint8Array): TensorArray {
   const { buffer, byteOffset } = bytes.byteOffset % ELEMENT_BYTES[dtype] === 0 ? bytes : bytes.slice();
-  const data = new ARRAYS[dtype](buffer as ArrayBuffer, byteOffset, bytes.length / ELEMENT_BYTES[dtype]);
+  return new ARRAYS[dtype](buffer as ArrayBuffer, byteOffset, bytes.length / ELEMENT_BYTES[dtype]);
+}
+
+/** Bytes of a tensor as numbers that a device takes: F64 and F32 as they are, everything else as float32. */
+export function toFloats(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array | Float64Array {
+  const data = arrayOf(dtype, bytes);
   return data instanceof Float64Array || data instanceof Float32Array ? data : toFloat32(data, dtype);
 }
 

@@ -38,6 +38,26 @@ async function readIfThere(file: string): Promise<string | null> {
   }
 }
 
+/** Everything about a tokenizer that lies beside a model, whichever library wrote it. */
+const ALL_FILES = [
+  TOKENIZER_FILE,
+  CONFIG_FILE,
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'vocab.json',
+  'merges.txt',
+  'tokenizer.model',
+];
+
+/** Copies the tokenizer of a model folder, in all its files, as they are. */
+export function copyTokenizerFiles(from: string, to: string): void {
+  for (const name of ALL_FILES) {
+    const file = path.join(from, name);
+    if (fs.existsSync(file)) fs.copyFileSync(file, path.join(to, name));
+  }
+}
+
 /**
  * Writes both files, creating the folder; each goes to a temporary name first and is renamed.
  * @throws WriteError when the disk refuses; what was there before stands.

@@ -1,0 +1,95 @@
+/**
+ * @file Writes a model with its matrices packed into int8 or int4: a native model folder that opens in place. A few rows
+ * at a time, so that the memory does not depend on the size of the model. What the model loses by it is measured elsewhere.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Device } from '../device/device.js';
+import { WeightFormat } from '../device/kernels.js';
+import { formatName, packedRowBytes } from '../device/packing.js';
+import { checkShape } from '../tensor/shape.js';
+import type { Packing } from '../tensor/tensor.js';
+import { CONFIG_FILE, configText, WEIGHTS_FILE, type Quantization } from './formats/native.js';
+import type { ModelSource, ParameterSource } from './formats/source.js';
+import { parameterTable } from './language-model.js';
+import { checkNames, packedPieces, packingOf } from './load-weights.js';
+import { arrayOf, writeSafetensors, type TensorToWrite } from './safetensors.js';
+import { tensorBytes } from './safetensors-header.js';
+
+export interface QuantizeOptions {
+  readonly bits: 8 | 4;
+  /** Elements that share a scale, a multiple of 16; 0 for one scale per row of int8. Default 64 for 8 bits, 32 for 4. */
+  readonly group?: number;
+  /** Told how much is written, from 0 to 1. */
+  readonly onProgress?: (share: number) => void;
+}
+
+/**
+ * Writes config.json and the weights of `source` into an existing folder: matrices packed, everything else as it is.
+ * @param device  what packs the rows
+ * @returns       bytes of the parameters
+ * @throws Error for a model that is packed already or holds a value that is not finite; WriteError when the disk refuses.
+ */
+export async function quantizeModel(
+  source: ModelSource,
+  folder: string,
+  device: Device,
+  { bits, group, onProgress = () => {} }: QuantizeOptions,
+): Promise<number> {
+  const { config, facts, parameters } = source;
+  const table = parameterTable(config);
+  checkNames(table, parameters, source.folder);
+  const packings = new Map(
+    Object.entries(table).flatMap(([name, { dense }]) =>
+      dense ? [[name, packingOf(name, bits === 8 ? 'int8' : 'int4', group)] as const] : [],
+    ),
+  );
+  const total = [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  let done = 0;
+  const written = [...parameters.values()].map((parameter): TensorToWrite => {
+    checkShape(`${source.folder}: ${parameter.name}`, parameter.shape, table[parameter.name]!.shape);
+    const packing = packings.get(parameter.name);
+    const report = (share: number): void => onProgress((done += share * parameter.byteLength) / total);
+    return packing === undefined ? unchanged(parameter, report) : packedTensor(device, parameter, packing, report);
+  });
+  const quantization = quantizationOf(packings);
+  await writeSafetensors(path.join(folder, WEIGHTS_FILE), written, { format: 'xlstm' });
+  fs.writeFileSync(path.join(folder, CONFIG_FILE), configText({ model: config, ...facts, quantization }));
+  return written.reduce((sum, { shape, dtype }) => sum + tensorBytes(dtype, shape)!, 0);
+}
+
+function unchanged(parameter: ParameterSource, report: (share: number) => void): TensorToWrite {
+  const { name, shape, dtype } = parameter;
+  const data = () => {
+    report(1);
+    return arrayOf(dtype, parameter.bytes());
+  };
+  return { name, shape, dtype, data };
+}
+
+function packedTensor(
+  device: Device,
+  parameter: ParameterSource,
+  packing: Packing,
+  report: (share: number) => void,
+): TensorToWrite {
+  const [rows, columns] = parameter.shape as [number, number];
+  const shape = [rows, packedRowBytes(packing.format, columns, packing.group)];
+  const data = async function* () {
+    for await (const piece of packedPieces(device, parameter, packing)) {
+      report(piece.length / (shape[0]! * shape[1]!));
+      yield piece as Uint8Array<ArrayBuffer>;
+    }
+  };
+  return { name: parameter.name, shape, dtype: 'U8', data };
+}
+
+/** As config.json says it: the packing of most matrices, and those that differ. */
+function quantizationOf(packings: ReadonlyMap<string, Packing>): Quantization {
+  const described = [...packings].map(([name, { format, group }]) => {
+    return [name, { format: formatName(format) as 'int8' | 'int4', group }] as const;
+  });
+  const int4 = described.find(([, { format }]) => format === formatName(WeightFormat.int4));
+  const common = (int4 ?? described[0]!)[1];
+  return { ...common, exceptions: Object.fromEntries(described.filter(([, { format }]) => format !== common.format)) };
+}
