@@ -1,5 +1,6 @@
 /** @file `xlstm eval`: how well a model predicts texts: perplexity and bits per byte, by domain, by context length. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { isSourceFile, listSourceFiles, textFile, type SourceFile } from '../data/source-files.js';
 import { perplexityByLength } from '../evaluate/context-length.js';
@@ -69,17 +70,17 @@ function wholeNumbers(text: string): number[] {
   });
 }
 
-async function evaluateCommand(path: string, options: Options): Promise<void> {
+async function evaluateCommand(folder: string, options: Options): Promise<void> {
   const { text = [], byDomain, window, stride, lengths } = options;
   if (text.length === 0 && byDomain === undefined) throw new Error('eval: give texts with --text or --by-domain');
   if (lengths !== undefined && text.length === 0) throw new Error('eval: --lengths needs a text; give it with --text');
   if (stride !== undefined && window === undefined) throw new Error('eval: --stride needs --window');
   const domains = byDomain === undefined ? [] : await listDomains(byDomain);
   const files = await sourcesOf(text);
-  using model = await TextModel.load(path, loadOptions(options));
+  using model = await TextModel.load(folder, loadOptions(options));
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   try {
-    const found = await evaluate(path, model, { files, name: text.join(', ') }, domains, options, signal);
+    const found = await evaluate(folder, model, { files, name: text.join(', ') }, domains, options, signal);
     process.stdout.write(options.json ? `${JSON.stringify(found, null, 2)}\n` : describe(found));
     if (options.out !== undefined) {
       const names = await writeEvaluation(options.out, found);
@@ -103,7 +104,7 @@ async function sourcesOf(paths: readonly string[]): Promise<SourceFile[]> {
 }
 
 async function evaluate(
-  path: string,
+  folder: string,
   { model, tokenizer }: TextModel,
   text: { readonly files: readonly SourceFile[]; readonly name: string },
   domains: readonly Domain[],
@@ -119,7 +120,7 @@ async function evaluate(
         : windowPerplexity(model, source(files), { window, stride, ...watch }),
     );
   return {
-    model: path,
+    model: folder,
     fingerprint: await modelFingerprint(model),
     device: `${model.device.name}: ${model.device.info.description}`,
     method:
@@ -146,8 +147,8 @@ async function watched<T>(
   work: (options: EvaluateOptions) => Promise<T>,
 ): Promise<T> {
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const [first] = files;
-  using progress = new WorkProgress(`${what} ${files.length === 1 ? first!.path : `${files.length} files`}`);
+  const names = files.length === 1 ? path.basename(files[0]!.path) : `${files.length} files`;
+  using progress = new WorkProgress(`${what} ${names}`);
   let bytes = 0;
   let tokens = 0;
   return await work({

@@ -1,5 +1,6 @@
 /** @file `xlstm state`: saves what a model has in mind after a text, and shows what a state file holds. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { Command } from 'commander';
 import { textFile } from '../data/source-files.js';
 import { formatBytes, formatCount, formatDuration } from '../format.js';
@@ -55,7 +56,7 @@ async function saveCommand(folder: string, options: SaveOptions): Promise<void> 
   const started = performance.now();
   const before = session.position;
   if (file !== null) {
-    using progress = new WorkProgress(`reading ${file.path}`);
+    using progress = new WorkProgress(`reading ${path.basename(file.path)}`);
     const onProgress = ({ bytes, tokens }: { bytes: number; tokens: number }) =>
       progress.update(bytes / file.bytes, tokens);
     await readFiles(session, text.tokenizer, [file], { onProgress, signal });

@@ -41,7 +41,7 @@ export class WorkProgress {
     const count = tokens === undefined ? '' : `, ${formatCount(tokens)} tokens`;
     const line = `${this.#what}: ${Math.floor(100 * part)} %${count}${rate}${left}`;
     if (this.#live) {
-      const columns = this.#stream.columns ?? 80;
+      const columns = this.#stream.columns || 80;
       this.#stream.write(`\r${line.slice(0, Math.max(1, columns - 1))}${CLEAR_TO_END}`);
       this.#painted = true;
     } else {
