@@ -48,6 +48,10 @@ async function printLogits(path: string, options: Options): Promise<void> {
   using model = loadModel(resolveModelFolder(path), openDevice(loading.device, loading), loading).model;
   checkTokens(sequences, model.config.vocabSize);
   const { signal, release } = interruptSignal(() => {});
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0); // the reader has seen enough
+    throw error;
+  });
   const total = sequences.reduce((sum, { length }) => sum + length, 0);
   let done = 0;
   try {

@@ -7,9 +7,9 @@ import { writeSafetensors } from '../model/safetensors.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 
-/** At most so many tokens, and so many logits, are computed at once (64 MB of float32). */
+/** At most so many tokens, and so many logits, are computed at once (32 MB of float32). */
 const STRETCH = 512;
-const STRETCH_LOGITS = 1 << 24;
+const STRETCH_LOGITS = 1 << 23;
 
 export interface LogitsOptions {
   /** Use the step form, one token after the other, instead of the form over sequences. They agree up to rounding. */
@@ -82,13 +82,16 @@ export async function writeLogits(
   }
   async function* data(): AsyncGenerator<Float32Array<ArrayBuffer>> {
     for (const tokens of sequences) {
-      for await (const { logits } of logitsOf(model, tokens, options)) yield Float32Array.from(logits);
+      for await (const { logits } of logitsOf(model, tokens, options)) yield float32(logits);
     }
   }
   const shape = [sequences.length, T, model.config.vocabSize];
   const metadata = { model: await modelFingerprint(model), form: options.step === true ? 'step' : 'sequence' };
   await writeSafetensors(file, [{ name: 'logits', dtype: 'F32', shape, data }], metadata);
 }
+
+const float32 = (values: FloatArray): Float32Array<ArrayBuffer> =>
+  values instanceof Float32Array ? (values as Float32Array<ArrayBuffer>) : Float32Array.from(values);
 
 /** The k most probable tokens, most probable first; ties in the order of their numbers. @param logits  [V] */
 export function topTokens(logits: FloatArray, k: number): { token: number; logit: number }[] {

@@ -3,6 +3,9 @@ import { encodeFiles, type EncodedPiece } from '../data/encode-files.js';
 import type { SourceFile } from '../data/source-files.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 
+/** Characters in a piece: few, so that progress moves. */
+const PIECE = 1 << 16;
+
 /** A text as token ids. */
 export interface TokenText {
   /** The documents in pieces, from the start at each call. */
@@ -18,12 +21,12 @@ export interface EvaluateOptions {
 }
 
 /**
- * The documents of files, each behind the token that begins a text, as in training. The names of special tokens in them
- * are text.
+ * The documents of files as training sees them: each behind the token that begins a text, separated in .txt files by the
+ * text of the end-of-text token. The names of special tokens in them are text.
  * @param field  of .jsonl records; default "text"
  */
-export function tokenText(files: readonly SourceFile[], tokenizer: Tokenizer, field?: string): TokenText {
-  // Small pieces, so that progress moves.
-  const options = { parseSpecial: false, pieceLength: 1 << 16, ...(field === undefined ? {} : { field }) };
+export function tokenText(files: readonly SourceFile[], tokenizer: Tokenizer, field = 'text'): TokenText {
+  const separator = tokenizer.eosId === null ? null : tokenizer.decode([tokenizer.eosId]);
+  const options = { parseSpecial: false, field, separator, pieceLength: PIECE };
   return { pieces: () => encodeFiles(files, tokenizer, options), begin: tokenizer.bosId ?? tokenizer.eosId };
 }

@@ -23,7 +23,7 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     const text = 'All happy families are alike; each unhappy family is unhappy in its own way. '.repeat(30);
     fs.writeFileSync(book!, text);
     fs.mkdirSync(path.join(domains!, 'news'), { recursive: true });
-    fs.writeFileSync(path.join(domains!, 'news', 'a.txt'), text);
+    fs.writeFileSync(path.join(domains!, 'news', 'a.txt'), `${text}\n<|endoftext|>\n${text}`);
     fs.writeFileSync(
       path.join(domains!, 'mail.jsonl'),
       `{"text": "Dear all"}\n{"text": "Best wishes <|endoftext|>"}\n`,
@@ -41,9 +41,9 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     expect(results.text).toMatchObject({ tokens: 2310, bytes: 2310, predicted: 2310, documents: 1 });
     expect(results.domains!.domains.map(({ name, documents }) => [name, documents])).toEqual([
       ['mail.jsonl', 2],
-      ['news', 1],
+      ['news', 2],
     ]);
-    // The same text as a file and as a domain; the name of the special token in the mail is text, not that token.
+    // The same text once, and twice as documents of a domain. In the mail the name of the special token is text.
     expect(results.domains!.domains[1]!.loss).toBe(results.text!.loss);
     expect(results.domains!.domains[0]!.tokens).toBe(8 + 25);
     expect(results.lengths!.lengths.map(({ length }) => length)).toEqual([16, 64, 256]);

@@ -1,4 +1,5 @@
 /** @file `xlstm logits`: prints and writes the same numbers, without a tokenizer; mistakes are one sentence. */
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openSafetensors } from '../../src/model/safetensors.js';
@@ -34,6 +35,17 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     expect(lines[4]).toMatch(
       new RegExp(`^ +4 +5 -> ${best} \\(${last[best]!.toFixed(6).replace('.', '\\.')}\\)  \\d+ \\(`),
     );
+  });
+
+  it('ends quietly when its reader does', async () => {
+    const model = await smallModelFolder(1, { vocabSize: 11 }, false);
+    const tokens = Array.from({ length: 20_000 }, (_, k) => k % 11).join(' ');
+    const file = path.join(temporaryFolder(), 'ids.txt');
+    writeFileSync(file, tokens);
+    const { code, stderr } = await xlstm(['logits', model, '--tokens-file', file, '--json', ...device], ({ stdout }) =>
+      stdout!.once('data', () => stdout!.destroy()),
+    );
+    expect([code, stderr]).toEqual([0, '']);
   });
 
   it('refuses in one sentence', async () => {

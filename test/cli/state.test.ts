@@ -55,18 +55,26 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     const [model, other, folder] = [await smallModelFolder(1), await smallModelFolder(2), temporaryFolder()];
     const [state, text] = [path.join(folder, 'a.state'), path.join(folder, 'text.txt')];
     await output('state', 'save', model, '--prompt', 'Hello', '-o', state, ...device);
-    expect(await sentence('generate', other, 'x', '--state', state, ...greedy)).toMatch(
-      /belongs to the model [0-9a-f]{12}, not to this one, which is [0-9a-f]{12}/,
-    );
     fs.writeFileSync(text, 'There is no state in this text, and no header either.');
-    expect(await sentence('generate', model, 'x', '--state', text, ...greedy)).toContain(text);
+    const latin = path.join(folder, 'latin1.txt');
+    fs.writeFileSync(latin, Buffer.from([0x66, 0xe9, 0x20]));
     const missing = path.join(folder, 'missing');
-    expect(await sentence('state', 'show', missing)).toContain('there is no such file');
-    expect(await sentence('state', 'save', model, '-o', state)).toContain('--prompt-file or --prompt');
     const save = (...args: string[]) => sentence('state', 'save', model, ...args, ...device);
-    expect(await save('--prompt-file', missing, '-o', state)).toContain(`there is no file ${missing}`);
-    expect(await save('--prompt', 'x', '-o', path.join(missing, 'a'))).toContain('the folder does not exist');
-    fs.writeFileSync(text, Buffer.from([0x66, 0xe9, 0x20]));
-    expect(await save('--prompt-file', text, '-o', state)).toContain('not UTF-8: byte 0xE9 at offset 1');
+    const [foreign, noState, none, nothing, noFile, noFolder, noText] = await Promise.all([
+      sentence('generate', other, 'x', '--state', state, ...greedy),
+      sentence('generate', model, 'x', '--state', text, ...greedy),
+      sentence('state', 'show', missing),
+      save('-o', state),
+      save('--prompt-file', missing, '-o', state),
+      save('--prompt', 'x', '-o', path.join(missing, 'a')),
+      save('--prompt-file', latin, '-o', state),
+    ]);
+    expect(foreign).toMatch(/belongs to the model [0-9a-f]{12}, not to this one, which is [0-9a-f]{12}/);
+    expect(noState).toContain(text);
+    expect(none).toContain('there is no such file');
+    expect(nothing).toContain('--prompt-file or --prompt');
+    expect(noFile).toContain(`there is no file ${missing}`);
+    expect(noFolder).toContain('the folder does not exist');
+    expect(noText).toContain('not UTF-8: byte 0xE9 at offset 1');
   });
 });

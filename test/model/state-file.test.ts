@@ -135,6 +135,34 @@ describe.each(testDevices())('on $name', ({ create }) => {
     expect(device.memory.bytes).toBe(held);
   });
 
+  it('survives any damage: refused in a sentence, or values that can be computed with', async () => {
+    using model = LanguageModel.create(config, device, 1);
+    const file = await changedFile(model, (tensors) => tensors);
+    const whole = fs.readFileSync(file);
+    const held = device.memory.bytes;
+    let refused = 0;
+    const places = fc.integer({ min: 0, max: whole.length - 1 });
+    await fc.assert(
+      fc.asyncProperty(places, fc.integer({ min: 1, max: 255 }), fc.boolean(), async (at, change, cut) => {
+        const damaged = Buffer.from(cut ? whole.subarray(0, at) : whole);
+        if (!cut) damaged[at]! ^= change;
+        fs.writeFileSync(file, damaged);
+        const result = await loadState(file, model).catch((error: Error) => error);
+        if (result instanceof Error) {
+          refused++;
+          expect(result.message).not.toContain('\n');
+          expect(result.message).toContain(file);
+        } else {
+          expect((await valuesOf(result.state)).flat().some((value) => Number.isNaN(value))).toBe(false);
+          result.state.dispose();
+        }
+        expect(device.memory.bytes).toBe(held);
+      }),
+      { numRuns: 200 },
+    );
+    expect(refused).toBeGreaterThan(80); // all that are cut, and damage to the header
+  });
+
   it('a diverged state is not written, and the file that was there stands', async () => {
     using model = LanguageModel.create(config, device, 1);
     const file = path.join(temporaryFolder(), 'c.state');
