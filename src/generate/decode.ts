@@ -35,8 +35,15 @@ export class Session {
   /** Number of tokens read. */
   position = 0;
 
-  /** @param from  a state of one sequence to go on from, which the session takes over; default: before the first token */
+  /**
+   * @param from  a state of one sequence to go on from, which the session takes over; default: before the first token
+   * @throws RangeError when it is a state of several.
+   */
   constructor(model: LanguageModel, from?: SavedState) {
+    if (from !== undefined && from.sequences !== 1) {
+      from.state.dispose(); // it was taken over
+      throw new RangeError(`Session: goes on from the state of one sequence, got one of ${from.sequences}`);
+    }
     this.model = model;
     this.#state = from?.state ?? model.initialState(1);
     this.logits = from?.logits ?? null;
@@ -45,10 +52,7 @@ export class Session {
 
   /** Goes on where `save` was. @throws Error for a file that is no state of this model or of more than one sequence. */
   static async load(model: LanguageModel, file: string): Promise<Session> {
-    const saved = await loadState(file, model);
-    if (saved.sequences === 1) return new Session(model, saved);
-    saved.state.dispose();
-    throw new Error(`${file}: holds the state of ${saved.sequences} sequences; a session goes on with one`);
+    return new Session(model, await loadState(file, model));
   }
 
   /** Writes where the session is to a file. @throws RangeError when the model has diverged, WriteError from the disk. */

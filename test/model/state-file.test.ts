@@ -91,7 +91,9 @@ describe.each(testDevices())('on $name', ({ create }) => {
     });
     using back = await ModelState.load(file, model);
     expect(await valuesOf(back)).toEqual(values);
-    await expect(Session.load(model, file)).rejects.toThrow('holds the state of 3 sequences');
+    const held = device.memory.bytes;
+    await expect(Session.load(model, file)).rejects.toThrow('goes on from the state of one sequence, got one of 3');
+    expect(device.memory.bytes).toBe(held);
   });
 
   it('refuses a state that is not of this model, or damaged, in a sentence', async () => {
