@@ -14,14 +14,15 @@ constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
 
-constexpr int ROWS_OF_ONE = 4;  // of weights at once for one row of x, which are then read once for all of them
+// Rows of weights at once: for one row of x, which is then read once for all of them, and for more rows of x.
+constexpr int rows_of_one(Kind kind) { return is_int4_dot(kind) ? 3 : 4; }
 constexpr int ROWS_OF_MORE = 2;
 
 // A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.
 template <Kind K>
 Tile tile_of_kind(bool one, int x_rows) {
   static constexpr Tile single[MOST_X] = {dot_tile<K, 1, 1>, dot_tile<K, 1, 2>, dot_tile<K, 1, 3>, dot_tile<K, 1, 4>};
-  static constexpr Tile several[MOST_X] = {dot_tile<K, ROWS_OF_ONE, 1>, dot_tile<K, ROWS_OF_MORE, 2>,
+  static constexpr Tile several[MOST_X] = {dot_tile<K, rows_of_one(K), 1>, dot_tile<K, ROWS_OF_MORE, 2>,
                                            dot_tile<K, ROWS_OF_MORE, 3>, dot_tile<K, ROWS_OF_MORE, 4>};
   return (one ? single : several)[x_rows - 1];
 }
@@ -66,7 +67,7 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
     prepare(w, prepared + parts.begin(part) * floats, rows, parts.size(part));
   });
   const Kind kind = kind_of(w);
-  const int64_t at_once = N == 1 ? ROWS_OF_ONE : ROWS_OF_MORE;
+  const int64_t at_once = N == 1 ? rows_of_one(kind) : ROWS_OF_MORE;
   const int64_t grain = ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), at_once) * at_once;
   parallel_range(w.rows, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t o = begin; o < end;) {
@@ -86,6 +87,9 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
 void unpack_for_product(const void *weights, float *to, int64_t row, int64_t block) {
   const Weights &w = *static_cast<const Weights *>(weights);
   unpack_block(w, w.row(row), block * BLOCK, to);
+  // The next block of this row, which no hardware guesses: other rows come between.
+  const int64_t bytes = w.format == XL_INT4 ? LINE : w.format == XL_INT8 ? BLOCK : 2 * BLOCK;
+  for (int64_t line = 0; line < bytes; line += LINE) __builtin_prefetch(w.row(row) + (block + 1) * bytes + line, 0, 3);
 }
 
 }  // namespace

@@ -102,7 +102,7 @@ const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
 // Blocks of k lie one after the other, each in strips over the whole width.
 int64_t packed_offset(int64_t width, int64_t n, Range k) { return k.begin * (ceil_div(width, W) * W) + n * k.length; }
 
-Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, 4); }
+Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, p.blocks_of_b ? B_BLOCK : 4); }
 
 int matmul_blocked(const Matmul &p) {
   const Pieces outer(p.N, max_of(N_BLOCK, PACKED_FLOATS / p.K), N_BLOCK);
@@ -123,30 +123,48 @@ int matmul_blocked(const Matmul &p) {
   return XL_OK;
 }
 
-void matmul_blocked_in_task(const Matmul &p, int worker) {
-  const Pieces depth = depth_of(p), across(p.N, IN_TASK_COLUMNS, PRODUCT_COLUMNS), down(p.M, M_BLOCK, PRODUCT_ROWS);
-  float *packed = xl::scratch(worker, B_FLOATS, SLOT_B);
-  for (int64_t c = 0; c < across.count; c++) {
-    const Range columns = across[c];
-    for (int64_t i = 0; i < depth.count; i++) {
-      const Range k = depth[i];
-      pack_columns(packed, corner_of_b(p, columns.begin, k.begin), p.ldb, p.trans_b, columns.length, k.length);
-      for (int64_t r = 0; r < down.count; r++) multiply_block(p, down[r], columns, k, packed, worker);
+// pack_columns() of columns that are rows of blocks; k begins at a block.
+void pack_blocks(float *to, const BlocksOfB &b, Range columns, Range k) {
+  alignas(64) float rows[PRODUCT_COLUMNS * B_BLOCK];
+  for (int64_t n = 0; n < columns.length; n += PRODUCT_COLUMNS) {
+    const int64_t count = min_of(PRODUCT_COLUMNS, columns.length - n), width = count > W ? PRODUCT_COLUMNS : W;
+    for (int64_t at = 0; at < k.length; at += B_BLOCK) {
+      const int64_t block = (k.begin + at) / B_BLOCK;
+      for (int64_t i = 0; i < count; i++) b.block(b.source, rows + i * B_BLOCK, columns.begin + n + i, block);
+      pack_columns(to + n * k.length + at * width, rows, B_BLOCK, true, count, min_of(B_BLOCK, k.length - at));
     }
-    apply_activation(p, 0, p.M, columns.begin, columns.length);
   }
 }
 
-// pack_columns() of at most PRODUCT_COLUMNS columns from n on, which are rows of blocks.
-void pack_blocks(float *to, const BlocksOfB &b, int64_t n, int64_t columns, Range k) {
-  alignas(64) float rows[PRODUCT_COLUMNS * B_BLOCK];
-  const int64_t width = columns > W ? PRODUCT_COLUMNS : W, end = k.begin + k.length;
-  for (int64_t at = k.begin; at < end;) {
-    const int64_t block = at / B_BLOCK, length = min_of((block + 1) * B_BLOCK, end) - at;
-    for (int64_t i = 0; i < columns; i++) b.block(b.source, rows + i * B_BLOCK, n + i, block);
-    pack_columns(to + (at - k.begin) * width, rows + at % B_BLOCK, B_BLOCK, true, columns, length);
-    at += length;
+// All rows of at most IN_TASK_COLUMNS columns of C; what is packed stays in the L2 cache of the thread.
+void multiply_columns(const Matmul &p, Range columns, int worker) {
+  const Pieces depth = depth_of(p), down(p.M, M_BLOCK, PRODUCT_ROWS);
+  float *packed = xl::scratch(worker, B_FLOATS, SLOT_B);
+  for (int64_t i = 0; i < depth.count; i++) {
+    const Range k = depth[i];
+    if (p.blocks_of_b) {
+      pack_blocks(packed, *p.blocks_of_b, columns, k);
+    } else {
+      pack_columns(packed, corner_of_b(p, columns.begin, k.begin), p.ldb, p.trans_b, columns.length, k.length);
+    }
+    for (int64_t r = 0; r < down.count; r++) multiply_block(p, down[r], columns, k, packed, worker);
   }
+  apply_activation(p, 0, p.M, columns.begin, columns.length);
+}
+
+void matmul_blocked_in_task(const Matmul &p, int worker) {
+  const Pieces across(p.N, IN_TASK_COLUMNS, PRODUCT_COLUMNS);
+  for (int64_t c = 0; c < across.count; c++) multiply_columns(p, across[c], worker);
+}
+
+// Columns are unpacked by the thread that multiplies with them: that is cheap, and they never leave its cache.
+int matmul_of_blocks(const Matmul &p) {
+  const int status = matmul_reserve(true);
+  if (status != XL_OK) return status;
+  const int64_t wanted = ceil_div(p.N, TASKS_PER_THREAD * xl::threads());
+  const Pieces across(p.N, max_of(96, min_of(wanted, IN_TASK_COLUMNS)), PRODUCT_COLUMNS);
+  parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(p, across[task], worker); });
+  return XL_OK;
 }
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
@@ -185,12 +203,6 @@ void matmul_pack(float *packed, const Matmul &p, Range columns) {
   const Pieces depth = depth_of(p), strips(columns.length, 64, PRODUCT_COLUMNS);
   parallel_for(depth.count * strips.count, [&](int64_t task, int) {
     const Range k = depth[task / strips.count], n = strips[task % strips.count];
-    if (p.blocks_of_b) {
-      for (int64_t i = 0; i < n.length; i += PRODUCT_COLUMNS)
-        pack_blocks(packed + packed_offset(columns.length, n.begin + i, k), *p.blocks_of_b, columns.begin + n.begin + i,
-                    min_of(PRODUCT_COLUMNS, n.length - i), k);
-      return;
-    }
     pack_columns(packed + packed_offset(columns.length, n.begin, k), corner_of_b(p, columns.begin + n.begin, k.begin),
                  p.ldb, p.trans_b, n.length, k.length);
   });
@@ -207,7 +219,7 @@ void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, R
 
 int matmul(const Matmul &p) {
   if (is_empty(p)) return XL_OK;
-  if (p.blocks_of_b) return matmul_blocked(p);
+  if (p.blocks_of_b) return matmul_of_blocks(p);
   if (best_in_place(p)) return matmul_in_place(p);
   if ((p.trans_b && p.M <= DOT_ROWS) || (!p.trans_a && p.N <= DOT_COLUMNS)) return matmul_dot(p);
   return matmul_blocked(p);

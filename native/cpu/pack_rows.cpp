@@ -9,6 +9,9 @@
 namespace XL_NS {
 namespace {
 
+typedef uint16_t vh __attribute__((vector_size(2 * W)));
+typedef int8_t vb __attribute__((vector_size(W)));
+
 // Groups whose largest weight is below this are stored as zeros: their scales would leave the normal numbers.
 constexpr float SMALLEST = 7.70371977754894e-34f;  // 2^-110
 
@@ -205,10 +208,9 @@ int64_t first_misfit(const float *x, int64_t rows, int64_t C, int32_t format, in
 }
 
 int misfit_error(float value, int64_t row, int64_t column, int32_t format) {
-  const bool finite = __builtin_isfinite(value);
-  const char *rule = !finite               ? "; only finite numbers can be packed"
-                     : format == XL_F16 ? ", beyond what f16 can hold (65504); use bf16"
-                                        : ", beyond what bf16 can hold (3.39e38)";
+  const char *rule = "; only finite numbers can be packed";
+  if (__builtin_isfinite(value))
+    rule = format == XL_F16 ? ", beyond what f16 can hold (65504); use bf16" : ", beyond what bf16 can hold (3.39e38)";
   return xl::fail(XL_INVALID, "pack_rows: row %lld holds %g at column %lld%s", (long long)row, (double)value,
                   (long long)column, rule);
 }

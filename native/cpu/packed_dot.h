@@ -6,19 +6,31 @@
 // scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
 // which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that halves.
 //
-// int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; row x is prepared with its weights
-// 16 j + l divided by 16^j, which is exact. So a code costs a mask and a conversion. That codes stand 8 above their
-// value is taken off at the begin of a run, whose sums start at -8 times the sum of x.
+// int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; x is prepared with its columns
+// 16 j + l of a block divided by 16^j, which is exact. So a code costs a mask and a conversion. That codes stand 8 above
+// their value is taken off at the begin of a run, whose sums start at -8 times the sum of x. Groups of 64 and of multiples
+// of 128 have a faster way on x86 (int4_dot.h).
 #ifndef XL_CPU_PACKED_DOT_H
 #define XL_CPU_PACKED_DOT_H
-#include "tile.h"
-#include "weights.h"
+#include "int4_dot.h"
 
 namespace XL_NS {
 namespace {
 
 constexpr int MOST_X = 4;  // rows of x at once
 constexpr int64_t INT8_RUN = 256;
+
+// How a tile reads its weights: the format, and the runs of int4.
+enum Kind { DOT_BF16, DOT_F16, DOT_INT8, DOT_INT4, DOT_INT4_64, DOT_INT4_32, DOT_INT4_16, DOT_INT4_ANY };
+
+inline Kind kind_of(const Weights &w) {
+  if (w.format != XL_INT4) return Kind(w.format);
+  if (w.group % BLOCK == 0) return DOT_INT4;
+  return w.group == 64 ? DOT_INT4_64 : w.group == 32 ? DOT_INT4_32 : w.group == 16 ? DOT_INT4_16 : DOT_INT4_ANY;
+}
+
+// Whether it works on integers.
+constexpr bool is_int4_dot(Kind kind) { return HAS_INT4_DOT && (kind == DOT_INT4 || kind == DOT_INT4_64); }
 
 // ---- x as the tiles read it: front to back, the vectors of its rows side by side ----
 
@@ -35,8 +47,8 @@ inline int64_t prepared_floats(const Weights &w) {
 }
 
 inline void prepare_int4(const Weights &w, float *to, const float *const *x, int rows) {
-  constexpr float factors[PLANES] = {1.0f,          0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f,
-                                     0x1p-24f, 1.0f};
+  // The last plane is shifted down, not masked.
+  constexpr float factors[PLANES] = {0x1p-0f, 0x1p-4f, 0x1p-8f, 0x1p-12f, 0x1p-16f, 0x1p-20f, 0x1p-24f, 0x1p-0f};
   for (int64_t block = 0; block * BLOCK < w.columns; block++) {
     const int64_t planes = min_of(PLANES, ceil_div(w.columns - block * BLOCK, 16));
     for (int64_t l = 0; l < 16; l += W)
@@ -59,6 +71,14 @@ inline void prepare_int4(const Weights &w, float *to, const float *const *x, int
 
 // `rows` rows of x, at most MOST_X.
 inline void prepare(const Weights &w, float *to, const float *const *x, int rows) {
+#if defined(__AVX2__)
+  if (is_int4_dot(kind_of(w))) {
+    for (int64_t c = 0; c < w.columns; c += BLOCK)
+      for (int row = 0; row < rows; row++, to += INT4_BLOCK_VECTORS * W)
+        prepare_block(to, x[row] + c, w.columns - c, w.group == 64 ? 2 : 1);
+    return;
+  }
+#endif
   if (w.format == XL_INT4) return prepare_int4(w, to, x, rows);
   for (int64_t c = 0; c < w.columns; c += W)
     for (int row = 0; row < rows; row++, to += W) store(to, load_lanes(x[row] + c, w.columns - c));
@@ -87,10 +107,18 @@ template <int R, int M>
 XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_t *scales, int64_t row_bytes) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) {
-    const vf scale = splat(scale_at(scales + r * row_bytes));
+    const vf scale = splat_scale(scales + r * row_bytes);
 #pragma GCC unroll 4
     for (int m = 0; m < M; m++) total[r][m] = scale * sum[r][m] + total[r][m];
   }
+}
+
+// Asks for the lines of the next R rows that lie where these rows are read now. No hardware guesses them, since rows end
+// and several are read at once.
+template <int R>
+XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) __builtin_prefetch(at + (R + r) * row_bytes, 0, 2);
 }
 
 template <int32_t F, int R, int M>
@@ -98,16 +126,16 @@ XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8
   const int64_t full = w.columns / W * W;
   vf right[M];
   for (int64_t c = 0; c < full; c += W) {
+    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes);
     next(right, x);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
-      multiply<R, M>(total, r, small_float<F>(load_halves(row + r * w.row_bytes + 2 * c)), right);
+      multiply<R, M>(total, r, small_floats_at<F>(row + r * w.row_bytes + 2 * c), right);
   }
   if (full == w.columns) return;
   next(right, x);
   for (int r = 0; r < R; r++)
-    multiply<R, M>(total, r, small_float<F>(load_halves_part(row + r * w.row_bytes + 2 * full, w.columns - full)),
-                   right);
+    multiply<R, M>(total, r, small_floats_part<F>(row + r * w.row_bytes + 2 * full, w.columns - full), right);
 }
 
 template <int R, int M>
@@ -118,11 +146,12 @@ XL_INLINE void dot_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row,
       Sums<R, M> sum = {};
       // Rows end at a multiple of 64 bytes and x at zeros, so that the last vector may reach beyond the last column.
       for (const int64_t end = min_of(group_end, c + INT8_RUN); c < end; c += W) {
+        if ((c & 63) == 0) prefetch_rows<R>(row + c, w.row_bytes);
         vf right[M];
         next(right, x);
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++)
-          multiply<R, M>(sum, r, bytes_to_float(load_bytes(row + r * w.row_bytes + c)), right);
+          multiply<R, M>(sum, r, bytes_at(row + r * w.row_bytes + c), right);
       }
       add_scaled<R, M>(total, sum, row + w.scales + 2 * g, w.row_bytes);
     }
@@ -154,43 +183,83 @@ XL_INLINE void dot_planes(Sums<R, M> &total, const vu (&word)[R], int64_t begin,
   add_scaled<R, M>(total, sum, scales, row_bytes);
 }
 
-// RUNS: runs of each block where all are of the same length, 1, 2, 4 or 8; 0 where they are not.
-template <int RUNS, int R, int M>
-XL_INLINE void dot_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  const uint8_t *scales = row + w.scales;
-  for (int64_t block = 0; block * BLOCK < w.columns; block++) {
-    const bool is_whole = (block + 1) * BLOCK <= w.columns;
+template <int R>
+XL_INLINE void load_rows(vu (&word)[R], const uint8_t *row, int64_t row_bytes) {
 #pragma GCC unroll 4
-    for (int64_t l = 0; l < 16; l += W) {
-      vu word[R];
-#pragma GCC unroll 4
-      for (int r = 0; r < R; r++) word[r] = load_words(row + r * w.row_bytes + block * LINE + 4 * l);
-      if (RUNS > 0 && is_whole) {
-        constexpr int64_t LENGTH = RUNS > 0 ? PLANES / RUNS : 1;
-#pragma GCC unroll 8
-        for (int64_t run = 0; run < RUNS; run++) {
-          const int64_t g = RUNS == 1 ? block * BLOCK / w.group : block * RUNS + run;
-          dot_planes<R, M>(total, word, run * LENGTH, (run + 1) * LENGTH, scales + 2 * g, w.row_bytes, x);
-        }
-      } else {
-        const int64_t planes = min_of(PLANES, ceil_div(w.columns - block * BLOCK, 16));
-        for (int64_t j = 0; j < planes;) {
-          const int64_t end = run_end(w, block, j), g = (block * BLOCK + 16 * j) / w.group;
-          dot_planes<R, M>(total, word, j, end, scales + 2 * g, w.row_bytes, x);
-          j = end;
-        }
-      }
+  for (int r = 0; r < R; r++) word[r] = words_at(row + r * row_bytes);
+}
+
+// A block of any runs: the last one of a row, and those of groups that no block is cut into evenly.
+template <int R, int M>
+__attribute__((noinline)) void dot_uneven_block(Sums<R, M> &total, const Weights &w, const uint8_t *row, int64_t block,
+                                                const float *&x) {
+  const int64_t planes = min_of(PLANES, ceil_div(w.columns - block * BLOCK, 16));
+  for (int64_t l = 0; l < 16; l += W) {
+    vu word[R];
+    load_rows(word, row + block * LINE + 4 * l, w.row_bytes);
+    for (int64_t j = 0; j < planes;) {
+      const int64_t end = run_end(w, block, j), g = (block * BLOCK + 16 * j) / w.group;
+      dot_planes<R, M>(total, word, j, end, row + w.scales + 2 * g, w.row_bytes, x);
+      j = end;
     }
   }
 }
 
-// How a tile reads its weights: the format, and the runs of int4.
-enum Kind { DOT_BF16, DOT_F16, DOT_INT8, DOT_INT4, DOT_INT4_64, DOT_INT4_32, DOT_INT4_16, DOT_INT4_ANY };
+#if defined(__AVX2__)
+// The same by integers, RUNS 1 or 2.
+template <int RUNS, int R, int M>
+XL_INLINE void dot_int4_integers(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  const uint8_t *scales = row + w.scales;
+  const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), blocks_of_scale = w.group / BLOCK;
+  // With two runs the last block may have one scale.
+  const int64_t whole = RUNS == 1 ? blocks : w.scale_count / 2;
+  int64_t left = blocks_of_scale;
+  for (int64_t block = 0; block < whole; block++, row += LINE, x += M * INT4_BLOCK_VECTORS * W) {
+    prefetch_rows<R>(row, row_bytes);
+    dot_int4_block<RUNS, R, M>(total, row, scales, row_bytes, x);
+    if (RUNS == 2) {
+      scales += 4;
+    } else if (--left == 0) {
+      scales += 2;
+      left = blocks_of_scale;
+    }
+  }
+  if (RUNS == 2 && whole < blocks) dot_int4_block<1, R, M>(total, row, scales, row_bytes, x);
+}
+#endif
 
-inline Kind kind_of(const Weights &w) {
-  if (w.format != XL_INT4) return Kind(w.format);
-  if (w.group % BLOCK == 0) return DOT_INT4;
-  return w.group == 64 ? DOT_INT4_64 : w.group == 32 ? DOT_INT4_32 : w.group == 16 ? DOT_INT4_16 : DOT_INT4_ANY;
+// RUNS: runs of each whole block, 1, 2, 4 or 8; 0 where they are not of one length.
+template <int RUNS, int R, int M>
+XL_INLINE void dot_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  const int64_t blocks = ceil_div(w.columns, BLOCK), whole = RUNS > 0 ? w.columns / BLOCK : 0;
+  const int64_t row_bytes = w.row_bytes;
+  if constexpr (RUNS > 0) {
+    constexpr int64_t LENGTH = PLANES / RUNS;
+    const uint8_t *words = row, *scales = row + w.scales;
+    const int64_t blocks_of_scale = w.group / BLOCK;  // with RUNS = 1
+    int64_t left = blocks_of_scale;
+    Sums<R, M> sums;
+    __builtin_memcpy(sums, total, sizeof sums);
+    for (int64_t block = 0; block < whole; block++, words += LINE) {
+      prefetch_rows<R>(words, row_bytes);
+#pragma GCC unroll 4
+      for (int64_t l = 0; l < 16; l += W) {
+        vu word[R];
+        load_rows(word, words + 4 * l, row_bytes);
+#pragma GCC unroll 8
+        for (int64_t run = 0; run < RUNS; run++)
+          dot_planes<R, M>(sums, word, run * LENGTH, (run + 1) * LENGTH, scales + 2 * run, row_bytes, x);
+      }
+      if (RUNS > 1) {
+        scales += 2 * RUNS;
+      } else if (--left == 0) {
+        scales += 2;
+        left = blocks_of_scale;
+      }
+    }
+    __builtin_memcpy(total, sums, sizeof sums);
+  }
+  for (int64_t block = whole; block < blocks; block++) dot_uneven_block<R, M>(total, w, row, block, x);
 }
 
 // y[m * y_row + r] = the product of row r of weights, from `row` on, with row m of x, plus bias[r].
@@ -200,8 +269,13 @@ void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float 
   if constexpr (K == DOT_BF16) dot_small_floats<XL_BF16, R, M>(total, w, row, x);
   if constexpr (K == DOT_F16) dot_small_floats<XL_F16, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT8) dot_int8<R, M>(total, w, row, x);
+#if defined(__AVX2__)
+  if constexpr (K == DOT_INT4) dot_int4_integers<1, R, M>(total, w, row, x);
+  if constexpr (K == DOT_INT4_64) dot_int4_integers<2, R, M>(total, w, row, x);
+#else
   if constexpr (K == DOT_INT4) dot_int4<1, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_64) dot_int4<2, R, M>(total, w, row, x);
+#endif
   if constexpr (K == DOT_INT4_32) dot_int4<4, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_16) dot_int4<8, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_ANY) dot_int4<0, R, M>(total, w, row, x);

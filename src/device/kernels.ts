@@ -111,7 +111,10 @@ export interface Kernels {
   /** y = the weights of the rows, exactly. */
   unpackRows(y: Buf /* [R,C] */, packed: Buf /* [R,rowBytes] uint8 */, R: number, C: number, format: WeightFormat,
     group: number): void;
-  /** y[n,o] = sum_i weight[o,i] x[n,i] + bias[o]. x must be finite. */
+  /**
+   * y[n,o] = sum_i weight[o,i] x[n,i] + bias[o]. A device may take x with 24 bits below the largest |x| of each 128
+   * columns. Where a row of x is not finite, so is its row of y.
+   */
   linearPacked(y: Buf /* [N,O] */, x: Buf /* [N,I] */, weight: Buf /* [O,rowBytes] uint8 */, bias: Opt /* [O] */,
     N: number, O: number, I: number, format: WeightFormat, group: number): void;
   /** y[n] = the weights of row tokens[n]. Tokens must lie in 0..V-1; a device reports one that does not. */

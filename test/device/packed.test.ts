@@ -4,6 +4,7 @@
  */
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../src/device/device.js';
+import type { DeviceBuffer } from '../../src/device/kernels.js';
 import { WeightFormat } from '../../src/device/kernels.js';
 import { packedRowBytes } from '../../src/device/packing.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
@@ -175,6 +176,33 @@ describe.each(testDevices())('on $name', ({ name, create }) => {
     expect([...wordsOf(await pack(device, [65519, -65519], 1, f16, 0))]).toEqual([0x7bff, 0xfbff]);
   });
 
+  test.each([
+    [bf16, 0],
+    [int8, 128],
+    [int4, 32],
+    [int4, 64],
+    [int4, 128],
+  ] as const)('format %s, group %s: what is not finite in x is not finite in y', async (format, group) => {
+    const [N, O, I] = [2, 3, 300];
+    const weight = await pack(device, normal(randomKey(8), O * I), O, format, group);
+    for (const value of [NaN, Infinity]) {
+      const x = Float32Array.from(normal(randomKey(9), N * I));
+      x[I + 211] = value;
+      const buffers = [
+        device.alloc('float', N * O),
+        device.alloc('float', N * I),
+        device.alloc('uint8', weight.length),
+      ];
+      const [y, source, rows] = buffers as [DeviceBuffer, DeviceBuffer, DeviceBuffer];
+      device.write(source, x);
+      device.write(rows, weight);
+      device.kernels.linearPacked(y, source, rows, null, N, O, I, format, group);
+      const finite = Array.from(await device.read(y), Number.isFinite);
+      buffers.forEach((buffer) => device.free(buffer));
+      expect(finite).toEqual([true, true, true, false, false, false]);
+    }
+  });
+
   test('a token outside of the table is named', () => {
     const [y, tokens, table] = [device.alloc('float', 2), device.alloc('int32', 1), device.alloc('uint8', 12)];
     device.write(tokens, Int32Array.of(3));
@@ -225,6 +253,17 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
       const few = await product(device, bytes, 13, format, group);
       expect(relativeRms(few, expected.subarray(0, 13 * O)), `${isa}, 13 rows`).toBeLessThan(1e-6);
     }
+  });
+
+  test.each(formats)('format %s, group %s: the bits do not depend on the threads', async (format, group) => {
+    const bytes = await pack(cpuWith('auto'), weights, O, format, group);
+    for (const N of [1, 3, 40]) {
+      const alone = await product(cpuWith('auto', 1), bytes, N, format, group);
+      for (const threads of [2, 5]) {
+        expect(await product(cpuWith('auto', threads), bytes, N, format, group), `N = ${N}`).toEqual(alone);
+      }
+    }
+    cpuWith('auto');
   });
 
   // A sequence then generates the same text alone and in a batch.

@@ -63,16 +63,24 @@ interface LinearOptions {
   /** The mean of x, 0 by default, where its spread is 1. */
   readonly offset?: number;
   readonly xScale?: number;
+  /** One number in 50 is so many times larger. */
+  readonly outliers?: number;
 }
 
 function linear(N: number, O: number, I: number, format: WeightFormat, group: number, options: LinearOptions = {}) {
-  const { bias = false, offset = 0, xScale = 1 } = options;
-  const flags = [bias && 'bias', offset !== 0 && `offset=${offset}`, xScale !== 1 && `x of ${xScale}`].filter(Boolean);
+  const { bias = false, offset = 0, xScale = 1, outliers = 1 } = options;
+  const flags = [
+    bias && 'bias',
+    offset !== 0 && `offset=${offset}`,
+    xScale !== 1 && `x of ${xScale}`,
+    outliers !== 1 && `outliers`,
+  ].filter(Boolean);
   const name = [`N=${N} O=${O} I=${I} ${nameOf(format, group)}`, ...flags].join(' ');
   const random = new CaseRandom(name);
+  const numberOfX = (): number => xScale * (offset + random.normal()) * (random.below(50) === 0 ? outliers : 1);
   const values = {
     y: output(N * O),
-    x: random.floats(N * I, xScale, offset * xScale),
+    x: floatValue(Array.from({ length: N * I }, numberOfX)),
     weight: randomRows(random, O, I, format, group, 2 ** -3),
     bias: bias ? random.floats(O, xScale) : null,
   };
@@ -87,6 +95,8 @@ const linearProblems = (): Problem[] =>
     linear(2, 5, 128, format, group),
     linear(7, 6, 261, format, group, { bias: true }),
     linear(4, 3, 143, format, group, { xScale: 1e4 }),
+    linear(3, 4, 640, format, group, { outliers: 1000 }),
+    linear(1, 4, 256, format, group, { xScale: 0 }),
     linear(33, 37, 131, format, group, { bias: true }),
     linear(17, 19, 1030, format, group),
   ]);

@@ -1,0 +1,180 @@
+// Products of int4 rows with a few rows of x by integers, for groups of 64 and of multiples of 128 where the machine has
+// pmaddubsw. As floats, a weight costs a mask, a conversion and a multiply-add for every W of them, which is slower than
+// memory; here 4 W weights cost two instructions for each of three digits of x.
+//
+// x is taken block by block (128 columns) as whole numbers X of its largest magnitude / 8355584, rounded to nearest: 24
+// bits, one more than a float has near that magnitude. X = 65536 h + 256 m + l with digits from -128 to 127, so that
+// sums of code * digit fit 16 bits within a block and sums of code * X fit 32 bits: they are exact, and that codes stand
+// 8 above their value is taken off exactly. What is rounded is X, and each block's sum once it becomes a float.
+//
+// Byte b of word l holds the weights 16 (2 b) + l and 16 (2 b + 1) + l of a block: lower and upper halves of all bytes
+// are two vectors of codes, and digits of x are prepared in the same places. A pair of bytes is summed into 16 bits:
+// planes 0 to 3, the first 64 columns, end in the lower half of each 32 bits and the others in the upper half.
+#ifndef XL_CPU_INT4_DOT_H
+#define XL_CPU_INT4_DOT_H
+#include "tile.h"
+#include "weights.h"
+
+namespace XL_NS {
+namespace {
+
+#if defined(__AVX2__)
+constexpr bool HAS_INT4_DOT = true;
+
+typedef int16_t vs __attribute__((vector_size(4 * W)));
+
+constexpr int DIGITS = 3;
+constexpr int CODE_VECTORS = 2 * 16 / W;  // of a block: lower and upper halves of its words
+constexpr int64_t INT4_BLOCK_VECTORS = DIGITS * CODE_VECTORS + 3;  // of a prepared row of x
+// The digits 127, 127, 0: the largest, 127, 127, 127, less what rounding may add.
+constexpr float LARGEST_X = 8355584.0f;
+
+// Sums of pairs of products of unsigned with signed bytes, and of pairs of products of 16 bits.
+XL_INLINE vs multiply_bytes(vi codes, vi digits) {
+#if defined(__AVX512F__)
+  return (vs)_mm512_maddubs_epi16((__m512i)codes, (__m512i)digits);
+#else
+  return (vs)_mm256_maddubs_epi16((__m256i)codes, (__m256i)digits);
+#endif
+}
+XL_INLINE vi multiply_pairs(vs a, vi b) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#else
+  return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#endif
+}
+
+XL_INLINE vi round_x(vf x) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_maskz_cvtps_epi32((__mmask16)-1, (__m512)x);
+#else
+  return (vi)_mm256_cvtps_epi32((__m256)x);
+#endif
+}
+
+// The whole numbers of one block of x, and what one of them stands for. Where x is not finite that is NaN.
+inline float whole_numbers(vi (&X)[PLANES][16 / W], const float *x, int64_t columns) {
+  vf part[PLANES][16 / W], most = {}, strange = {};
+  for (int j = 0; j < PLANES; j++)
+    for (int v = 0; v < 16 / W; v++) {
+      const int64_t c = 16 * j + v * W;
+      part[j][v] = load_lanes(x + c, max_of(columns - c, 0));
+      most = vmax(vabs(part[j][v]), most);
+      strange += part[j][v] - part[j][v];
+    }
+  const float largest = hmax(most);
+  const bool is_zero = !(largest > 1e-30f);
+  const float factor = is_zero ? 0.0f : LARGEST_X / largest;
+  for (int j = 0; j < PLANES; j++)
+    for (int v = 0; v < 16 / W; v++) X[j][v] = round_x(part[j][v] * factor);
+  return (is_zero ? 0.0f : largest / LARGEST_X) + hsum(strange);
+}
+
+// One block of a row of x: for the lower and upper halves of each vector of words its digits from the highest; then -8 times the sums of X over planes 0 to 3 and 4 to 7, or over all where there is one scale; then the unit
+// of X in all lanes.
+inline void prepare_block(float *to, const float *x, int64_t columns, int runs) {
+  vi X[PLANES][16 / W], digits[DIGITS][CODE_VECTORS] = {}, offset[2] = {};
+  const float unit = whole_numbers(X, x, columns);
+  for (int j = 0; j < PLANES; j++)
+    for (int v = 0; v < 16 / W; v++) {
+      offset[j / 4] += X[j][v] * -8;
+      vi rest = X[j][v];
+      for (int d = DIGITS - 1; d >= 0; d--) {
+        const vi digit = ((rest + 128) & 255) - 128;
+        digits[d][2 * v + j % 2] |= (vi)((vu)(digit & 255) << (uint32_t)(8 * (j / 2)));
+        rest = (rest - digit) >> 8;
+      }
+    }
+  for (int k = 0; k < CODE_VECTORS; k++)
+    for (int d = 0; d < DIGITS; d++, to += W) store(to, (vf)digits[d][k]);
+  store(to, (vf)(runs == 1 ? offset[0] + offset[1] : offset[0]));
+  store(to + W, (vf)offset[1]);
+  store(to + 2 * W, splat(unit));
+}
+
+// x in a register from here on: the compiler would rather load it again for each instruction that uses it, and loads are
+// what there are too few of, or make many of them early and have no registers left.
+XL_INLINE vi keep(vi x) {
+  #if defined(__AVX512F__)
+  __asm__ volatile("" : "+v"(x));
+#else
+  __asm__ volatile("" : "+x"(x));
+#endif
+  return x;
+}
+XL_INLINE vi load_digits(const float *x) { return keep((vi)load(x)); }
+
+// sum[run] += the codes and digits that a vector of 16-bit sums stands for, times 256^(2 - digit).
+template <int RUNS>
+XL_INLINE void widen(vi (&sum)[RUNS], vs pairs, int digit) {
+  if constexpr (RUNS == 1) {
+    const vi ones = splat_int(0x00010001), hundreds = splat_int(0x01000100);
+    if (digit == 0) sum[0] += multiply_pairs(pairs, ones) << 16;
+    if (digit == 1) sum[0] += multiply_pairs(pairs, hundreds);
+    if (digit == 2) sum[0] += multiply_pairs(pairs, ones);
+  } else {
+    if (digit == 0) {
+      sum[0] += (vi)pairs << 16;
+      sum[1] += (vi)pairs & (int32_t)0xffff0000;
+    } else {
+      const int32_t weight = digit == 1 ? 256 : 1;
+      sum[0] += multiply_pairs(pairs, splat_int(weight));
+      sum[1] += multiply_pairs(pairs, splat_int(weight << 16));
+    }
+  }
+}
+
+// The codes in the lower (k even) or upper halves of the bytes of vector k / 2 of a block.
+XL_INLINE vi codes_at(const uint8_t *words, int k) {
+  const vu word = words_at(words + 4 * W * (k / 2));
+  return (vi)((k % 2 == 0 ? word : word >> 4) & 0x0f0f0f0fu);
+}
+
+// One block: total[r][m] += the product of R rows of codes with M prepared rows of x, with RUNS scales per row.
+template <int RUNS, int R, int M>
+XL_INLINE void dot_int4_block(vf (&total)[R][M], const uint8_t *words, const uint8_t *scales, int64_t row_bytes,
+                              const float *x) {
+#pragma GCC unroll 4
+  for (int m = 0; m < M; m++, x += INT4_BLOCK_VECTORS * W) {
+    vs pairs[R][DIGITS];
+#pragma GCC unroll 4
+    for (int k = 0; k < CODE_VECTORS; k++) {
+      vi codes[R];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) codes[r] = keep(codes_at(words + r * row_bytes, k));
+#pragma GCC unroll 3
+      for (int d = 0; d < DIGITS; d++) {
+        const vi digits = load_digits(x + (k * DIGITS + d) * W);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) {
+          const vs products = multiply_bytes(codes[r], digits);
+          pairs[r][d] = (vs)keep((vi)(k == 0 ? products : pairs[r][d] + products));
+        }
+      }
+    }
+    const float *tail = x + DIGITS * CODE_VECTORS * W;
+    const vf unit = load(tail + 2 * W);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      vi sum[RUNS];
+#pragma GCC unroll 2
+      for (int run = 0; run < RUNS; run++) sum[run] = (vi)load(tail + run * W);
+#pragma GCC unroll 3
+      for (int d = 0; d < DIGITS; d++) widen<RUNS>(sum, pairs[r][d], d);
+#pragma GCC unroll 2
+      for (int run = 0; run < RUNS; run++) {
+        const vf scale = splat_scale(scales + r * row_bytes + 2 * run) * unit;
+        total[r][m] = scale * to_float(sum[run]) + total[r][m];
+      }
+    }
+  }
+}
+
+#else
+constexpr bool HAS_INT4_DOT = false;
+#endif
+
+}  // namespace
+}  // namespace XL_NS
+#endif
