@@ -3,6 +3,7 @@ import os from 'node:os';
 import { execFileSync } from 'node:child_process';
 import { createCpuDevice } from '../src/device/cpu/cpu.js';
 import { benchMatmul } from './matmul.js';
+import { benchPacked } from './packed.js';
 import { benchRecurrent } from './recurrent.js';
 import { benchStep } from './step.js';
 
@@ -12,5 +13,6 @@ console.log(
 );
 
 await benchMatmul();
+await benchPacked();
 await benchRecurrent();
 await benchStep();

@@ -2,7 +2,8 @@
 export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
 export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
 export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
-export { Activation, InputGate, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
+export { Activation, InputGate, WeightFormat, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
+export { packedRowBytes } from './device/packing.js';
 
 export { scope, Scope, type ScopeOptions } from './tensor/scope.js';
 export { backward, type BackwardOptions } from './tensor/tape.js';
