@@ -2,6 +2,7 @@
 /** @file The command `xlstm`: train, generate, inspect, doctor. Each subcommand is a file beside this one. */
 import { Command } from 'commander';
 import { packageVersion } from './package-version.js';
+import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { generateCommand } from './generate.js';
@@ -21,6 +22,7 @@ const program = new Command('xlstm')
   .addCommand(evalCommand())
   .addCommand(inspectCommand())
   .addCommand(logitsCommand())
+  .addCommand(convertCommand())
   .addCommand(quantizeCommand())
   .addCommand(doctorCommand())
   .addHelpText(

@@ -16,8 +16,6 @@ export const NORMS = {
   rmsnorm: { kind: 'rmsnorm', weightOffset: 0 },
 } as const satisfies Record<string, NormForm>;
 
-export type NormName = keyof typeof NORMS;
-
 /** weight [D], so stored that the norm starts with a factor of 1. */
 export const normParameters = (D: number, { weightOffset }: NormForm = NORMS.layernorm): ParameterTable => ({
   weight: { shape: [D], init: constant(1 - weightOffset), decay: false },

@@ -28,7 +28,7 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, value: unknown): s
     return issue.keys.map((key) => `unknown field "${[...path, key].join('.')}"${suggestion(key, fields)}`);
   }
   const actual = valueAt(value, path);
-  if (issue.code === 'invalid_value') {
+  if (issue.code === 'invalid_value' && issue.values.length > 1) {
     const options = issue.values.map(String);
     const nearest = typeof actual === 'string' ? suggestion(actual, options) : '';
     return [`${at}: ${show(actual)} is not one of ${options.join(', ')}${nearest}`];

@@ -15,10 +15,6 @@ import { checkNames, loadFrozen, writeFloats, type WeightOptions } from './load-
 import type { ParameterPlace, Parameters } from './parameters.js';
 import { writeSafetensors, type SafetensorsFile, type TensorArray, type TensorToWrite } from './safetensors.js';
 
-/** Whether a folder holds a model of this library. */
-export const isModelFolder = (folder: string): boolean =>
-  fs.existsSync(path.join(folder, CONFIG_FILE)) && fs.existsSync(path.join(folder, WEIGHTS_FILE));
-
 /**
  * Writes config.json and model.safetensors (float32) into an existing folder.
  * @throws WriteError when the disk refuses.

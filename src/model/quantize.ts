@@ -2,19 +2,17 @@
  * @file Writes a model with its matrices packed into int8 or int4: a native model folder that opens in place. A few rows
  * at a time, so that the memory does not depend on the size of the model. What the model loses by it is measured elsewhere.
  */
-import fs from 'node:fs';
 import path from 'node:path';
 import type { Device } from '../device/device.js';
-import { WeightFormat } from '../device/kernels.js';
-import { formatName, packedRowBytes } from '../device/packing.js';
+import { packedRowBytes } from '../device/packing.js';
 import { checkShape } from '../tensor/shape.js';
 import type { Packing } from '../tensor/tensor.js';
-import { CONFIG_FILE, configText, WEIGHTS_FILE, type Quantization } from './formats/native.js';
+import { CONFIG_FILE, configText, quantizationOf } from './formats/native.js';
 import type { ModelSource, ParameterSource } from './formats/source.js';
 import { parameterTable } from './language-model.js';
 import { checkNames, packedPieces, packingOf } from './load-weights.js';
-import { arrayOf, writeSafetensors, type TensorToWrite } from './safetensors.js';
-import { tensorBytes } from './safetensors-header.js';
+import { arrayOf, type TensorToWrite } from './safetensors.js';
+import { writeTensors, writeText } from './safetensors-shards.js';
 
 export interface QuantizeOptions {
   readonly bits: 8 | 4;
@@ -23,6 +21,9 @@ export interface QuantizeOptions {
   /** Told how much is written, from 0 to 1. */
   readonly onProgress?: (share: number) => void;
 }
+
+/** Tensors begin at a multiple of a cache line, as the rows of a packed matrix do. */
+const ALIGNMENT = 64;
 
 /**
  * Writes config.json and the weights of `source` into an existing folder: matrices packed, everything else as it is.
@@ -52,10 +53,10 @@ export async function quantizeModel(
     const report = (share: number): void => onProgress((done += share * parameter.byteLength) / total);
     return packing === undefined ? unchanged(parameter, report) : packedTensor(device, parameter, packing, report);
   });
+  const bytes = await writeTensors(folder, written, { metadata: { format: 'xlstm' }, alignment: ALIGNMENT });
   const quantization = quantizationOf(packings);
-  await writeSafetensors(path.join(folder, WEIGHTS_FILE), written, { format: 'xlstm' });
-  fs.writeFileSync(path.join(folder, CONFIG_FILE), configText({ model: config, ...facts, quantization }));
-  return written.reduce((sum, { shape, dtype }) => sum + tensorBytes(dtype, shape)!, 0);
+  writeText(path.join(folder, CONFIG_FILE), configText({ model: config, ...facts, quantization }));
+  return bytes;
 }
 
 function unchanged(parameter: ParameterSource, report: (share: number) => void): TensorToWrite {
@@ -82,14 +83,4 @@ function packedTensor(
     }
   };
   return { name: parameter.name, shape, dtype: 'U8', data };
-}
-
-/** As config.json says it: the packing of most matrices, and those that differ. */
-function quantizationOf(packings: ReadonlyMap<string, Packing>): Quantization {
-  const described = [...packings].map(([name, { format, group }]) => {
-    return [name, { format: formatName(format) as 'int8' | 'int4', group }] as const;
-  });
-  const int4 = described.find(([, { format }]) => format === formatName(WeightFormat.int4));
-  const common = (int4 ?? described[0]!)[1];
-  return { ...common, exceptions: Object.fromEntries(described.filter(([, { format }]) => format !== common.format)) };
 }

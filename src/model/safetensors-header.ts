@@ -260,7 +260,7 @@ export interface TensorToPlace {
 
 /**
  * The bytes before the data, and the order of the tensors in it: larger elements first, then names by their UTF-8
- * bytes. With the header padded to a multiple of 8, each tensor begins at a multiple of its element size, so that a
+ * bytes. With the header padded to a multiple of 8 or more (`alignment`), each tensor begins at a multiple of its element size, so that a
  * mapped file can be read in place. The same tensors and metadata give the same bytes.
  *
  * @throws RangeError on a name used twice, `__metadata__` as a name, a bad shape or a header beyond the limit.
@@ -268,6 +268,7 @@ export interface TensorToPlace {
 export function buildSafetensorsHeader<T extends TensorToPlace>(
   tensors: Iterable<T>,
   metadata: Readonly<Record<string, string>>,
+  alignment = 8,
 ): { readonly bytes: Uint8Array; readonly order: readonly T[]; readonly dataBytes: number } {
   const order = [...tensors].sort(
     (a, b) =>
@@ -290,7 +291,7 @@ export function buildSafetensorsHeader<T extends TensorToPlace>(
     offset += bytes;
   }
   const json = Buffer.from(`{${fields.join(',')}}`);
-  const padded = Math.ceil(json.length / 8) * 8;
+  const padded = Math.ceil((LENGTH_BYTES + json.length) / alignment) * alignment - LENGTH_BYTES;
   if (padded > MAX_HEADER_BYTES) {
     throw new RangeError(`writeSafetensors: the header would have ${padded} bytes, the limit is ${MAX_HEADER_BYTES}`);
   }

@@ -4,6 +4,8 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { mapFile, type MappedFile } from '../device/cpu/map-file.js';
+import { toFloat32 } from './float-formats.js';
 import { cleanLeftovers, explainWriteFailure, removeQuietly, syncFolder, temporaryName, writeAll } from './disk.js';
 import {
   buildSafetensorsHeader,
@@ -25,11 +27,24 @@ const ARRAYS = {
 } as const satisfies Record<SafetensorsDtype, unknown>;
 export type TensorArray = InstanceType<(typeof ARRAYS)[SafetensorsDtype]>;
 
-export interface SafetensorsFile {
+/** Tensors by name: those of a file, or of all shards of a folder. */
+export interface TensorSet {
+  /** The file, or the folder of the shards. */
   readonly path: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** What the file holds, by name, in the order of the data. */
+  /** What is there, by name, in the order of the data. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /**
+   * The bytes of a tensor in place, mapped from the file (without the native library a copy). Not to be written to. They
+   * stay valid after `close`. Whoever truncates the file meanwhile ends the process, as with every mapped file.
+   * @throws RangeError if there is no such tensor.
+   */
+  view(name: string): Uint8Array;
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+export interface SafetensorsFile extends TensorSet {
   /**
    * A copy of a tensor's elements in their own type, the caller's to keep.
    * @throws RangeError if there is no such tensor. @throws SafetensorsError if the file got shorter meanwhile.
@@ -37,8 +52,6 @@ export interface SafetensorsFile {
   read(name: string): TensorArray;
   /** A copy of a tensor as float32; exact for F32, F16 and BF16, rounded to nearest for the others. */
   readFloat32(name: string): Float32Array;
-  close(): void;
-  [Symbol.dispose](): void;
 }
 
 /** Bytes of a file by position. */
@@ -71,6 +84,8 @@ class OpenFile implements SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   private source: ByteSource | null;
+  /** Made at the first view. */
+  private map: MappedFile | null = null;
 
   constructor(
     file: string,
@@ -85,18 +100,31 @@ class OpenFile implements SafetensorsFile {
   }
 
   read(name: string): TensorArray {
-    if (this.source === null) throw new Error(`${this.path}: the file is closed; read before close()`);
-    const entry = this.tensors.get(name);
-    if (entry === undefined) {
-      const names = [...this.tensors.keys()];
-      const some = names.slice(0, 3).join(', ') + (names.length > 3 ? ', ...' : '');
-      throw new RangeError(
-        `${this.path}: no tensor is called ${JSON.stringify(name)}; the file has ${names.length} (${some})`,
-      );
-    }
-    const { dtype, offset, byteLength } = entry;
-    const bytes = this.source.read(offset, byteLength);
+    const { dtype, offset, byteLength } = this.entry(name);
+    const bytes = this.opened().read(offset, byteLength);
     return new ARRAYS[dtype](bytes.buffer as ArrayBuffer, 0, byteLength / ELEMENT_BYTES[dtype]);
+  }
+
+  view(name: string): Uint8Array {
+    const { offset, byteLength } = this.entry(name);
+    this.opened();
+    this.map ??= mapFile(this.path);
+    return this.map.range(offset, byteLength);
+  }
+
+  private opened(): ByteSource {
+    if (this.source === null) throw new Error(`${this.path}: the file is closed; read before close()`);
+    return this.source;
+  }
+
+  private entry(name: string): TensorEntry {
+    const entry = this.tensors.get(name);
+    if (entry !== undefined) return entry;
+    const names = [...this.tensors.keys()];
+    const some = names.slice(0, 3).join(', ') + (names.length > 3 ? ', ...' : '');
+    throw new RangeError(
+      `${this.path}: no tensor is called ${JSON.stringify(name)}; the file has ${names.length} (${some})`,
+    );
   }
 
   readFloat32(name: string): Float32Array {
@@ -106,6 +134,7 @@ class OpenFile implements SafetensorsFile {
 
   close(): void {
     this.source?.close();
+    this.map?.close();
     this.source = null;
   }
 
@@ -114,10 +143,7 @@ class OpenFile implements SafetensorsFile {
   }
 }
 
-/**
- * Positional reads, not a memory map: a map spares one copy of a tensor at a time, but ends the process when somebody
- * truncates the file meanwhile; a read says so.
- */
+/** Positional reads, for copies: a map would end the process when somebody truncates the file meanwhile; a read says so. */
 function openSource(file: string): ByteSource {
   const stat = fs.statSync(file);
   if (!stat.isFile()) {
@@ -151,43 +177,20 @@ export function toFloats(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Arr
   return data instanceof Float64Array || data instanceof Float32Array ? data : toFloat32(data, dtype);
 }
 
-/** A copy of `data` as float32. */
-export function toFloat32(data: TensorArray, dtype: SafetensorsDtype): Float32Array {
-  const out = new Float32Array(data.length);
-  const bits = new Uint32Array(out.buffer);
-  if (dtype === 'BF16') {
-    const halves = data as Uint16Array;
-    for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
-  } else if (dtype === 'F16') {
-    const halves = data as Uint16Array;
-    for (let i = 0; i < halves.length; i++) bits[i] = float16To32Bits(halves[i]!);
-  } else if (data instanceof BigInt64Array || data instanceof BigUint64Array) {
-    for (let i = 0; i < data.length; i++) out[i] = Number(data[i]);
-  } else {
-    out.set(data);
-  }
-  return out;
-}
-
-/** The float32 bits of a float16 (IEEE 754 binary16), exact: subnormals, infinities and NaN payloads included. */
-function float16To32Bits(half: number): number {
-  const sign = (half & 0x8000) << 16;
-  const exponent = (half >> 10) & 0x1f;
-  const fraction = half & 0x3ff;
-  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
-  if (exponent !== 0) return sign | ((exponent + 127 - 15) << 23) | (fraction << 13);
-  if (fraction === 0) return sign;
-  // Subnormal: fraction * 2^-24. Its highest bit becomes the implicit one of a normal float32.
-  const shift = Math.clz32(fraction) - 21;
-  return sign | ((127 - 14 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
-}
-
 export interface TensorToWrite {
   readonly name: string;
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
   /** The elements, or a function that gives them when their turn comes, whole or in pieces: not all is in memory. */
   readonly data: TensorArray | (() => TensorArray | Promise<TensorArray> | AsyncIterable<TensorArray>);
+}
+
+export interface WriteSafetensorsOptions {
+  /**
+   * The data begins at a multiple of it, itself a multiple of 8. Default 8, as other libraries have it; 64 puts rows of
+   * packed matrices on cache lines when the file is mapped.
+   */
+  readonly alignment?: number;
 }
 
 /**
@@ -201,8 +204,9 @@ export async function writeSafetensors(
   file: string,
   tensors: Iterable<TensorToWrite>,
   metadata: Readonly<Record<string, string>> = {},
+  { alignment = 8 }: WriteSafetensorsOptions = {},
 ): Promise<void> {
-  const { bytes, order, dataBytes } = buildSafetensorsHeader(tensors, metadata);
+  const { bytes, order, dataBytes } = buildSafetensorsHeader(tensors, metadata, alignment);
   const temporary = temporaryName(file);
   let fd: number | null = null;
   try {

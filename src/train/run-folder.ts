@@ -7,7 +7,8 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { FloatArray } from '../device/device.js';
 import { checkConfig } from '../model/check-config.js';
-import { isModelFolder, namedTensors, readNamedTensors, saveModel } from '../model/checkpoint.js';
+import { namedTensors, readNamedTensors, saveModel } from '../model/checkpoint.js';
+import { formatOf } from '../model/formats/open.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { openSafetensors, writeSafetensors, type TensorArray, type TensorToWrite } from '../model/safetensors.js';
 import { ModelState } from '../model/state.js';
@@ -147,15 +148,16 @@ export function pruneCheckpoints(folder: string, count: number, best: number | n
 export const checkpointSteps = (folder: string): number[] => listSteps(runPaths(folder).checkpoints);
 
 /**
- * The model folder that a path means: itself, or the best checkpoint of a run, or its last one.
+ * The model folder that a path means: the best checkpoint of a run, or its last one; any other folder itself, whoever
+ * wrote it.
  * @throws Error when there is neither a model nor a checkpoint.
  */
 export function resolveModelFolder(folder: string): string {
-  if (isModelFolder(folder)) return folder;
   const last = checkpointSteps(folder).at(-1);
   if (last === undefined) {
-    const why = fs.existsSync(folder) ? 'holds neither a model nor checkpoints' : 'does not exist';
-    throw new Error(`${folder}: ${why}; give a run folder, one of its checkpoints, or a folder with model.safetensors`);
+    if (fs.existsSync(runPaths(folder).metrics)) throw new Error(`${folder}: this run has no checkpoint yet`);
+    formatOf(folder);
+    return folder;
   }
   const best = readProgress(runPaths(folder).checkpoint(last)).best?.step ?? last;
   return runPaths(folder).checkpoint(fs.existsSync(runPaths(folder).checkpoint(best)) ? best : last);

@@ -1,61 +1,116 @@
 /**
  * @file Maps a file into memory, read-only and without copying: token files and checkpoints larger than memory.
  */
-import { readFileSync } from 'node:fs';
+import fs from 'node:fs';
 import koffi from 'koffi';
 import { LibraryError, loadLibrary } from './library.js';
 
 export interface MappedFile {
+  /** Bytes of the file. */
+  readonly size: number;
   /** The file's contents. Must not be written to: the memory is read-only. Empty after `close`. */
   readonly bytes: Uint8Array;
-  /** Lets go of the file. Arrays taken from `bytes` stay valid; the mapping ends when the last one is collected. */
+  /**
+   * `length` bytes from `offset` on, without copying; for files that are too large for one array. Not to be written to.
+   * @throws RangeError when they are not within the file, Error after `close`.
+   */
+  range(offset: number, length: number): Uint8Array;
+  /** Lets go of the file. Arrays taken from it stay valid; the mapping ends when the last one is collected. */
   close(): void;
+}
+
+/** A stretch of memory that is a file. It ends when nobody holds this object. */
+interface Mapping {
+  readonly address: number;
+  readonly size: number;
 }
 
 /**
  * Ends mappings whose memory JavaScript no longer sees. Not `close`: a view that is still around would then point into
  * memory that is gone, and JavaScript has no way to empty it (koffi's buffers cannot be detached).
  */
-const unmapper = new FinalizationRegistry<{ address: number; size: number }>(({ address, size }) =>
+const unmapper = new FinalizationRegistry<Mapping>(({ address, size }) =>
   loadLibrary().call('xl_unmap_file', address, size),
 );
 
-/** Where mapped memory lies. */
-const addresses = new WeakMap<ArrayBufferLike, number>();
+/** Where mapped memory lies; keeps its mapping. */
+const places = new WeakMap<ArrayBufferLike, { readonly mapping: Mapping; readonly address: number }>();
 
 /** The address of the first of these bytes when they are mapped by this file, else null. */
 export function mappedAddress({ buffer, byteOffset }: Uint8Array): number | null {
-  const start = addresses.get(buffer);
-  return start === undefined ? null : start + byteOffset;
+  const place = places.get(buffer);
+  return place === undefined ? null : place.address + byteOffset;
 }
 
 /**
- * The contents of a file. Without the native library the file is read into memory instead.
+ * The contents of a file. Without the native library they are read when they are asked for, not mapped.
  * @throws Error if the file cannot be read, naming it.
  */
 export function mapFile(path: string): MappedFile {
-  let bytes = contentsOf(path);
+  const library = libraryOrNothing();
+  if (!library) return readableFile(path);
+  const addressAndSize = new Float64Array(2);
+  library.call('xl_map_file', addressAndSize, path);
+  const [address = 0, size = 0] = addressAndSize;
+  let mapping: Mapping | null = { address, size };
+  if (size > 0) unmapper.register(mapping, { address, size });
+  let whole: Uint8Array | null = null;
+  const range = (offset: number, length: number): Uint8Array => {
+    if (mapping === null) throw new Error(`${path}: the file is closed`);
+    checkRange(path, size, offset, length);
+    return length === 0 ? new Uint8Array(0) : viewOf(mapping, offset, length);
+  };
   return {
+    size,
     get bytes() {
-      return bytes;
+      return mapping === null ? new Uint8Array(0) : (whole ??= range(0, size));
     },
+    range,
     close() {
-      bytes = new Uint8Array(0);
+      mapping = null;
+      whole = null;
     },
   };
 }
 
-function contentsOf(path: string): Uint8Array {
-  const library = libraryOrNothing();
-  if (!library) return readFileSync(path);
-  const addressAndSize = new Float64Array(2);
-  library.call('xl_map_file', addressAndSize, path);
-  const [address = 0, size = 0] = addressAndSize;
-  if (size === 0) return new Uint8Array(0);
-  const memory = koffi.view(address, size);
-  addresses.set(memory, address);
-  unmapper.register(memory, { address, size });
+function viewOf(mapping: Mapping, offset: number, length: number): Uint8Array {
+  const address = mapping.address + offset;
+  const memory = koffi.view(address, length);
+  places.set(memory, { mapping, address });
   return new Uint8Array(memory);
+}
+
+function readableFile(path: string): MappedFile {
+  const fd = fs.openSync(path, 'r');
+  const { size } = fs.fstatSync(fd);
+  let open = true;
+  const range = (offset: number, length: number): Uint8Array => {
+    if (!open) throw new Error(`${path}: the file is closed`);
+    checkRange(path, size, offset, length);
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length;) {
+      const count = fs.readSync(fd, bytes, done, Math.min(length - done, 1 << 30), offset + done);
+      if (count === 0) throw new Error(`${path}: the file got shorter while it was open`);
+      done += count;
+    }
+    return bytes;
+  };
+  return {
+    size,
+    get bytes() {
+      return open ? range(0, size) : new Uint8Array(0);
+    },
+    range,
+    close() {
+      if (open) fs.closeSync(fd);
+      open = false;
+    },
+  };
+}
+
+function checkRange(path: string, size: number, offset: number, length: number): void {
+  if (offset >= 0 && length >= 0 && offset + length <= size) return;
+  throw new RangeError(`${path}: ${length} bytes at ${offset} are not within its ${size} bytes`);
 }
 
 function libraryOrNothing() {

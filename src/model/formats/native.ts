@@ -3,13 +3,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { WeightFormat } from '../../device/kernels.js';
-import { packedRowBytes } from '../../device/packing.js';
+import { formatName, packedRowBytes } from '../../device/packing.js';
 import { checkShape } from '../../tensor/shape.js';
 import type { Packing } from '../../tensor/tensor.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema } from '../config.js';
 import { parameterTable } from '../language-model.js';
-import { openSafetensors, SafetensorsError, type SafetensorsFile } from '../safetensors.js';
+import { openTensors } from '../safetensors-shards.js';
+import { SafetensorsError, type TensorSet } from '../safetensors.js';
 import type { ModelSource, ParameterSource } from './source.js';
 
 export const CONFIG_FILE = 'config.json';
@@ -27,6 +28,18 @@ const folderSchema = z.strictObject({
   training: z.record(z.string(), z.unknown()).default({}),
   /** How tensors of type U8 are packed: all alike, but for those that are named. */
   quantization: packingSchema.extend({ exceptions: z.record(z.string(), packingSchema).default({}) }).optional(),
+  /** How the folder that it was converted from looked. */
+  origin: z
+    .strictObject({
+      format: z.enum(['hf', 'nxai-large', 'nxai']),
+      config: z.string(),
+      metadata: z.record(z.string(), z.string()).default({}),
+      weightMap: z.record(z.string(), z.string()).optional(),
+      index: z.string().optional(),
+      weightMode: z.enum(['single', 'fused']).optional(),
+      backend: z.enum(['vanilla', 'cuda']).optional(),
+    })
+    .optional(),
 });
 
 /** What config.json of a native model folder says. */
@@ -37,23 +50,28 @@ export type Quantization = NonNullable<ModelFolder['quantization']>;
 export const configText = (folder: Omit<z.input<typeof folderSchema>, 'format' | 'version'>): string =>
   `${JSON.stringify({ format: 'xlstm', version: 1, ...folder }, null, 2)}\n`;
 
-/** Reads config.json. @throws ConfigError or Error when it is missing, not JSON, or not of this library. */
-export function readModelFolder(folder: string): ModelFolder {
-  const file = path.join(folder, CONFIG_FILE);
-  if (!fs.existsSync(file)) throw new Error(`${folder}: no model here (there is no ${CONFIG_FILE})`);
-  let json: unknown;
+/** @throws Error when the text is no JSON object. */
+export function parseJson(text: string, file: string): Record<string, unknown> {
+  let value: unknown;
   try {
-    json = JSON.parse(fs.readFileSync(file, 'utf8'));
+    value = JSON.parse(text);
   } catch (cause) {
     throw new Error(`${file}: not JSON (${(cause as Error).message})`, { cause });
   }
-  return checkConfig(folderSchema, json, file);
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new Error(`${file}: must hold an object`);
+}
+
+/** Reads config.json. @throws ConfigError or Error when it is missing, not JSON, or not of this library. */
+export function readModelFolder(folder: string): ModelFolder {
+  const file = path.join(folder, CONFIG_FILE);
+  return checkConfig(folderSchema, parseJson(fs.readFileSync(file, 'utf8'), file), file);
 }
 
 /** @throws Error when a file is missing or damaged, saying which and how. */
 export function openNativeSource(folder: string): ModelSource {
-  const { model: config, tokenizer, training, quantization } = readModelFolder(folder);
-  const file = openSafetensors(path.join(folder, WEIGHTS_FILE));
+  const { model: config, tokenizer, training, quantization, origin = null } = readModelFolder(folder);
+  const file = openTensors(folder);
   const table = parameterTable(config);
   const parameters = new Map(
     [...file.tensors.keys()].map((name) => [
@@ -67,24 +85,33 @@ export function openNativeSource(folder: string): ModelSource {
     folder,
     config,
     facts: { tokenizer, training },
+    origin,
     parameters,
     close,
     [Symbol.dispose]: close,
   };
 }
 
+/** As config.json says it: the packing of most matrices, and those that differ; undefined where none is packed. */
+export function quantizationOf(packings: ReadonlyMap<string, Packing>): Quantization | undefined {
+  const described = [...packings].map(([name, { format, group }]) => {
+    return [name, { format: formatName(format) as 'int8' | 'int4', group }] as const;
+  });
+  const common = (described.find(([, { format }]) => format === 'int4') ?? described[0])?.[1];
+  if (common === undefined) return undefined;
+  const differs = ({ format, group }: typeof common): boolean => format !== common.format || group !== common.group;
+  return { ...common, exceptions: Object.fromEntries(described.filter(([, packing]) => differs(packing))) };
+}
+
 /** @param shape  that of the parameter; null where the model has none of this name */
 function parameterSource(
-  file: SafetensorsFile,
+  file: TensorSet,
   name: string,
   shape: readonly number[] | null,
   quantization: Quantization | undefined,
 ): ParameterSource {
   const { dtype, shape: stored, byteLength } = file.tensors.get(name)!;
-  const bytes = (): Uint8Array => {
-    const data = file.read(name);
-    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  };
+  const bytes = (): Uint8Array => file.view(name);
   if (dtype !== 'U8' || shape === null) return { name, shape: stored, dtype, packing: null, byteLength, bytes };
   if (quantization === undefined) {
     throw new SafetensorsError(`${file.path}: ${name} is U8, but ${CONFIG_FILE} does not say how it is packed`);

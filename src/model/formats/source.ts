@@ -35,11 +35,30 @@ export interface ModelFacts {
   readonly training: Readonly<Record<string, unknown>>;
 }
 
+/** How a folder of another library looked, so that it can be written again byte for byte. */
+export interface Origin {
+  readonly format: Exclude<ModelFormat, 'native'>;
+  /** The text of its configuration. */
+  readonly config: string;
+  /** Metadata of its tensor files. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The file of each tensor, where there are several. */
+  readonly weightMap?: Readonly<Record<string, string>> | undefined;
+  /** Text of the index, where there is one. */
+  readonly index?: string | undefined;
+  /** Whether matrices of one input are joined (xLSTM Large). */
+  readonly weightMode?: 'single' | 'fused' | undefined;
+  /** Whose layout the sLSTM parameters have (the paper's architecture). */
+  readonly backend?: 'vanilla' | 'cuda' | undefined;
+}
+
 export interface ModelSource {
   readonly format: ModelFormat;
   readonly folder: string;
   readonly config: ModelConfig;
   readonly facts: ModelFacts;
+  /** Where the model came from, or what the folder is itself; null for one that began here. */
+  readonly origin: Origin | null;
   /** Every parameter, by this library's names. */
   readonly parameters: ReadonlyMap<string, ParameterSource>;
   /** Closes the files; bytes that were handed out stay valid. */

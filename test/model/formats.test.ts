@@ -1,0 +1,238 @@
+/**
+ * @file Folders of other libraries: what is recognised, what is refused and how, the two layouts of the sLSTM, and that
+ * every conversion gives the same bytes when it comes back.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { parse, stringify } from 'yaml';
+import { describe, expect, it } from 'vitest';
+import { loadModel, saveModel } from '../../src/model/checkpoint.js';
+import { convertModel, type ConvertOptions, type ConvertTarget } from '../../src/model/formats/convert.js';
+import { formatOf, openModelSource, type SourceOptions } from '../../src/model/formats/open.js';
+import { LanguageModel } from '../../src/model/language-model.js';
+import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
+import { scope } from '../../src/tensor/scope.js';
+import { Tensor } from '../../src/tensor/tensor.js';
+import { relativeRms } from '../support/compare.js';
+import { referenceDevice } from '../support/devices.js';
+import { temporaryFolder } from '../support/folders.js';
+import { goldenFolder } from '../support/models.js';
+
+type Fields = Record<string, unknown>;
+
+/** A copy of a golden checkpoint, with its configuration changed. */
+function checkpoint(name: string, change: (fields: Fields) => void = () => {}): string {
+  const folder = path.join(temporaryFolder(), name);
+  fs.mkdirSync(folder);
+  for (const file of ['config.json', 'config.yaml', 'model.safetensors']) {
+    const from = path.join(goldenFolder(name), file);
+    if (!fs.existsSync(from)) continue;
+    fs.copyFileSync(from, path.join(folder, file));
+  }
+  const isJson = fs.existsSync(path.join(folder, 'config.json'));
+  const file = isJson ? 'config.json' : 'config.yaml';
+  const text = fs.readFileSync(path.join(folder, file), 'utf8');
+  const fields = (isJson ? JSON.parse(text) : parse(text)) as Fields;
+  const before = JSON.stringify(fields);
+  change(fields);
+  if (JSON.stringify(fields) !== before) {
+    fs.writeFileSync(path.join(folder, file), isJson ? JSON.stringify(fields) : stringify(fields));
+  }
+  return folder;
+}
+
+async function converted(folder: string, target: ConvertTarget, options?: ConvertOptions): Promise<string> {
+  const out = path.join(temporaryFolder(), target);
+  fs.mkdirSync(out);
+  using source = openModelSource(folder);
+  await convertModel(source, out, target, options);
+  return out;
+}
+
+const filesOf = (folder: string) =>
+  new Map(fs.readdirSync(folder).map((name) => [name, fs.readFileSync(path.join(folder, name))]));
+
+function expectSameFiles(folder: string, wanted: string): void {
+  const [files, others] = [filesOf(folder), filesOf(wanted)];
+  expect([...files.keys()]).toEqual([...others.keys()]);
+  for (const [name, bytes] of others) expect(files.get(name)!.equals(bytes), name).toBe(true);
+}
+
+async function logitsOf(folder: string, options: SourceOptions = {}): Promise<Float64Array> {
+  const device = referenceDevice();
+  using model = loadModel(folder, device, options).model;
+  const logits = scope(device, {}, () => {
+    const tokens = Tensor.from(device, Int32Array.from([3, 17, 2, 40, 8, 8, 21, 5]), [1, 8]);
+    return model.logits(model.forward(tokens).hidden);
+  });
+  const data = await logits.data();
+  logits.dispose();
+  return Float64Array.from(data);
+}
+
+describe('round trips, byte for byte', () => {
+  it.each([
+    ['hf_xlstm', 'hf'],
+    ['xlstm_large', 'nxai'],
+    ['xlstm_lm_mixed', 'nxai'],
+    ['xlstm_lm_tied_bias', 'nxai'],
+  ] as const)('%s -> native -> %s', async (name, target) => {
+    const folder = checkpoint(name);
+    const native = await converted(folder, 'native');
+    expect(formatOf(native)).toBe('native');
+    expectSameFiles(await converted(native, target), folder);
+    expect(await logitsOf(native)).toEqual(await logitsOf(folder));
+  });
+
+  it.each(['BF16', 'F16'] as const)('in %s, in shards with an index', async (dtype) => {
+    const folder = await converted(checkpoint('hf_xlstm'), 'hf', { dtype, maxShardBytes: 300_000 });
+    expect(fs.readdirSync(folder)).toContain('model-00002-of-00004.safetensors');
+    const native = await converted(folder, 'native');
+    using source = openModelSource(native);
+    expect(new Set([...source.parameters.values()].map((parameter) => parameter.dtype))).toEqual(new Set([dtype]));
+    expectSameFiles(await converted(native, 'hf'), folder);
+  });
+
+  it('through another library: the same weights', async () => {
+    const folder = checkpoint('hf_xlstm');
+    const back = await converted(await converted(folder, 'nxai'), 'hf');
+    const weights = (at: string) => fs.readFileSync(path.join(at, 'model.safetensors'));
+    expect(weights(back).equals(weights(folder))).toBe(true);
+    const fused = await converted(folder, 'hf', { weightMode: 'fused' });
+    expect([...openSafetensors(path.join(fused, 'model.safetensors')).tensors.keys()]).toContain(
+      'backbone.blocks.1.mlstm_layer.qkv_opreact.weight',
+    );
+    expect(await logitsOf(fused)).toEqual(await logitsOf(folder));
+    expect(weights(await converted(fused, 'hf', { weightMode: 'single' })).equals(weights(folder))).toBe(true);
+  });
+
+  it('a model trained here -> nxai -> native, and its weights are those it had', async () => {
+    const folder = path.join(temporaryFolder(), 'own');
+    fs.mkdirSync(folder);
+    const config = { vocabSize: 41, dim: 16, blocks: ['slstm', 'mlstm'], mlstm: { heads: 2 }, slstm: { heads: 2 } };
+    using model = LanguageModel.create(config, referenceDevice(), 3);
+    await saveModel(folder, model, { tokenizer: null });
+    const back = await converted(await converted(folder, 'nxai'), 'native');
+    const weights = (at: string) => fs.readFileSync(path.join(at, 'model.safetensors'));
+    expect(weights(back).equals(weights(folder))).toBe(true);
+    expect(await logitsOf(back)).toEqual(await logitsOf(folder));
+  });
+
+  it('a kept configuration is left behind when the model has become another', async () => {
+    const native = await converted(checkpoint('xlstm_lm_mixed'), 'native');
+    const file = path.join(native, 'config.json');
+    const fields = JSON.parse(fs.readFileSync(file, 'utf8')) as { model: { dropout: number } };
+    fs.writeFileSync(file, JSON.stringify({ ...fields, model: { ...fields.model, dropout: 0.25 } }));
+    const back = parse(fs.readFileSync(path.join(await converted(native, 'nxai'), 'config.yaml'), 'utf8')) as Fields;
+    expect(back['dropout']).toBe(0.25);
+  });
+
+  it('says what a layout cannot hold', async () => {
+    const folder = checkpoint('xlstm_lm_mixed');
+    await expect(converted(folder, 'hf')).rejects.toThrow('convert: hf cannot hold this model: it has mlstm blocks');
+  });
+});
+
+describe('the two layouts of the sLSTM', () => {
+  const NAME = 'xlstm_lm_slstm_only';
+
+  /** The checkpoint as the CUDA backend of the package stores it: blocks/slstm/cell.py. */
+  async function cudaCheckpoint(change?: (fields: Fields) => void): Promise<string> {
+    const folder = checkpoint(NAME, change);
+    using file = openSafetensors(path.join(folder, 'model.safetensors'));
+    const tensors = [...file.tensors].map(([name, { dtype, shape }]) => {
+      const data = file.readFloat32(name) as Float32Array<ArrayBuffer>;
+      if (name.endsWith('_recurrent_kernel_')) {
+        const [NH, rows, columns] = shape as [number, number, number];
+        const swapped = data.map((_, at) => {
+          const [k, i, o] = [Math.floor(at / (rows * columns)), Math.floor(at / rows) % columns, at % rows];
+          return data[(k * rows + o) * columns + i]!;
+        });
+        return { name, dtype, shape: [NH, columns, rows], data: swapped };
+      }
+      if (name.endsWith('_bias_')) {
+        const NH = 4;
+        const DH = data.length / 16;
+        const byHead = data.map((_, at) => {
+          const [k, g, j] = [Math.floor(at / (4 * DH)), Math.floor(at / DH) % 4, at % DH];
+          return data[(g * NH + k) * DH + j]!;
+        });
+        return { name, dtype, shape, data: byHead };
+      }
+      return { name, dtype, shape, data };
+    });
+    await writeSafetensors(path.join(folder, 'model.safetensors'), tensors, file.metadata);
+    return folder;
+  }
+
+  const setBackend = (backend: string) => (fields: Fields) => {
+    (fields as { slstm_block: { slstm: Fields } }).slstm_block.slstm['backend'] = backend;
+  };
+
+  it('the shapes tell: the same logits, and the same bytes back', async () => {
+    const plain = await logitsOf(checkpoint(NAME));
+    for (const folder of [await cudaCheckpoint(), await cudaCheckpoint(setBackend('cuda'))]) {
+      expect(await logitsOf(folder)).toEqual(plain);
+      expectSameFiles(await converted(await converted(folder, 'native'), 'nxai'), folder);
+    }
+  });
+
+  it('a backend that was said wrongly is refused', async () => {
+    const folder = await cudaCheckpoint();
+    const message = 'the recurrent matrices have the shape of the cuda backend, not of vanilla';
+    expect(() => openModelSource(folder, { sourceBackend: 'vanilla' })).toThrow(message);
+    expect(await logitsOf(folder, { sourceBackend: 'cuda' })).toEqual(await logitsOf(checkpoint(NAME)));
+  });
+});
+
+describe('refused in one sentence', () => {
+  it.each([
+    ['hf_xlstm', { use_bias: true }, 'use_bias: biases are not supported, use_bias must be false'],
+    ['hf_xlstm', { model_type: 'llama' }, 'is of a model of type "llama"; this library reads "xlstm"'],
+    ['hf_xlstm', { num_heads: 3 }, 'heads must divide the widths of keys and values'],
+    ['hf_xlstm', { ffn_proj_factor: 4 }, 'ffn.proj_down.weight must be [128,512] by the configuration, got [128,384]'],
+    ['hf_xlstm', { weight_mode: 'fused' }, 'lacks the tensor "backbone.blocks.0.mlstm_layer.qkv_opreact.weight"'],
+    ['hf_xlstm', { num_hidden_layers: 1 }, 'holds "backbone.blocks.1.ffn.proj_down.weight", which a model of its'],
+    ['xlstm_large', { eps: 1e-3 }, 'the eps of the cell must be 0.000001'],
+    ['xlstm_large', { rope: true }, 'unknown field "rope"'],
+    ['xlstm_lm_mixed', { slstm_at: [9] }, 'slstm_at: there is no block 9 of 4'],
+    ['xlstm_lm_mixed', { mlstm_block: { mlstm: { round_proj_up_dim_up: false } } }, 'widths must be rounded up'],
+    ['xlstm_lm_mixed', { slstm_block: { slstm: {}, feedforward: { act_fn: 'selu' } } }, 'is not one of gelu, relu'],
+    ['xlstm_lm_mixed', { slstm_block: { slstm: { forward_clipval: 1 } } }, 'outputs of the cell must not be clipped'],
+  ])('%s with %j', (name, change, message) => {
+    const folder = checkpoint(name, (fields) => Object.assign(fields, change));
+    expect(() => openModelSource(folder)).toThrow(message);
+  });
+
+  it('a folder that is no model, and files that are no text', () => {
+    const folder = temporaryFolder();
+    expect(() => openModelSource(folder)).toThrow('holds neither a model nor checkpoints; give a run folder');
+    expect(() => openModelSource(path.join(folder, 'none'))).toThrow('does not exist');
+    fs.writeFileSync(path.join(folder, 'config.yaml'), 'a: [1');
+    expect(() => openModelSource(folder)).toThrow('not YAML');
+    fs.writeFileSync(path.join(folder, 'config.yaml'), 'a: 1');
+    expect(() => openModelSource(folder)).toThrow('is of no NX-AI model');
+    fs.writeFileSync(path.join(folder, 'config.json'), '{');
+    expect(() => openModelSource(folder)).toThrow('not JSON');
+    fs.writeFileSync(path.join(folder, 'config.json'), '[]');
+    expect(() => openModelSource(folder)).toThrow('must hold an object');
+  });
+});
+
+it('a width that other libraries round down is read as they compute it', async () => {
+  // 2.6667 * 24 = 64.0008: both round it by integer division, to 64.
+  const folder = checkpoint('xlstm_large', (fields) => Object.assign(fields, { embedding_dim: 24 }));
+  expect(() => openModelSource(folder)).toThrow(/must be \[\d+,24\]|must be \[24,/);
+  const { readLargeConfig } = await import('../../src/model/formats/large.js');
+  const { parameterTable } = await import('../../src/model/language-model.js');
+  const fields = parse(fs.readFileSync(path.join(folder, 'config.yaml'), 'utf8')) as Fields;
+  const { config } = readLargeConfig(fields, 'nxai-large', 'config.yaml');
+  expect(parameterTable(config)['blocks.0.feedForward.up.weight']!.shape).toEqual([64, 24]);
+});
+
+it('logits of a bf16 folder are those of its float32 twin, within the rounding of the weights', async () => {
+  const folder = checkpoint('hf_xlstm');
+  const error = relativeRms(await logitsOf(await converted(folder, 'hf', { dtype: 'BF16' })), await logitsOf(folder));
+  expect(error).toBeGreaterThan(1e-4);
+  expect(error).toBeLessThan(0.05);
+});
