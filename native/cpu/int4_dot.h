@@ -1,15 +1,17 @@
-// Products of int4 rows with a few rows of x by integers, for groups of 64 and of multiples of 128 where the machine has
-// pmaddubsw. As floats, a weight costs a mask, a conversion and a multiply-add for every W of them, which is slower than
-// memory; here 4 W weights cost two instructions for each of three digits of x.
+// Products of int4 rows with a few rows of x by integers, for groups of 32, 64 and of multiples of 128 where the machine
+// has pmaddubsw. As floats, a weight costs a mask, a conversion and a multiply-add for every W of them, which is slower
+// than memory; here 4 W weights cost two instructions for each of three digits of x.
 //
 // x is taken block by block (128 columns) as whole numbers X of its largest magnitude / 8355584, rounded to nearest: 24
 // bits, one more than a float has near that magnitude. X = 65536 h + 256 m + l with digits from -128 to 127, so that
 // sums of code * digit fit 16 bits within a block and sums of code * X fit 32 bits: they are exact, and that codes stand
-// 8 above their value is taken off exactly. What is rounded is X, and each block's sum once it becomes a float.
+// 8 above their value is taken off exactly. What is rounded is X, and each block's sums once they become floats.
 //
 // Byte b of word l holds the weights 16 (2 b) + l and 16 (2 b + 1) + l of a block: lower and upper halves of all bytes
-// are two vectors of codes, and digits of x are prepared in the same places. A pair of bytes is summed into 16 bits:
-// planes 0 to 3, the first 64 columns, end in the lower half of each 32 bits and the others in the upper half.
+// are two vectors of codes, and digits of x are prepared in the same places. Pairs of bytes are summed into 16 bits, of
+// which two make 32. So with the bytes as they are, the lower halves of the sums belong to the first 64 columns and the
+// upper ones to the others. With the bytes of two words side by side, the halves of two neighbouring sums belong to the
+// four groups of 32 columns.
 #ifndef XL_CPU_INT4_DOT_H
 #define XL_CPU_INT4_DOT_H
 #include "tile.h"
@@ -71,28 +73,6 @@ inline float whole_numbers(vi (&X)[PLANES][16 / W], const float *x, int64_t colu
   return (is_zero ? 0.0f : largest / LARGEST_X) + hsum(strange);
 }
 
-// One block of a row of x: for the lower and upper halves of each vector of words its digits from the highest; then -8 times the sums of X over planes 0 to 3 and 4 to 7, or over all where there is one scale; then the unit
-// of X in all lanes.
-inline void prepare_block(float *to, const float *x, int64_t columns, int runs) {
-  vi X[PLANES][16 / W], digits[DIGITS][CODE_VECTORS] = {}, offset[2] = {};
-  const float unit = whole_numbers(X, x, columns);
-  for (int j = 0; j < PLANES; j++)
-    for (int v = 0; v < 16 / W; v++) {
-      offset[j / 4] += X[j][v] * -8;
-      vi rest = X[j][v];
-      for (int d = DIGITS - 1; d >= 0; d--) {
-        const vi digit = ((rest + 128) & 255) - 128;
-        digits[d][2 * v + j % 2] |= (vi)((vu)(digit & 255) << (uint32_t)(8 * (j / 2)));
-        rest = (rest - digit) >> 8;
-      }
-    }
-  for (int k = 0; k < CODE_VECTORS; k++)
-    for (int d = 0; d < DIGITS; d++, to += W) store(to, (vf)digits[d][k]);
-  store(to, (vf)(runs == 1 ? offset[0] + offset[1] : offset[0]));
-  store(to + W, (vf)offset[1]);
-  store(to + 2 * W, splat(unit));
-}
-
 // x in a register from here on: the compiler would rather load it again for each instruction that uses it, and loads are
 // what there are too few of, or make many of them early and have no registers left.
 XL_INLINE vi keep(vi x) {
@@ -105,9 +85,12 @@ XL_INLINE vi keep(vi x) {
 }
 XL_INLINE vi load_digits(const float *x) { return keep((vi)load(x)); }
 
-// sum[run] += the codes and digits that a vector of 16-bit sums stands for, times 256^(2 - digit).
+// RUNS: scales of a block, 1, 2 or 4. Sums of 32 bits that are kept apart:
+constexpr int sums_of(int runs) { return runs == 1 ? 1 : 2; }
+
+// Sums of 16 bits of a digit, as 32 bits and times 256^(2 - digit): added to `sum`.
 template <int RUNS>
-XL_INLINE void widen(vi (&sum)[RUNS], vs pairs, int digit) {
+XL_INLINE void widen(vi (&sum)[sums_of(RUNS)], vs pairs, int digit) {
   if constexpr (RUNS == 1) {
     const vi ones = splat_int(0x00010001), hundreds = splat_int(0x01000100);
     if (digit == 0) sum[0] += multiply_pairs(pairs, ones) << 16;
@@ -125,16 +108,73 @@ XL_INLINE void widen(vi (&sum)[RUNS], vs pairs, int digit) {
   }
 }
 
+// The bytes of two words side by side: 0 4 1 5 2 6 3 7 and so on. Only with four runs.
+template <int RUNS>
+XL_INLINE vi in_pairs(vi bytes) {
+  if constexpr (RUNS != 4) return bytes;
+#if defined(__AVX512F__)
+  const __m128i order = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  return (vi)_mm512_shuffle_epi8((__m512i)bytes, _mm512_maskz_broadcast_i32x4((__mmask16)-1, order));
+#else
+  const __m256i order = _mm256_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15, 0, 4, 1, 5, 2, 6, 3, 7, 8,
+                                         12, 9, 13, 10, 14, 11, 15);
+  return (vi)_mm256_shuffle_epi8((__m256i)bytes, order);
+#endif
+}
+
+// The scales that belong to sum i, lane by lane.
+template <int RUNS>
+XL_INLINE vf scales_of(const uint8_t *scales, int i) {
+  if constexpr (RUNS == 4) {
+    int64_t four;
+    __builtin_memcpy(&four, scales, sizeof four);
+    typedef int64_t vl __attribute__((vector_size(4 * W)));
+    const vi pairs = (vi)(vl{} + four);
+    return (vf)(i == 0 ? pairs << 16 : pairs & (int32_t)0xffff0000);
+  } else {
+    return splat_scale(scales + 2 * i);
+  }
+}
+
+// One block of a row of x: for the lower and upper halves of each vector of words its digits from the highest; then what
+// is to be added for the codes' 8; then the unit of X in all lanes.
+template <int RUNS>
+void prepare_block(float *to, const float *x, int64_t columns) {
+  vi X[PLANES][16 / W], digits[CODE_VECTORS][DIGITS] = {};
+  const float unit = whole_numbers(X, x, columns);
+  for (int j = 0; j < PLANES; j++)
+    for (int v = 0; v < 16 / W; v++) {
+      vi rest = X[j][v];
+      for (int d = DIGITS - 1; d >= 0; d--) {
+        const vi digit = ((rest + 128) & 255) - 128;
+        digits[2 * v + j % 2][d] |= (vi)((vu)(digit & 255) << (uint32_t)(8 * (j / 2)));
+        rest = (rest - digit) >> 8;
+      }
+    }
+  vi eights[sums_of(RUNS)] = {};
+  for (int k = 0; k < CODE_VECTORS; k++)
+    for (int d = 0; d < DIGITS; d++, to += W) {
+      const vi bytes = in_pairs<RUNS>(digits[k][d]);
+      store(to, (vf)bytes);
+      widen<RUNS>(eights, multiply_bytes(splat_int(0x08080808), bytes), d);
+    }
+  store(to, (vf)-eights[0]);
+  if (RUNS > 1) store(to + W, (vf)-eights[sums_of(RUNS) - 1]);
+  store(to + 2 * W, splat(unit));
+}
+
 // The codes in the lower (k even) or upper halves of the bytes of vector k / 2 of a block.
 XL_INLINE vi codes_at(const uint8_t *words, int k) {
   const vu word = words_at(words + 4 * W * (k / 2));
   return (vi)((k % 2 == 0 ? word : word >> 4) & 0x0f0f0f0fu);
 }
 
-// One block: total[r][m] += the product of R rows of codes with M prepared rows of x, with RUNS scales per row.
+// One block: total[r][m] += the product of R rows of codes with M prepared rows of x. Rows lie word_step bytes apart,
+// their scales scale_step.
 template <int RUNS, int R, int M>
-XL_INLINE void dot_int4_block(vf (&total)[R][M], const uint8_t *words, const uint8_t *scales, int64_t row_bytes,
-                              const float *x) {
+XL_INLINE void dot_int4_block(vf (&total)[R][M], const uint8_t *words, int64_t word_step, const uint8_t *scales,
+                              int64_t scale_step, const float *x) {
+  constexpr int SUMS = sums_of(RUNS);
 #pragma GCC unroll 4
   for (int m = 0; m < M; m++, x += INT4_BLOCK_VECTORS * W) {
     vs pairs[R][DIGITS];
@@ -142,7 +182,7 @@ XL_INLINE void dot_int4_block(vf (&total)[R][M], const uint8_t *words, const uin
     for (int k = 0; k < CODE_VECTORS; k++) {
       vi codes[R];
 #pragma GCC unroll 4
-      for (int r = 0; r < R; r++) codes[r] = keep(codes_at(words + r * row_bytes, k));
+      for (int r = 0; r < R; r++) codes[r] = keep(in_pairs<RUNS>(codes_at(words + r * word_step, k)));
 #pragma GCC unroll 3
       for (int d = 0; d < DIGITS; d++) {
         const vi digits = load_digits(x + (k * DIGITS + d) * W);
@@ -157,15 +197,15 @@ XL_INLINE void dot_int4_block(vf (&total)[R][M], const uint8_t *words, const uin
     const vf unit = load(tail + 2 * W);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
-      vi sum[RUNS];
+      vi sum[SUMS];
 #pragma GCC unroll 2
-      for (int run = 0; run < RUNS; run++) sum[run] = (vi)load(tail + run * W);
+      for (int i = 0; i < SUMS; i++) sum[i] = (vi)load(tail + i * W);
 #pragma GCC unroll 3
       for (int d = 0; d < DIGITS; d++) widen<RUNS>(sum, pairs[r][d], d);
 #pragma GCC unroll 2
-      for (int run = 0; run < RUNS; run++) {
-        const vf scale = splat_scale(scales + r * row_bytes + 2 * run) * unit;
-        total[r][m] = scale * to_float(sum[run]) + total[r][m];
+      for (int i = 0; i < SUMS; i++) {
+        const vf scale = scales_of<RUNS>(scales + r * scale_step, i) * unit;
+        total[r][m] = scale * to_float(sum[i]) + total[r][m];
       }
     }
   }

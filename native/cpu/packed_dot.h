@@ -8,8 +8,8 @@
 //
 // int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; x is prepared with its columns
 // 16 j + l of a block divided by 16^j, which is exact. So a code costs a mask and a conversion. That codes stand 8 above
-// their value is taken off at the begin of a run, whose sums start at -8 times the sum of x. Groups of 64 and of multiples
-// of 128 have a faster way on x86 (int4_dot.h).
+// their value is taken off at the begin of a run, whose sums start at -8 times the sum of x. Groups of 32, 64 and of
+// multiples of 128 have a faster way on x86 (int4_dot.h).
 #ifndef XL_CPU_PACKED_DOT_H
 #define XL_CPU_PACKED_DOT_H
 #include "int4_dot.h"
@@ -30,7 +30,9 @@ inline Kind kind_of(const Weights &w) {
 }
 
 // Whether it works on integers.
-constexpr bool is_int4_dot(Kind kind) { return HAS_INT4_DOT && (kind == DOT_INT4 || kind == DOT_INT4_64); }
+constexpr bool is_int4_dot(Kind kind) {
+  return HAS_INT4_DOT && (kind == DOT_INT4 || kind == DOT_INT4_64 || kind == DOT_INT4_32);
+}
 
 // ---- x as the tiles read it: front to back, the vectors of its rows side by side ----
 
@@ -72,10 +74,11 @@ inline void prepare_int4(const Weights &w, float *to, const float *const *x, int
 // `rows` rows of x, at most MOST_X.
 inline void prepare(const Weights &w, float *to, const float *const *x, int rows) {
 #if defined(__AVX2__)
-  if (is_int4_dot(kind_of(w))) {
+  const Kind kind = kind_of(w);
+  if (is_int4_dot(kind)) {
+    const auto block = kind == DOT_INT4 ? prepare_block<1> : kind == DOT_INT4_64 ? prepare_block<2> : prepare_block<4>;
     for (int64_t c = 0; c < w.columns; c += BLOCK)
-      for (int row = 0; row < rows; row++, to += INT4_BLOCK_VECTORS * W)
-        prepare_block(to, x[row] + c, w.columns - c, w.group == 64 ? 2 : 1);
+      for (int row = 0; row < rows; row++, to += INT4_BLOCK_VECTORS * W) block(to, x[row] + c, w.columns - c);
     return;
   }
 #endif
@@ -206,25 +209,29 @@ __attribute__((noinline)) void dot_uneven_block(Sums<R, M> &total, const Weights
 }
 
 #if defined(__AVX2__)
-// The same by integers, RUNS 1 or 2.
+// The same by integers, RUNS 1, 2 or 4.
 template <int RUNS, int R, int M>
 XL_INLINE void dot_int4_integers(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   const uint8_t *scales = row + w.scales;
   const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), blocks_of_scale = w.group / BLOCK;
-  // With two runs the last block may have one scale.
-  const int64_t whole = RUNS == 1 ? blocks : w.scale_count / 2;
+  const int64_t whole = RUNS == 1 ? blocks : w.scale_count / RUNS;  // blocks that have all their scales
   int64_t left = blocks_of_scale;
   for (int64_t block = 0; block < whole; block++, row += LINE, x += M * INT4_BLOCK_VECTORS * W) {
     prefetch_rows<R>(row, row_bytes);
-    dot_int4_block<RUNS, R, M>(total, row, scales, row_bytes, x);
-    if (RUNS == 2) {
-      scales += 4;
+    dot_int4_block<RUNS, R, M>(total, row, row_bytes, scales, row_bytes, x);
+    if (RUNS > 1) {
+      scales += 2 * RUNS;
     } else if (--left == 0) {
       scales += 2;
       left = blocks_of_scale;
     }
   }
-  if (RUNS == 2 && whole < blocks) dot_int4_block<1, R, M>(total, row, scales, row_bytes, x);
+  if (whole == blocks) return;
+  // The others are zero, as x is there; two bytes before them belong to splat_scale().
+  uint8_t last[R][10] = {};
+  for (int r = 0; r < R; r++)
+    __builtin_memcpy(last[r] + 2, scales + r * row_bytes, size_t(2 * (w.scale_count - whole * RUNS)));
+  dot_int4_block<RUNS, R, M>(total, row, row_bytes, last[0] + 2, sizeof last[0], x);
 }
 #endif
 
@@ -272,11 +279,12 @@ void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float 
 #if defined(__AVX2__)
   if constexpr (K == DOT_INT4) dot_int4_integers<1, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_64) dot_int4_integers<2, R, M>(total, w, row, x);
+  if constexpr (K == DOT_INT4_32) dot_int4_integers<4, R, M>(total, w, row, x);
 #else
   if constexpr (K == DOT_INT4) dot_int4<1, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_64) dot_int4<2, R, M>(total, w, row, x);
-#endif
   if constexpr (K == DOT_INT4_32) dot_int4<4, R, M>(total, w, row, x);
+#endif
   if constexpr (K == DOT_INT4_16) dot_int4<8, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_ANY) dot_int4<0, R, M>(total, w, row, x);
 #pragma GCC unroll 4
