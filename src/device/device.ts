@@ -13,6 +13,14 @@ export interface DeviceInfo {
   readonly threads: number;
 }
 
+/** Bytes in memory outside of JavaScript's, such as a mapped file, that stay as they are while anybody holds this object. */
+export interface HostMemory {
+  readonly address: number;
+  readonly length: number;
+  /** As an array: in place, but JavaScript's memory accounting takes it for its own, so not for what is large and many. */
+  bytes(): Uint8Array;
+}
+
 export interface Device {
   readonly name: DeviceName;
   /** What `float` means here. */
@@ -29,7 +37,7 @@ export interface Device {
    * `float`, bytes as `uint8`. A device that can shares the memory of a mapped file, and keeps the map alive.
    * @throws RangeError when the bytes are no whole number of elements.
    */
-  share(dtype: 'float' | 'uint8', bytes: Uint8Array): DeviceBuffer;
+  share(dtype: 'float' | 'uint8', bytes: Uint8Array | HostMemory): DeviceBuffer;
   /** Gives memory back. Views of it die with it. */
   free(buffer: DeviceBuffer): void;
   /** `length` elements of `buffer` from `offset` on, sharing its memory. */

@@ -109,7 +109,7 @@ function replaced(stored: Tensor, make: () => Tensor): Tensor {
 /** A source as the device can read it, in place where it can be. */
 export function storedTensor(device: Device, source: ParameterSource): Tensor {
   const { name, dtype, shape, packing } = source;
-  const bytes = source.bytes();
+  const bytes = source.memory() ?? source.bytes();
   if (packing !== null) return new Tensor(device, shape, device.share('uint8', bytes), packing);
   if (dtype === 'F32') return new Tensor(device, shape, device.share('float', bytes));
   if ((dtype === 'BF16' || dtype === 'F16') && shape.length === 2) {
@@ -118,7 +118,7 @@ export function storedTensor(device: Device, source: ParameterSource): Tensor {
   }
   if (!['F64', 'BF16', 'F16'].includes(dtype)) throw new Error(`${name}: a parameter cannot be ${dtype}`);
   const buffer = device.alloc('float', size(shape));
-  device.write(buffer, toFloats(bytes, dtype));
+  device.write(buffer, toFloats(source.bytes(), dtype));
   return new Tensor(device, shape, buffer);
 }
 

@@ -100,15 +100,17 @@ function openShards(folder: string, names: readonly string[], index: Index | nul
   try {
     for (const name of names) files.push(openSafetensors(path.join(folder, name)));
     const homes = homesOf(files, index);
+    const home = (name: string): SafetensorsFile => {
+      const file = homes.get(name);
+      if (file === undefined) throw new RangeError(`${folder}: no tensor is called ${JSON.stringify(name)}`);
+      return file;
+    };
     return {
       path: folder,
       metadata: files[0]!.metadata,
       tensors: new Map([...homes].map(([name, file]): [string, TensorInfo] => [name, file.tensors.get(name)!])),
-      view(name) {
-        const home = homes.get(name);
-        if (home === undefined) throw new RangeError(`${folder}: no tensor is called ${JSON.stringify(name)}`);
-        return home.view(name);
-      },
+      view: (name) => home(name).view(name),
+      memory: (name, ...range) => home(name).memory(name, ...range),
       close,
       [Symbol.dispose]: close,
     };

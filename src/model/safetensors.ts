@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { mapFile, type MappedFile } from '../device/cpu/map-file.js';
+import type { HostMemory } from '../device/device.js';
 import { toFloat32 } from './float-formats.js';
 import { cleanLeftovers, explainWriteFailure, removeQuietly, syncFolder, temporaryName, writeAll } from './disk.js';
 import {
@@ -40,6 +41,11 @@ export interface TensorSet {
    * @throws RangeError if there is no such tensor.
    */
   view(name: string): Uint8Array;
+  /**
+   * As `view`, for a device to share (`Device.share`); null without the native library.
+   * @param begin, length  a range of the tensor's bytes, default all
+   */
+  memory(name: string, begin?: number, length?: number): HostMemory | null;
   close(): void;
   [Symbol.dispose](): void;
 }
@@ -110,6 +116,16 @@ class OpenFile implements SafetensorsFile {
     this.opened();
     this.map ??= mapFile(this.path);
     return this.map.range(offset, byteLength);
+  }
+
+  memory(name: string, begin = 0, length = this.entry(name).byteLength): HostMemory | null {
+    const { offset, byteLength } = this.entry(name);
+    if (begin < 0 || length < 0 || begin + length > byteLength) {
+      throw new RangeError(`${this.path}: ${length} bytes at ${begin} are not within the ${byteLength} of ${name}`);
+    }
+    this.opened();
+    this.map ??= mapFile(this.path);
+    return this.map.memory(offset + begin, length);
   }
 
   private opened(): ByteSource {

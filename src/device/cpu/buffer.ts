@@ -1,13 +1,14 @@
 /**
  * @file Memory of the CPU device: an address that knows whether it is still alive. It allocates nothing itself.
  */
+import type { HostMemory } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 
 /** One block from the library's allocator; the buffer that owns it and its views share this record. */
 export interface Allocation {
   freed: boolean;
-  /** The mapped bytes that the memory is; the map ends when nobody holds them. */
-  map?: Uint8Array;
+  /** The memory of somebody else that this is; it stays while it is held here. */
+  shared?: HostMemory;
 }
 
 export class CpuBuffer implements DeviceBuffer {

@@ -8,7 +8,6 @@ import type { Dtype } from '../kernels.js';
 import { bindKernels } from './bind.js';
 import { BYTES, CpuBuffer, own } from './buffer.js';
 import { loadLibrary } from './library.js';
-import { mappedAddress } from './map-file.js';
 
 export interface CpuOptions {
   /** Threads, the calling one included; default one per core. The whole process shares them. Results do not depend on it. */
@@ -55,15 +54,16 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       return buffer;
     },
 
-    share(dtype, bytes) {
+    share(dtype, memory) {
       const width = BYTES[dtype];
-      if (bytes.length % width !== 0) throw new RangeError(`cpu: share of ${bytes.length} bytes as ${dtype}`);
-      const address = mappedAddress(bytes);
-      if (address !== null && address % width === 0) {
-        return new CpuBuffer(dtype, bytes.length / width, address, { freed: false, map: bytes }, false);
+      const { length } = memory;
+      if (length % width !== 0) throw new RangeError(`cpu: share of ${length} bytes as ${dtype}`);
+      if (!(memory instanceof Uint8Array) && memory.address % width === 0) {
+        return new CpuBuffer(dtype, length / width, memory.address, { freed: false, shared: memory }, false);
       }
-      const buffer = device.alloc(dtype, bytes.length / width);
-      library.call('xl_write', own(buffer, 'share').address, bytes, bytes.length);
+      const buffer = device.alloc(dtype, length / width);
+      const bytes = memory instanceof Uint8Array ? memory : memory.bytes();
+      library.call('xl_write', own(buffer, 'share').address, bytes, length);
       return buffer;
     },
 
@@ -71,8 +71,8 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       const { address, bytes, allocation, isView } = own(buffer, 'free: its argument');
       if (isView) throw new Error('cpu: free of a view; free the buffer that it was taken from');
       allocation.freed = true;
-      if (allocation.map !== undefined) {
-        delete allocation.map;
+      if (allocation.shared !== undefined) {
+        delete allocation.shared;
         return;
       }
       library.call('xl_free', address, bytes);

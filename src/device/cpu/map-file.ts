@@ -3,6 +3,7 @@
  */
 import fs from 'node:fs';
 import koffi from 'koffi';
+import type { HostMemory } from '../device.js';
 import { LibraryError, loadLibrary } from './library.js';
 
 export interface MappedFile {
@@ -15,6 +16,8 @@ export interface MappedFile {
    * @throws RangeError when they are not within the file, Error after `close`.
    */
   range(offset: number, length: number): Uint8Array;
+  /** As `range`, for a device to share; null without the native library. */
+  memory(offset: number, length: number): HostMemory | null;
   /** Lets go of the file. Arrays taken from it stay valid; the mapping ends when the last one is collected. */
   close(): void;
 }
@@ -33,14 +36,8 @@ const unmapper = new FinalizationRegistry<Mapping>(({ address, size }) =>
   loadLibrary().call('xl_unmap_file', address, size),
 );
 
-/** Where mapped memory lies; keeps its mapping. */
-const places = new WeakMap<ArrayBufferLike, { readonly mapping: Mapping; readonly address: number }>();
-
-/** The address of the first of these bytes when they are mapped by this file, else null. */
-export function mappedAddress({ buffer, byteOffset }: Uint8Array): number | null {
-  const place = places.get(buffer);
-  return place === undefined ? null : place.address + byteOffset;
-}
+/** Keeps the mapping of each buffer. */
+const mappings = new WeakMap<ArrayBufferLike, Mapping>();
 
 /**
  * The contents of a file. Without the native library they are read when they are asked for, not mapped.
@@ -66,6 +63,11 @@ export function mapFile(path: string): MappedFile {
       return mapping === null ? new Uint8Array(0) : (whole ??= range(0, size));
     },
     range,
+    memory(offset, length) {
+      if (mapping === null) throw new Error(`${path}: the file is closed`);
+      checkRange(path, size, offset, length);
+      return new MappedMemory(mapping, offset, length);
+    },
     close() {
       mapping = null;
       whole = null;
@@ -73,10 +75,27 @@ export function mapFile(path: string): MappedFile {
   };
 }
 
+class MappedMemory implements HostMemory {
+  readonly address: number;
+  readonly length: number;
+  readonly #mapping: Mapping;
+
+  constructor(mapping: Mapping, offset: number, length: number) {
+    this.address = mapping.address + offset;
+    this.length = length;
+    this.#mapping = mapping;
+  }
+
+  bytes(): Uint8Array {
+    const offset = this.address - this.#mapping.address;
+    return this.length === 0 ? new Uint8Array(0) : viewOf(this.#mapping, offset, this.length);
+  }
+}
+
 function viewOf(mapping: Mapping, offset: number, length: number): Uint8Array {
   const address = mapping.address + offset;
   const memory = koffi.view(address, length);
-  places.set(memory, { mapping, address });
+  mappings.set(memory, mapping);
   return new Uint8Array(memory);
 }
 
@@ -101,6 +120,7 @@ function readableFile(path: string): MappedFile {
       return open ? range(0, size) : new Uint8Array(0);
     },
     range,
+    memory: () => null,
     close() {
       if (open) fs.closeSync(fd);
       open = false;

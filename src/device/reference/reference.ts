@@ -66,7 +66,8 @@ export function createReferenceDevice(): Device {
       return buffer;
     },
 
-    share(dtype, source) {
+    share(dtype, memory) {
+      const source = memory instanceof Uint8Array ? memory : memory.bytes();
       const data = dtype === 'uint8' ? source : Float64Array.from(float32sOf('reference: share', source));
       bytes += data.byteLength;
       peak = Math.max(peak, bytes);

@@ -2,6 +2,7 @@
  * @file How the tensors of another library's file are made of this library's parameters: whole ones, several whose rows
  * follow each other, or one with its axes in another order. One table per layout serves reading and writing.
  */
+import type { HostMemory } from '../../device/device.js';
 import { size, type Shape } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { ELEMENT_BYTES, SafetensorsError, type SafetensorsDtype } from '../safetensors-header.js';
@@ -70,7 +71,8 @@ function partsOf(
       const stored = file.view(name).subarray(begin, begin + byteLength);
       return transposed === undefined ? stored : transpose(stored, width, transposed);
     };
-    return { name: part, shape, dtype, packing: null, byteLength, bytes };
+    const memory = (): HostMemory | null => (transposed === undefined ? file.memory(name, begin, byteLength) : null);
+    return { name: part, shape, dtype, packing: null, byteLength, bytes, memory };
   });
 }
 

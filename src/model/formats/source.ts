@@ -2,6 +2,7 @@
  * @file What a folder with a model in it is to the rest of the library, whoever wrote it: a configuration, and every
  * parameter under this library's own name, row-major, in the type of element that the file has. It opens nothing.
  */
+import type { HostMemory } from '../../device/device.js';
 import type { Shape } from '../../tensor/shape.js';
 import type { Packing } from '../../tensor/tensor.js';
 import type { ModelConfig } from '../config.js';
@@ -25,6 +26,8 @@ export interface ParameterSource {
    * @throws SafetensorsError when the file got shorter meanwhile.
    */
   bytes(): Uint8Array;
+  /** The same for a device to share (`Device.share`); null where they do not lie so in a mapped file. */
+  memory(): HostMemory | null;
 }
 
 /** Facts of a folder that are not numbers of the model. */
