@@ -3,6 +3,7 @@
 // The bytes are prescribed: the operations and their order are those of src/device/reference/packed.ts, so that every
 // machine makes the same file. No product is added to anything that would round differently with a fused multiply-add.
 #include "lanes.h"
+#include "reduce.h"
 #include "tokens.h"
 #include "weights.h"
 
@@ -26,11 +27,6 @@ XL_INLINE vi round_to_int(vf x) {
 #else
   return (vi)vcvtnq_s32_f32((float32x4_t)x);
 #endif
-}
-
-XL_INLINE vi clamp_int(vi x, int32_t low, int32_t high) {
-  x = select_int(x < low, splat_int(low), x);
-  return select_int(x > high, splat_int(high), x);
 }
 
 // ---- 16-bit floats, rounded to nearest even; what is too large becomes infinite ----
@@ -90,8 +86,8 @@ float largest_of(Group group) {
   return largest;
 }
 
-XL_INLINE vi codes_of(vf x, float inverse, int32_t low, int32_t high) {
-  return clamp_int(round_to_int(x * inverse), low, high);
+XL_INLINE vi codes_of(vf x, float inverse, float low, float high) {
+  return round_to_int(vmin(vmax(x * inverse, splat(low)), splat(high)));
 }
 
 uint16_t int8_scale(Group group) {
@@ -100,9 +96,8 @@ uint16_t int8_scale(Group group) {
 }
 
 // In double, where the square of a float is exact: 16 sums of every 16th weight, added as a tree that halves.
-double squared_error(Group group, float scale) {
+double squared_error(Group group, float scale, float inverse) {
   constexpr int PARTS = 32 / W;
-  const float inverse = 1.0f / scale;
   vd sums[PARTS] = {};
   for (int64_t c = 0; c < group.size; c += 16)
 #pragma GCC unroll 4
@@ -114,12 +109,18 @@ double squared_error(Group group, float scale) {
       sums[2 * v] += low * low;
       sums[2 * v + 1] += high * high;
     }
-  double lanes[16];
+#pragma GCC unroll 4
+  for (int half = PARTS / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
+    for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+  double lanes[W / 2];
   __builtin_memcpy(lanes, sums, sizeof lanes);
-  for (int half = 8; half > 0; half /= 2)
+  for (int half = W / 4; half > 0; half /= 2)
     for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
   return lanes[0];
 }
+
+constexpr int TRIED = 16;
 
 // Of scales that put the largest weight 7 to 14.5 steps from zero, on the side of the code -8, the best one.
 uint16_t int4_scale(Group group) {
@@ -131,22 +132,36 @@ uint16_t int4_scale(Group group) {
     sign = group.x[c] > 0 ? -1.0f : 1.0f;
     break;
   }
-  uint16_t best = 0;
-  double least = 0;
-  for (int k = 0; k < 16; k++) {
-    const uint16_t scale = bfloat_of(sign * largest / (7.0f + 0.5f * float(k)));
-    const double error = squared_error(group, float_of(scale));
-    if (k == 0 || error < least) {
-      best = scale;
-      least = error;
-    }
+  static constexpr float steps[TRIED] = {7.0f,  7.5f,  8.0f,  8.5f,  9.0f,  9.5f,  10.0f, 10.5f,
+                                         11.0f, 11.5f, 12.0f, 12.5f, 13.0f, 13.5f, 14.0f, 14.5f};
+  float scales[TRIED], inverses[TRIED];
+  for (int k = 0; k < TRIED; k += W) {
+    const vf scale = (vf)(bfloat_bits(splat(sign * largest) / load(steps + k)) << 16);
+    store(scales + k, scale);
+    store(inverses + k, 1.0f / scale);
   }
-  return best;
+  double errors[TRIED];
+  for (int k = 0; k < TRIED; k++) errors[k] = squared_error(group, scales[k], inverses[k]);
+  int best = 0;
+  for (int k = 1; k < TRIED; k++) best = errors[k] < errors[best] ? k : best;
+  return bfloat_of(scales[best]);
 }
 
-void pack_codes(const Weights &w, uint8_t *row, const float *x) {
-  __builtin_memset(row, w.format == XL_INT4 ? 0x88 : 0, size_t(w.scales));
-  __builtin_memset(row + w.scales, 0, size_t(w.row_bytes - w.scales));
+// The words of a row of int4 from its codes, which lie in whole blocks.
+void join_codes(uint8_t *row, const int32_t *codes, int64_t count) {
+  for (int64_t block = 0; block * BLOCK < count; block++)
+    for (int64_t l = 0; l < 16; l += W) {
+      vi word = {};
+      for (int j = PLANES - 1; j >= 0; j--) word = (word << 4) | load_int(codes + block * BLOCK + 16 * j + l);
+      __builtin_memcpy(row + block * LINE + 4 * l, &word, sizeof word);
+    }
+}
+
+// `codes` has room for the columns in whole blocks.
+void pack_codes(const Weights &w, uint8_t *row, const float *x, int32_t *codes) {
+  __builtin_memset(row, 0, size_t(w.row_bytes));
+  const int64_t rounded = ceil_div(w.columns, BLOCK) * BLOCK;
+  for (int64_t c = 0; c < rounded; c += W) store_int(codes + c, splat_int(w.format == XL_INT4 ? 8 : 0));
   for (int64_t g = 0; g < w.scale_count; g++) {
     const int64_t begin = g * w.group;
     const Group group = {x + begin, min_of(w.group, w.columns - begin)};
@@ -155,26 +170,22 @@ void pack_codes(const Weights &w, uint8_t *row, const float *x) {
     if (scale == 0) continue;
     const float inverse = 1.0f / float_of(scale);
     for (int64_t c = 0; c < group.size; c += W) {
-      const int64_t n = min_of(W, group.size - c);
-      if (w.format == XL_INT8) {
-        const vb codes = __builtin_convertvector(codes_of(group.load(c), inverse, -127, 127), vb);
-        __builtin_memcpy(row + begin + c, &codes, size_t(n));
+      // Beyond the last column x counts as 0, whose code is that of what stands there already.
+      if (w.format == XL_INT4) {
+        store_int(codes + begin + c, codes_of(group.load(c), inverse, -8, 7) + 8);
       } else {
-        const vi codes = codes_of(group.load(c), inverse, -8, 7) + 8;
-        for (int64_t i = 0; i < n; i++) {
-          const int64_t at = begin + c + i, plane = at % BLOCK / 16;
-          uint8_t *byte = row + at / BLOCK * LINE + at % 16 * 4 + plane / 2;
-          *byte = plane % 2 == 0 ? uint8_t((*byte & 0xf0) | codes[i]) : uint8_t((*byte & 0x0f) | (codes[i] << 4));
-        }
+        const vb bytes = __builtin_convertvector(codes_of(group.load(c), inverse, -127, 127), vb);
+        __builtin_memcpy(row + begin + c, &bytes, size_t(min_of(W, group.size - c)));
       }
     }
   }
+  if (w.format == XL_INT4) join_codes(row, codes, rounded);
 }
 
-void pack_row(const Weights &w, uint8_t *row, const float *x) {
+void pack_row(const Weights &w, uint8_t *row, const float *x, int32_t *codes) {
   if (w.format == XL_BF16) return pack_small_floats<XL_BF16>(row, x, w.columns);
   if (w.format == XL_F16) return pack_small_floats<XL_F16>(row, x, w.columns);
-  pack_codes(w, row, x);
+  pack_codes(w, row, x, codes);
 }
 
 // The largest number, as bits, that does not become infinite.
@@ -226,8 +237,12 @@ extern "C" int XL_KERNEL(xl_pack_rows)(uint8_t *packed, const float *x, int64_t 
   if (int status = describe_weights(w, "pack_rows", packed, R, C, format, group)) return status;
   const int64_t misfit = first_misfit(x, R, C, format, R * C);
   if (misfit < R * C) return misfit_error(x[misfit], misfit / C, misfit % C, format);
-  parallel_range(R, compute_grain / C, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; r++) pack_row(w, packed + r * w.row_bytes, x + r * C);
+  const int64_t floats = ceil_div(C, BLOCK) * BLOCK;
+  for (int worker = 0; worker < xl::threads(); worker++)
+    if (!xl::scratch(worker, floats)) return out_of_scratch("pack_rows", floats);
+  parallel_range(R, compute_grain / C, [&](int64_t begin, int64_t end, int worker) {
+    auto *codes = reinterpret_cast<int32_t *>(xl::scratch(worker, floats));
+    for (int64_t r = begin; r < end; r++) pack_row(w, packed + r * w.row_bytes, x + r * C, codes);
   });
   return XL_OK;
 }

@@ -159,12 +159,18 @@ XL_INLINE double hsum_double(vd v) {
 }
 
 XL_INLINE vd low_double(vf v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  return (vd)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v));  // which g++ 12 does not find
+#endif
   vf_half half;
   __builtin_memcpy(&half, &v, sizeof half);
   return __builtin_convertvector(half, vd);
 }
 
 XL_INLINE vd high_double(vf v) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  return (vd)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
+#endif
   vf_half half;
   __builtin_memcpy(&half, reinterpret_cast<const char *>(&v) + sizeof half, sizeof half);
   return __builtin_convertvector(half, vd);
