@@ -11,6 +11,7 @@ import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { quantizeCommand } from './quantize.js';
 import { trainCommand } from './train.js';
+import { verifyCommand } from './verify.js';
 
 const program = new Command('xlstm')
   .description('Train, study and run xLSTM language models (arXiv 2405.04517).')
@@ -22,6 +23,7 @@ const program = new Command('xlstm')
   .addCommand(evalCommand())
   .addCommand(inspectCommand())
   .addCommand(logitsCommand())
+  .addCommand(verifyCommand())
   .addCommand(convertCommand())
   .addCommand(quantizeCommand())
   .addCommand(doctorCommand())
