@@ -39,6 +39,9 @@ const SHAPES = [
   [1001, 1237],
 ] as const;
 
+/** Weights of a matrix up to which products with more rows are timed too: larger ones say nothing new. */
+const MANY_ROWS_UP_TO = 2 ** 24;
+
 /** A matrix of random weights in one format, made from the float32 one. */
 function store(device: Device, floats: DeviceBuffer, O: number, I: number, { format, group }: Stored) {
   if (format === null) return { weight: floats, bytes: 4 * O * I, free: () => {} };
@@ -109,7 +112,7 @@ export async function benchPacked(rounds = 12, shapes: readonly (readonly [numbe
       createCpuDevice({ threads: 2 });
       const { weight, bytes, free } = store(device, floats, O, I, stored);
       for (const N of [1, 8, 512]) {
-        if (N > 1 && O > 20_000) continue;
+        if (N > 1 && O * I > MANY_ROWS_UP_TO) continue;
         await prove(device, stored, weight, N, O, I);
         const { run, free: freeProduct } = productOf(device, stored, weight, N, O, I);
         const [alone = 0, both = 0] = bestTimes(run, [1, 2], N === 512 ? Math.ceil(rounds / 4) : rounds);

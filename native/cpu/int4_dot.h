@@ -1,6 +1,7 @@
 // Products of int4 rows with a few rows of x by integers, for groups of 32, 64 and of multiples of 128 where the machine
 // has pmaddubsw. As floats, a weight costs a mask, a conversion and a multiply-add for every W of them, which is slower
-// than memory; here 4 W weights cost two instructions for each of three digits of x.
+// than memory; here 4 W weights cost two instructions for each of three digits of x. On AVX2 that is 78 instructions of
+// arithmetic for 256 weights, 22 cycles at best where four can start at once.
 //
 // x is taken block by block (128 columns) as whole numbers X of its largest magnitude / 8355584, rounded to nearest: 24
 // bits, one more than a float has near that magnitude. X = 65536 h + 256 m + l with digits from -128 to 127, so that
