@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { formatBytes } from '../format.js';
+import { copyGenerationConfig } from '../generate/generation-config.js';
 import { convertModel, type ConvertTarget } from '../model/formats/convert.js';
 import { openModelSource } from '../model/formats/open.js';
 import { loadTokenizer } from '../tokens/load.js';
@@ -22,7 +23,6 @@ interface Options {
 }
 
 const DTYPES = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' } as const;
-const GENERATION_CONFIG = 'generation_config.json';
 
 export function convertCommand(): Command {
   return new Command('convert')
@@ -82,8 +82,7 @@ async function convert(input: string, out: string, options: Options): Promise<vo
       const types = { dtype: dtype && DTYPES[dtype], weightMode, maxShardBytes };
       format = await convertModel(source, unfinished, to, { ...types, fields, onProgress });
       copyTokenizerFiles(folder, unfinished);
-      const generation = path.join(folder, GENERATION_CONFIG);
-      if (fs.existsSync(generation)) fs.copyFileSync(generation, path.join(unfinished, GENERATION_CONFIG));
+      copyGenerationConfig(folder, unfinished);
     },
     'the model',
   );

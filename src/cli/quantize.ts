@@ -8,6 +8,7 @@ import { wholePerplexity } from '../evaluate/perplexity.js';
 import type { Score } from '../evaluate/score.js';
 import { tokenText } from '../evaluate/token-text.js';
 import { formatBytes, formatNumber } from '../format.js';
+import { copyGenerationConfig } from '../generate/generation-config.js';
 import { loadModel } from '../model/checkpoint.js';
 import { openModelSource } from '../model/formats/open.js';
 import { quantizeModel } from '../model/quantize.js';
@@ -81,6 +82,7 @@ async function quantize(path: string, out: string, options: Options): Promise<vo
       const packing = { bits: Number(bits) as 8 | 4, ...(group !== undefined && { group }), onProgress };
       to = await quantizeModel(source, unfinished, device, packing);
       copyTokenizerFiles(folder, unfinished);
+      copyGenerationConfig(folder, unfinished);
     },
     'the model',
   );

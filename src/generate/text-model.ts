@@ -8,6 +8,7 @@ import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import { decode, type DecodeOptions } from './decode.js';
+import { readGenerationConfig, type GenerationConfig } from './generation-config.js';
 
 /** Opened to be run unless `trainable` is asked for: matrices stay as they are stored, in place where the device can. */
 export interface LoadOptions extends DeviceOptions, LoadModelOptions {
@@ -23,12 +24,15 @@ export class TextModel {
   /** The model folder it came from. */
   readonly folder: string;
   readonly facts: ModelFacts;
+  /** What the makers of the model say about sampling and the ends of texts; null where they say nothing. */
+  readonly generation: GenerationConfig | null;
 
   private constructor(model: LanguageModel, tokenizer: Tokenizer, folder: string, facts: ModelFacts) {
     this.model = model;
     this.tokenizer = tokenizer;
     this.folder = folder;
     this.facts = facts;
+    this.generation = readGenerationConfig(folder);
   }
 
   /**
@@ -44,16 +48,17 @@ export class TextModel {
     const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });
     try {
       checkTokenizer(tokenizer, model, facts, resolved);
+      return new TextModel(model, tokenizer, resolved, facts);
     } catch (error) {
       model.dispose();
       throw error;
     }
-    return new TextModel(model, tokenizer, resolved, facts);
   }
 
   /**
    * Continues a prompt; yields text as it becomes certain, never half a character. Ends at the end-of-text token, after
-   * `maxTokens`, or when `signal` aborts. An empty prompt begins a new document, or goes on from `state`.
+   * `maxTokens`, or when `signal` aborts. An empty prompt begins a new document, or goes on from `state`. What the options
+   * leave out is as generation_config.json says, if there is one.
    * @throws RangeError when an option is outside of its range, or the prompt is empty and there is no end-of-text token.
    */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
@@ -64,14 +69,20 @@ export class TextModel {
       throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
     }
     const tokens = begins ? Int32Array.of(eosId!) : encoded;
-    const stopTokens = options.stopTokens ?? (eosId === null ? [] : [eosId]);
+    const stopTokens = options.stopTokens ?? this.stopTokens;
     const decoder = this.tokenizer.decoder({ skipSpecial: true });
-    for await (const token of decode(this.model, tokens, { ...options, stopTokens })) {
+    for await (const token of decode(this.model, tokens, { ...this.generation?.sampling, ...options, stopTokens })) {
       const text = decoder.push(token);
       if (text !== '') yield text;
     }
     const rest = decoder.end();
     if (rest !== '') yield rest;
+  }
+
+  /** Tokens that end a text: as the makers of the model say, else the tokenizer's end-of-text token. */
+  get stopTokens(): readonly number[] {
+    const { eosId } = this.tokenizer;
+    return this.generation?.stopTokens ?? (eosId === null ? [] : [eosId]);
   }
 
   dispose(): void {

@@ -266,7 +266,7 @@ function nameOf(parameter: string, blocks: readonly string[]): string {
   const part = isMixer ? inner!.slice('mixer.'.length) : inner!;
   const prefix = `xlstm_block_stack.blocks.${block}.${isMixer ? 'xlstm.' : ''}`;
   const [, stem, leaf] = /^(.+)\.(weight|bias)$/.exec(part) ?? [null, part, null];
-  return leaf === null ? prefix + table[stem!] : `${prefix}${table[stem!]}.${leaf}`;
+  return leaf === null ? prefix + table[stem] : `${prefix}${table[stem]}.${leaf}`;
 }
 
 /** The tensors of a model in the package's file. */
