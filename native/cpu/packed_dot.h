@@ -116,12 +116,12 @@ XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_
   }
 }
 
-// Asks for the lines of the next R rows that lie where these rows are read now. No hardware guesses them, since rows end
-// and several are read at once.
+// Asks for the lines of the R rows of a tile to come, `ahead` tiles from here, that lie where these rows are read now. No
+// hardware guesses them, since rows end and several are read at once. Short rows need more time than one tile takes.
 template <int R>
-XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes) {
+XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead) {
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) __builtin_prefetch(at + (R + r) * row_bytes, 0, 2);
+  for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
 template <int32_t F, int R, int M>
@@ -129,7 +129,7 @@ XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8
   const int64_t full = w.columns / W * W;
   vf right[M];
   for (int64_t c = 0; c < full; c += W) {
-    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes);
+    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
     next(right, x);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
@@ -149,7 +149,7 @@ XL_INLINE void dot_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row,
       Sums<R, M> sum = {};
       // Rows end at a multiple of 64 bytes and x at zeros, so that the last vector may reach beyond the last column.
       for (const int64_t end = min_of(group_end, c + INT8_RUN); c < end; c += W) {
-        if ((c & 63) == 0) prefetch_rows<R>(row + c, w.row_bytes);
+        if ((c & 63) == 0) prefetch_rows<R>(row + c, w.row_bytes, 2);
         vf right[M];
         next(right, x);
 #pragma GCC unroll 4
@@ -217,7 +217,7 @@ XL_INLINE void dot_int4_integers(Sums<R, M> &total, const Weights &w, const uint
   const int64_t whole = RUNS == 1 ? blocks : w.scale_count / RUNS;  // blocks that have all their scales
   int64_t left = blocks_of_scale;
   for (int64_t block = 0; block < whole; block++, row += LINE, x += M * INT4_BLOCK_VECTORS * W) {
-    prefetch_rows<R>(row, row_bytes);
+    prefetch_rows<R>(row, row_bytes, 2);
     dot_int4_block<RUNS, R, M>(total, row, row_bytes, scales, row_bytes, x);
     if (RUNS > 1) {
       scales += 2 * RUNS;
@@ -248,7 +248,7 @@ XL_INLINE void dot_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row,
     Sums<R, M> sums;
     __builtin_memcpy(sums, total, sizeof sums);
     for (int64_t block = 0; block < whole; block++, words += LINE) {
-      prefetch_rows<R>(words, row_bytes);
+      prefetch_rows<R>(words, row_bytes, 2);
 #pragma GCC unroll 4
       for (int64_t l = 0; l < 16; l += W) {
         vu word[R];

@@ -11,7 +11,7 @@ const SAME = 0;
 const EXACT = 2e-7;
 /** A few roundings, and a vector exp, tanh or erf. [1.9e-7] */
 const ELEMENTWISE = 4e-7;
-/** A sum of up to some thousand products in any order: the root of their number times a rounding. [3.4e-7] */
+/** A sum of up to some thousand products in any order: the root of their number times a rounding. [4.9e-7] */
 const SUM = 1e-6;
 /** Errors travel through a recurrence: gates multiply them, time adds them up, q . n divides by them. [2.4e-7] */
 const RECURRENT = 1e-6;
