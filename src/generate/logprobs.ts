@@ -1,4 +1,5 @@
 /** @file Log-probabilities of tokens: the model's own, before temperature, penalties and filters. */
+import type { FloatArray } from '../device/device.js';
 import { exponentials } from './exponentials.js';
 import { cutAfterLargest } from './select.js';
 
@@ -31,6 +32,21 @@ export function logprobsOf(
   const base = logSumExp(logits, top);
   const at = (id: number): TokenLogprob => ({ token: id, logprob: logits[id]! - base });
   return { logprob: at(token).logprob, top: largest(logits, Math.min(count, logits.length)).map(at) };
+}
+
+/**
+ * log-softmax at a token that was given, not sampled, and at the most probable ones.
+ * @param logits  [V]
+ */
+export function givenLogprobs(
+  logits: FloatArray,
+  token: number,
+  count: number,
+): { readonly token: number; readonly logprob: number; readonly top: readonly TokenLogprob[] } {
+  const exact = Float64Array.from(logits);
+  let top = -Infinity;
+  for (const logit of exact) if (!(logit <= top)) top = logit;
+  return { token, ...logprobsOf(exact, top, token, count) };
 }
 
 function largest(logits: Float64Array, count: number): number[] {
