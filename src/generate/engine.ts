@@ -11,7 +11,15 @@ import type { SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { givenLogprobs } from './logprobs.js';
-import { checkRequest, Running, Sequence, type EngineEvent, type EngineRequest, type Reading } from './request.js';
+import {
+  checkRequest,
+  checkWhole,
+  Running,
+  Sequence,
+  type EngineEvent,
+  type EngineRequest,
+  type Reading,
+} from './request.js';
 
 export type { EngineEvent, EngineRequest } from './request.js';
 
@@ -49,7 +57,10 @@ export class Engine {
   #closed = false;
   #loop: Promise<void> | null = null;
 
+  /** @throws RangeError when an option is no whole number of at least 1. */
   constructor(model: LanguageModel, { maxBatch = 8, prefillChunk = 256 }: EngineOptions = {}) {
+    checkWhole('maxBatch', maxBatch, 1);
+    checkWhole('prefillChunk', prefillChunk, 1);
     this.model = model;
     this.#maxBatch = maxBatch;
     this.#prefillChunk = prefillChunk;
@@ -194,8 +205,8 @@ export class Engine {
         const own = logits.subarray((row - first) * V, (row - first + 1) * V);
         const next = tokens[start + row + 1];
         if (next !== undefined) reading.prompt.push(givenLogprobs(own, next, count));
-        else reading.logits = own.slice();
       }
+      if (end === rows.extent(0)) reading.logits = logits.slice(-V); // a state that is kept here goes on from them
     }
   }
 
@@ -216,19 +227,22 @@ export class Engine {
     const sequences = Array.from({ length: n }, (_, index) => new Sequence(running, index));
     this.#reading = null;
     if (promptLogprobs !== undefined) running.channel.push({ kind: 'prompt', tokens: prompt });
-    const going = sequences.filter((sequence) => {
-      const saved = (): SavedState => ({ state: state.clone(), tokens: sequence.read, sequences: 1, logits });
-      if (maxTokens > 0) return this.#take(sequence, logits!, saved);
-      this.#finish(sequence, 'length', saved);
-      return false;
-    });
-    if (going.length === 1 && this.#batch === null) {
-      this.#batch = state; // alone: no copy
-      this.#sequences = going;
-      return;
+    try {
+      const going = sequences.filter((sequence) => {
+        const saved = (): SavedState => ({ state: state.clone(), tokens: sequence.read, sequences: 1, logits });
+        if (maxTokens > 0) return this.#take(sequence, logits!, saved);
+        this.#finish(sequence, 'length', saved);
+        return false;
+      });
+      if (going.length === 1 && this.#batch === null) {
+        this.#batch = state; // alone: no copy
+        this.#sequences = going;
+      } else {
+        this.#join(going, state);
+      }
+    } finally {
+      if (this.#batch !== state) state.dispose();
     }
-    this.#join(going, state);
-    state.dispose();
   }
 
   // ---- decoding ----------------------------------------------------------------------------------------------------
@@ -285,13 +299,12 @@ export class Engine {
       sequence.count++;
       this.#generated++;
       running.channel.push({ kind: 'token', index, sample });
+      if (sequence.count < maxTokens) return true;
+      this.#finish(sequence, 'length', saved);
     } catch (error) {
       running.channel.fail(error);
       running.left = true; // its other completions end as well
-      return false;
     }
-    if (sequence.count < maxTokens) return true;
-    this.#finish(sequence, 'length', saved);
     return false;
   }
 

@@ -1,6 +1,7 @@
 /** @file Log-probabilities of tokens: the model's own, before temperature, penalties and filters. */
 import type { FloatArray } from '../device/device.js';
 import { exponentials } from './exponentials.js';
+import { largestLogit } from './largest-logit.js';
 import { cutAfterLargest } from './select.js';
 
 export interface TokenLogprob {
@@ -37,6 +38,7 @@ export function logprobsOf(
 /**
  * log-softmax at a token that was given, not sampled, and at the most probable ones.
  * @param logits  [V]
+ * @throws DivergedError when a logit is not a number, or none is finite.
  */
 export function givenLogprobs(
   logits: FloatArray,
@@ -44,9 +46,7 @@ export function givenLogprobs(
   count: number,
 ): { readonly token: number; readonly logprob: number; readonly top: readonly TokenLogprob[] } {
   const exact = Float64Array.from(logits);
-  let top = -Infinity;
-  for (const logit of exact) if (!(logit <= top)) top = logit;
-  return { token, ...logprobsOf(exact, top, token, count) };
+  return { token, ...logprobsOf(exact, exact[largestLogit(exact)]!, token, count) };
 }
 
 function largest(logits: Float64Array, count: number): number[] {

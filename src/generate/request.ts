@@ -105,21 +105,27 @@ export class Sequence {
   }
 }
 
+/** @throws RangeError naming a number that is not whole, or too small. */
+export function checkWhole(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new RangeError(`engine: ${name} must be a whole number of at least ${least}, got ${value}`);
+}
+
 /**
  * Checks a request before it is queued.
  * @param V  tokens of the vocabulary
  * @throws RangeError naming what cannot be.
  */
 export function checkRequest(
-  { tokens, state, n = 1, maxTokens, sampling, promptLogprobs }: EngineRequest,
+  { tokens, state, n = 1, maxTokens, sampling, promptLogprobs, keepStatesAt = [] }: EngineRequest,
   V: number,
 ): void {
-  const whole = (name: string, value: number, least: number): void => {
-    if (Number.isSafeInteger(value) && value >= least) return;
-    throw new RangeError(`engine: ${name} must be a whole number of at least ${least}, got ${value}`);
-  };
-  whole('n', n, 1);
-  whole('maxTokens', maxTokens, 0);
+  checkWhole('n', n, 1);
+  checkWhole('maxTokens', maxTokens, 0);
+  for (const at of keepStatesAt) {
+    if (Number.isInteger(at) && at >= 1 && at <= tokens.length) continue;
+    throw new RangeError(`engine: keepStatesAt must be from 1 to the ${tokens.length} tokens of the prompt, got ${at}`);
+  }
   if (tokens.length === 0 && !state?.logits) throw new RangeError('engine: the prompt must have at least one token');
   if (state !== undefined && state.sequences !== 1) {
     throw new RangeError(`engine: goes on from the state of one sequence, got one of ${state.sequences}`);

@@ -11,9 +11,12 @@
 import type { FloatArray } from '../device/device.js';
 import { draw, randomKey, type RandomKey } from '../tensor/random.js';
 import { Candidates } from './candidates.js';
+import { largestLogit } from './largest-logit.js';
 import { logprobsOf, type TokenLogprob } from './logprobs.js';
 import { Penalties } from './penalties.js';
 import { resolveSamplingOptions, type ResolvedSamplingOptions, type SamplingOptions } from './sampling-options.js';
+
+export { DivergedError } from './largest-logit.js';
 
 export interface SampledToken {
   readonly token: number;
@@ -21,11 +24,6 @@ export interface SampledToken {
   readonly logprob: number | null;
   /** The most probable tokens, most probable first; as many as `logprobs` says. */
   readonly top: readonly TokenLogprob[];
-}
-
-/** The model gives no finite logit, or one that is not a number: its parameters or state are beyond all bounds. */
-export class DivergedError extends Error {
-  override readonly name = 'DivergedError';
 }
 
 /** A draw is never interrupted, so that all samplers can share this memory: [V] each, and the candidates. */
@@ -61,7 +59,7 @@ export class Sampler {
   sample(logits: FloatArray): SampledToken {
     if (raw.length !== logits.length) raw = new Float64Array(logits.length);
     raw.set(logits);
-    const best = argmax(raw);
+    const best = largestLogit(raw);
     const token = this.#penalties.active ? this.#chooseChanged() : this.#choose(raw, best);
     this.#penalties.generated(token);
     if (this.options.logprobs === null) return { token, logprob: null, top: [] };
@@ -75,7 +73,7 @@ export class Sampler {
     if (changed.every((logit) => logit === -Infinity)) {
       throw new RangeError('sampling: logitBias bans every token that the model could give; leave one');
     }
-    return this.#choose(changed, argmax(changed));
+    return this.#choose(changed, largestLogit(changed));
   }
 
   #choose(scores: Float64Array, best: number): number {
@@ -87,20 +85,4 @@ export class Sampler {
     if (typical < 1) candidates.typical(typical);
     return candidates.pick(draw(this.#key, this.#draws++));
   }
-}
-
-/** The first of the largest. @throws DivergedError when one is not a number, or none is finite. */
-function argmax(logits: Float64Array): number {
-  let best = -1;
-  let top = -Infinity;
-  for (let token = 0; token < logits.length; token++) {
-    const logit = logits[token]!;
-    if (logit <= top) continue; // false for NaN
-    if (Number.isNaN(logit))
-      throw new DivergedError(`sampling: the logit of token ${token} is NaN; the model has diverged`);
-    best = token;
-    top = logit;
-  }
-  if (!Number.isFinite(top)) throw new DivergedError('sampling: no logit is finite; the model has diverged');
-  return best;
 }
