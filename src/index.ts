@@ -40,7 +40,13 @@ export { modelFingerprint } from './model/fingerprint.js';
 export { ModelState } from './model/state.js';
 export { loadState, readStateInfo, saveState, type SavedState, type StateFacts } from './model/state-file.js';
 
-export { Engine, type EngineEvent, type EngineOptions, type EngineRequest, type EngineStats } from './generate/engine.js';
+export {
+  Engine,
+  type EngineEvent,
+  type EngineOptions,
+  type EngineRequest,
+  type EngineStats,
+} from './generate/engine.js';
 export { trainBpe } from './tokens/bpe-train.js';
 export { ByteTokenizer } from './tokens/bytes.js';
 export { charTokenizer } from './tokens/chars.js';

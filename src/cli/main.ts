@@ -10,6 +10,7 @@ import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { quantizeCommand } from './quantize.js';
+import { serveCommand } from './serve.js';
 import { trainCommand } from './train.js';
 import { verifyCommand } from './verify.js';
 
@@ -23,6 +24,7 @@ const program = new Command('xlstm')
   .addCommand(evalCommand())
   .addCommand(inspectCommand())
   .addCommand(logitsCommand())
+  .addCommand(serveCommand())
   .addCommand(verifyCommand())
   .addCommand(convertCommand())
   .addCommand(quantizeCommand())

@@ -61,7 +61,7 @@ export function readGenerationConfig(folder: string): GenerationConfig | null {
   const given = Object.entries(named).filter(([, value]) => value !== null && value !== undefined);
   return {
     stopTokens: eos === null || eos === undefined ? null : typeof eos === 'number' ? [eos] : eos,
-    sampling: samples ? (Object.fromEntries(given) as SamplingOptions) : {},
+    sampling: samples ? Object.fromEntries(given) : {},
     maxTokens: fields.max_new_tokens ?? null,
   };
 }

@@ -10,9 +10,14 @@ import { temporaryFolder } from './folders.js';
 
 const SMALL = { dim: 16, blocks: ['mlstm', 'slstm'], mlstm: { heads: 2 }, slstm: { heads: 2 } };
 
-/** The folder, gone after the test. */
-export async function smallModelFolder(seed = 1, config: ModelConfigInput = {}, withTokenizer = true): Promise<string> {
-  const folder = path.join(temporaryFolder(), 'model');
+/** The folder, gone after the test unless it is made in `parent`. */
+export async function smallModelFolder(
+  seed = 1,
+  config: ModelConfigInput = {},
+  withTokenizer = true,
+  parent = temporaryFolder(),
+): Promise<string> {
+  const folder = path.join(parent, 'model');
   fs.mkdirSync(folder);
   const tokenizer = new ByteTokenizer();
   using model = LanguageModel.create({ vocabSize: tokenizer.vocabSize, ...SMALL, ...config }, referenceDevice(), seed);
