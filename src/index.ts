@@ -72,6 +72,7 @@ export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js
 export type { SamplingOptions } from './generate/sampling-options.js';
 export type { TokenLogprob } from './generate/logprobs.js';
 export { TextStream, type StreamedText, type TextStreamOptions } from './generate/text-stream.js';
+export type { CompleteOptions, Completion } from './generate/complete.js';
 export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 

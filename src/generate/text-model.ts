@@ -7,8 +7,11 @@ import type { LanguageModel } from '../model/language-model.js';
 import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveModelFolder } from '../train/run-folder.js';
+import type { SavedState } from '../model/state-file.js';
+import { complete, type CompleteOptions, type Completion } from './complete.js';
 import { decode, type DecodeOptions } from './decode.js';
 import { readGenerationConfig, type GenerationConfig } from './generation-config.js';
+import { TextStream } from './text-stream.js';
 
 /** Opened to be run unless `trainable` is asked for: matrices stay as they are stored, in place where the device can. */
 export interface LoadOptions extends DeviceOptions, LoadModelOptions {
@@ -16,7 +19,12 @@ export interface LoadOptions extends DeviceOptions, LoadModelOptions {
   readonly device?: DeviceChoice | Device;
 }
 
-export type GenerateOptions = DecodeOptions;
+export interface GenerateOptions extends DecodeOptions {
+  /** Texts that end the generation; they are not given out, nor the beginning of one. */
+  readonly stop?: readonly string[];
+  /** Told of each token, before its text is certain. */
+  readonly onToken?: (token: number) => void;
+}
 
 export class TextModel {
   readonly model: LanguageModel;
@@ -62,21 +70,39 @@ export class TextModel {
    * @throws RangeError when an option is outside of its range, or the prompt is empty and there is no end-of-text token.
    */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
-    const { eosId } = this.tokenizer;
-    const encoded = this.tokenizer.encode(prompt);
-    const begins = encoded.length === 0 && !options.state?.logits;
-    if (begins && eosId === null) {
-      throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
-    }
-    const tokens = begins ? Int32Array.of(eosId!) : encoded;
+    const { stop = [], onToken, ...decoding } = options;
+    const tokens = this.promptTokens(prompt, options.state);
     const stopTokens = options.stopTokens ?? this.stopTokens;
-    const decoder = this.tokenizer.decoder({ skipSpecial: true });
-    for await (const token of decode(this.model, tokens, { ...this.generation?.sampling, ...options, stopTokens })) {
-      const text = decoder.push(token);
+    const stream = new TextStream(this.tokenizer, { stop, prompt: tokens });
+    for await (const token of decode(this.model, tokens, { ...this.generation?.sampling, ...decoding, stopTokens })) {
+      onToken?.(token);
+      const { text, stopped } = stream.push(token);
       if (text !== '') yield text;
+      if (stopped) return;
     }
-    const rest = decoder.end();
+    const rest = stream.end();
     if (rest !== '') yield rest;
+  }
+
+  /**
+   * Completes a prompt, or several together, each `n` times; for whole texts with their tokens (see `complete`).
+   * @throws RangeError when an option is outside of its range, or a prompt is empty and there is no end-of-text token.
+   */
+  complete(prompts: string | readonly string[], options: CompleteOptions = {}): Promise<Completion[]> {
+    return complete(this, typeof prompts === 'string' ? [prompts] : prompts, options);
+  }
+
+  /**
+   * The tokens of a prompt, behind what the tokenizer puts before a text; of an empty one the token that begins a document.
+   * @param state  what comes before the prompt, if anything does
+   * @throws RangeError when the prompt is empty and there is no such token.
+   */
+  promptTokens(prompt: string, state?: SavedState): Int32Array {
+    const tokens = this.tokenizer.encode(prompt, { addSpecial: state === undefined });
+    if (tokens.length > 0 || state?.logits) return tokens;
+    const { eosId } = this.tokenizer;
+    if (eosId !== null) return Int32Array.of(eosId);
+    throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
   }
 
   /** Tokens that end a text: as the makers of the model say, else the tokenizer's end-of-text token. */
