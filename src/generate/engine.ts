@@ -5,8 +5,7 @@
 import type { FloatArray } from '../device/device.js';
 import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
-import type { ModelState } from '../model/state.js';
-import { stackRows, takeRow } from '../model/state-batch.js';
+import { StateBatch } from '../model/state-batch.js';
 import type { SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -51,7 +50,7 @@ export class Engine {
   #reading: Reading | null = null;
   /** The sequences of the batch, in the order of the rows of its state. */
   #sequences: Sequence[] = [];
-  #batch: ModelState | null = null;
+  readonly #batch: StateBatch;
   #prefilled = 0;
   #generated = 0;
   #closed = false;
@@ -63,6 +62,7 @@ export class Engine {
     checkWhole('prefillChunk', prefillChunk, 1);
     this.model = model;
     this.#maxBatch = maxBatch;
+    this.#batch = new StateBatch(model, maxBatch);
     this.#prefillChunk = prefillChunk;
   }
 
@@ -124,7 +124,7 @@ export class Engine {
     if (this.#reading?.running.cancelled) this.#stopReading((running) => this.#abort(running));
     const cancelled = this.#sequences.filter(({ running }) => running.cancelled);
     for (const sequence of cancelled) this.#finish(sequence, 'aborted', null);
-    if (cancelled.length > 0) this.#keep((sequence) => !cancelled.includes(sequence));
+    if (cancelled.length > 0) this.#keep(this.#sequences.map((sequence) => !cancelled.includes(sequence)));
   }
 
   /** Ends all completions of a request that has not begun to decode. */
@@ -211,13 +211,8 @@ export class Engine {
   }
 
   /** Logits of hidden vectors [n,D], on the host. */
-  async #logitsOf(hidden: Tensor): Promise<FloatArray> {
-    const logits = scope(this.model.device, {}, () => this.model.logits(hidden));
-    try {
-      return await logits.data();
-    } finally {
-      logits.dispose();
-    }
+  #logitsOf(hidden: Tensor): Promise<FloatArray> {
+    return dataOf(scope(this.model.device, {}, () => this.model.logits(hidden)));
   }
 
   /** The prompt has been read: its completions take their first token and join the batch. */
@@ -227,6 +222,7 @@ export class Engine {
     const sequences = Array.from({ length: n }, (_, index) => new Sequence(running, index));
     this.#reading = null;
     if (promptLogprobs !== undefined) running.channel.push({ kind: 'prompt', tokens: prompt });
+    let taken = false;
     try {
       const going = sequences.filter((sequence) => {
         const saved = (): SavedState => ({ state: state.clone(), tokens: sequence.read, sequences: 1, logits });
@@ -234,14 +230,12 @@ export class Engine {
         this.#finish(sequence, 'length', saved);
         return false;
       });
-      if (going.length === 1 && this.#batch === null) {
-        this.#batch = state; // alone: no copy
-        this.#sequences = going;
-      } else {
-        this.#join(going, state);
-      }
+      if (going.length === 0) return;
+      taken = true;
+      this.#batch.add(state, going.length);
+      this.#sequences.push(...going);
     } finally {
-      if (this.#batch !== state) state.dispose();
+      if (!taken) state.dispose();
     }
   }
 
@@ -249,36 +243,33 @@ export class Engine {
 
   /** One step of all sequences of the batch. */
   async #decode(): Promise<void> {
-    if (this.#batch === null) return;
+    if (this.#batch.count === 0) return;
     const { device, config } = this.model;
     const sequences = this.#sequences;
-    const before = this.#batch;
+    const before = this.#batch.state;
     const tokens = Int32Array.from(sequences, ({ last }) => last);
     const { logits, state } = scope(device, {}, () =>
       this.model.step(Tensor.from(device, tokens, [tokens.length]), before, { inPlace: true }),
     );
-    before.giveWayTo(state);
-    this.#batch = state;
-    const values = await logits.data();
-    logits.dispose();
+    this.#batch.advance(state);
+    const values = await dataOf(logits);
     const V = config.vocabSize;
     const stays = sequences.map((sequence, row) => {
       sequence.read++;
       const own = values.subarray(row * V, (row + 1) * V);
       const saved = (): SavedState => {
-        return { state: takeRow(this.model, { state, row }), tokens: sequence.read, sequences: 1, logits: own.slice() };
+        return { state: this.#batch.take(row), tokens: sequence.read, sequences: 1, logits: own.slice() };
       };
       return this.#take(sequence, own, saved);
     });
-    if (stays.includes(false)) this.#keep((_, row) => stays[row]!);
+    if (stays.includes(false)) this.#keep(stays);
   }
 
   /** A step that cannot be made ends all sequences of the batch. */
   #failBatch(error: unknown): void {
     for (const { running } of this.#sequences) running.channel.fail(error);
     this.#sequences = [];
-    this.#batch?.dispose();
-    this.#batch = null;
+    this.#batch.dispose();
   }
 
   /**
@@ -314,22 +305,18 @@ export class Engine {
     if (--running.open === 0) running.channel.end();
   }
 
-  /** Adds sequences that begin with the same state to the batch. */
-  #join(sequences: readonly Sequence[], state: ModelState): void {
-    if (sequences.length === 0) return;
-    const before = this.#batch;
-    const rows = this.#sequences.map((_, row) => ({ state: before!, row }));
-    this.#batch = stackRows(this.model, [...rows, ...sequences.map(() => ({ state, row: 0 }))]);
-    this.#sequences.push(...sequences);
-    before?.dispose();
-  }
-
   /** Takes the others out of the batch. */
-  #keep(stays: (sequence: Sequence, row: number) => boolean): void {
-    const before = this.#batch!;
-    const rows = this.#sequences.flatMap((sequence, row) => (stays(sequence, row) ? [{ state: before, row }] : []));
-    this.#batch = rows.length === 0 ? null : stackRows(this.model, rows);
-    this.#sequences = this.#sequences.filter(stays);
-    before.dispose();
+  #keep(stays: readonly boolean[]): void {
+    const before = this.#sequences;
+    this.#sequences = this.#batch.keep(stays).map((row) => before[row]!);
+  }
+}
+
+/** The values of a tensor, which is freed. */
+async function dataOf(tensor: Tensor): Promise<FloatArray> {
+  try {
+    return await tensor.data();
+  } finally {
+    tensor.dispose();
   }
 }

@@ -1,5 +1,5 @@
-/** @file The engine where something is odd: borders together with log-probabilities, logits that are no numbers, wrong options. */
-import { describe, expect, it } from 'vitest';
+/** @file The engine where something is odd: borders together with log-probabilities, failures of one request, wrong options. */
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Engine, type EngineEvent, type EngineRequest } from '../../src/generate/engine.js';
 import { DivergedError } from '../../src/generate/sampler.js';
 import { LanguageModel } from '../../src/model/language-model.js';
@@ -16,6 +16,7 @@ const config = {
   mlstmLarge: { heads: 2 },
 };
 const tokens = Int32Array.from({ length: 20 }, (_, k) => (k * 7) % V);
+const greedy = { sampling: { temperature: 0 } };
 
 async function collect(events: AsyncIterable<EngineEvent>): Promise<EngineEvent[]> {
   const all: EngineEvent[] = [];
@@ -23,12 +24,14 @@ async function collect(events: AsyncIterable<EngineEvent>): Promise<EngineEvent[
   return all;
 }
 
+const textOf = (events: readonly EngineEvent[]) => events.flatMap((e) => (e.kind === 'token' ? [e.sample.token] : []));
 const savedOf = (events: readonly EngineEvent[]): SavedState[] =>
   events.flatMap((event) => (event.kind === 'state' || event.kind === 'end' ? (event.saved ?? []) : []));
 
 describe.each(testDevices())('on $name', ({ create }) => {
   const device = create();
   const createModel = () => LanguageModel.create(config, device, 1);
+  afterEach(() => vi.restoreAllMocks());
 
   it('a state kept at a border has the logits of the border, with log-probabilities of the prompt as without', async () => {
     using model = createModel();
@@ -64,6 +67,53 @@ describe.each(testDevices())('on $name', ({ create }) => {
       await expect(collect(asked)).rejects.toThrow(DivergedError);
     }
     await engine.close();
+  });
+
+  it('memory that does not suffice for one request ends that one alone, and nothing of it is left', async () => {
+    using model = createModel();
+    const before = device.memory.bytes;
+    const asked = { ...greedy, tokens, maxTokens: 30 };
+    const engine = new Engine(model);
+    const whole = textOf(await collect(engine.submit(asked)));
+    const other = collect(engine.submit(asked));
+    const victim = collect(engine.submit({ tokens, maxTokens: 5, n: 3 }));
+    const alloc = device.alloc.bind(device);
+    // The memory of C of four sequences, and whatever else is as large.
+    vi.spyOn(device, 'alloc').mockImplementation((dtype, length) => {
+      if (length >= 4 * 2 * 12 * 24 && engine.stats.decoding > 0) throw new Error('memory is exhausted');
+      return alloc(dtype, length);
+    });
+    await expect(victim).rejects.toThrow('memory is exhausted');
+    expect(textOf(await other)).toEqual(whole);
+    await engine.close();
+    expect(device.memory.bytes).toBe(before);
+  });
+
+  it('a state that cannot be copied out fails its own request', async () => {
+    using model = createModel();
+    const before = device.memory.bytes;
+    const engine = new Engine(model);
+    const whole = textOf(await collect(engine.submit({ ...greedy, tokens, maxTokens: 12 })));
+    const other = collect(engine.submit({ ...greedy, tokens, maxTokens: 12 }));
+    const victim = engine.submit({ ...greedy, tokens, maxTokens: 4, keepFinalState: true });
+    const initialState = model.initialState.bind(model);
+    let decoding = 0;
+    const read: EngineEvent[] = [];
+    vi.spyOn(model, 'initialState').mockImplementation((B) => {
+      if (B === 1 && decoding === 3) throw new Error('memory is exhausted');
+      return initialState(B);
+    });
+    const reading = (async () => {
+      for await (const event of victim) {
+        read.push(event);
+        decoding++;
+      }
+    })();
+    await expect(reading).rejects.toThrow('memory is exhausted');
+    expect(textOf(read)).toEqual(whole.slice(0, 4));
+    expect(textOf(await other)).toEqual(whole);
+    await engine.close();
+    expect(device.memory.bytes).toBe(before);
   });
 
   it('refuses options and borders that cannot be', () => {
