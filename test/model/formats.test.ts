@@ -177,6 +177,20 @@ describe('the two layouts of the sLSTM', () => {
     }
   });
 
+  it('where the shapes do not tell, the user must', async () => {
+    const folder = checkpoint(NAME);
+    using file = openSafetensors(path.join(folder, 'model.safetensors'));
+    const tensors = [...file.tensors].map(([name, { dtype, shape }]) => {
+      const [NH, rows, DH] = shape as [number, number, number];
+      const flat = name.endsWith('_recurrent_kernel_') ? [NH * rows, DH] : shape;
+      return { name, dtype, shape: flat, data: file.read(name) };
+    });
+    await writeSafetensors(path.join(folder, 'model.safetensors'), tensors, file.metadata);
+    expect(() => openModelSource(folder)).toThrow(/do not tell which backend .* say which with --source-backend/);
+    // Said, it is taken at the word, and then the shape is still not that of the configuration.
+    expect(() => openModelSource(folder, { sourceBackend: 'cuda' })).toThrow('must be [4,8,32] by the configuration');
+  });
+
   it('a backend that was said wrongly is refused', async () => {
     const folder = await cudaCheckpoint();
     const message = 'the recurrent matrices have the shape of the cuda backend, not of vanilla';
