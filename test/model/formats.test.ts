@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { convertModel, type ConvertOptions, type ConvertTarget } from '../../src/model/formats/convert.js';
 import { formatOf, openModelSource, type SourceOptions } from '../../src/model/formats/open.js';
+import { presetConfig } from '../../src/model/presets.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
 import { scope } from '../../src/tensor/scope.js';
@@ -242,6 +243,17 @@ it('a width that other libraries round down is read as they compute it', async (
   const fields = parse(fs.readFileSync(path.join(folder, 'config.yaml'), 'utf8')) as Fields;
   const { config } = readLargeConfig(fields, 'nxai-large', 'config.yaml');
   expect(parameterTable(config)['blocks.0.feedForward.up.weight']!.shape).toEqual([64, 24]);
+});
+
+it('a width that other libraries would round down is written so that they do not', async () => {
+  const folder = path.join(temporaryFolder(), 'own');
+  fs.mkdirSync(folder);
+  // 2.6667 * 24 = 64.0008: 128 here, 64 by integer division.
+  const large = { ...presetConfig('xlstm-large-tiny'), dim: 24, vocabSize: 41 };
+  using model = LanguageModel.create(large, referenceDevice(), 3);
+  await saveModel(folder, model, { tokenizer: null });
+  const back = await converted(await converted(folder, 'hf'), 'native');
+  expect(await logitsOf(back)).toEqual(await logitsOf(folder));
 });
 
 it('logits of a bf16 folder are those of its float32 twin, within the rounding of the weights', async () => {

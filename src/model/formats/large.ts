@@ -3,6 +3,7 @@
  * write it: fields of the configuration and names of tensors. The two differ in little.
  */
 import { z } from 'zod';
+import { feedForwardWidth } from '../../layers/feed-forward.js';
 import { size } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';
@@ -72,6 +73,11 @@ const hfSchema = z
     embedding_dim: fields.hidden_size ?? fields.embedding_dim ?? 4096,
     num_blocks: fields.num_hidden_layers ?? fields.num_blocks ?? 32,
   }));
+
+/** The factor that a configuration of theirs needs for the width that a model has here. */
+function exactFactor({ dim, feedForward: { factor, roundTo } }: ModelConfig): number {
+  return roundedFactor(dim, factor, roundTo) === factor ? factor : feedForwardWidth(dim, factor, roundTo) / dim;
+}
 
 export interface LargeModel {
   readonly config: ModelConfig;
@@ -150,7 +156,7 @@ export function writeLargeConfig(
     autocast_kernel_dtype: 'float32',
     eps: CELL_EPS,
     inference_state_dtype: 'float32',
-    ffn_proj_factor: feedForward.factor,
+    ffn_proj_factor: exactFactor(config),
     ffn_round_up_to_multiple_of: feedForward.roundTo,
     gate_soft_cap: mlstmLarge.gateSoftCap,
     output_logit_soft_cap: config.logitSoftCap,
@@ -176,9 +182,6 @@ function notLarge(config: ModelConfig, format: LargeFormat): string | null {
   if (config.norm !== 'rmsnorm') return 'its norm is not rmsnorm';
   if (config.feedForward.activation !== 'silu') return 'the activation of its feed-forward layers is not silu';
   if (config.mlstmLarge.gateSoftCap === 0 || config.logitSoftCap === 0) return 'it has no soft cap';
-  const { factor, roundTo } = config.feedForward;
-  if (roundedFactor(config.dim, factor, roundTo) !== factor)
-    return 'the width of its feed-forward layers rounds otherwise';
   if (config.tieWeights && format === 'nxai-large') return 'it has tied weights, and the layout knows none';
   return null;
 }
