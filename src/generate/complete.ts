@@ -85,7 +85,7 @@ async function completeOne(
   const events = engine.submit({
     tokens,
     ...(state && { state }),
-    sampling: { ...text.generation?.sampling, ...sampling },
+    sampling: { ...text.sampling, ...sampling },
     n,
     maxTokens,
     stopTokens,

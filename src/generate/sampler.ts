@@ -52,11 +52,12 @@ export class Sampler {
 
   /**
    * The next token; it counts as generated.
-   * @param logits  [V], not changed
+   * @param all  logits [V], not changed
    * @throws DivergedError when a logit is not a number, or none is finite.
    * @throws RangeError when the logit bias bans every token, or names one beyond the vocabulary.
    */
-  sample(logits: FloatArray): SampledToken {
+  sample(all: FloatArray): SampledToken {
+    const logits = all.length > this.options.vocabSize ? all.subarray(0, this.options.vocabSize) : all;
     if (raw.length !== logits.length) raw = new Float64Array(logits.length);
     raw.set(logits);
     const best = largestLogit(raw);

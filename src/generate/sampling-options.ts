@@ -25,6 +25,11 @@ export interface SamplingOptions {
   readonly frequencyPenalty?: number;
   /** Added to the logits of these tokens: from -100 to 100, or -Infinity, which bans the token. */
   readonly logitBias?: Readonly<Record<number, number>>;
+  /**
+   * Only the first so many tokens can be chosen: a model may have room for more than its tokenizer has. Their probabilities
+   * then are those among these. Default: all.
+   */
+  readonly vocabSize?: number;
   /** Decides the draws: same seed, same logits, same tokens. Default 0. */
   readonly seed?: number;
   /**
@@ -51,6 +56,7 @@ const RANGES = {
   repetitionPenalty: [Number.MIN_VALUE, Number.MAX_VALUE],
   presencePenalty: [-2, 2],
   frequencyPenalty: [-2, 2],
+  vocabSize: [1, Number.MAX_SAFE_INTEGER],
 } as const;
 
 const DEFAULTS = {
@@ -63,6 +69,7 @@ const DEFAULTS = {
   presencePenalty: 0,
   frequencyPenalty: 0,
   logitBias: {},
+  vocabSize: Number.MAX_SAFE_INTEGER,
   seed: 0,
   logprobs: null,
 };

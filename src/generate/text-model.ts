@@ -11,6 +11,7 @@ import type { SavedState } from '../model/state-file.js';
 import { complete, type CompleteOptions, type Completion } from './complete.js';
 import { decode, type DecodeOptions } from './decode.js';
 import { readGenerationConfig, type GenerationConfig } from './generation-config.js';
+import type { SamplingOptions } from './sampling-options.js';
 import { TextStream } from './text-stream.js';
 
 /** Opened to be run unless `trainable` is asked for: matrices stay as they are stored, in place where the device can. */
@@ -74,7 +75,7 @@ export class TextModel {
     const tokens = this.promptTokens(prompt, options.state);
     const stopTokens = options.stopTokens ?? this.stopTokens;
     const stream = new TextStream(this.tokenizer, { stop, prompt: tokens });
-    for await (const token of decode(this.model, tokens, { ...this.generation?.sampling, ...decoding, stopTokens })) {
+    for await (const token of decode(this.model, tokens, { ...this.sampling, ...decoding, stopTokens })) {
       onToken?.(token);
       const { text, stopped } = stream.push(token);
       if (text !== '') yield text;
@@ -103,6 +104,11 @@ export class TextModel {
     const { eosId } = this.tokenizer;
     if (eosId !== null) return Int32Array.of(eosId);
     throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
+  }
+
+  /** Sampling where nothing else is said: as the makers of the model say, and only tokens that the tokenizer has. */
+  get sampling(): SamplingOptions {
+    return { ...this.generation?.sampling, vocabSize: this.tokenizer.vocabSize };
   }
 
   /** Tokens that end a text: as the makers of the model say, else the tokenizer's end-of-text token. */

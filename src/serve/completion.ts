@@ -113,7 +113,7 @@ export async function complete(
   const events = place.engine.submit({
     tokens: read,
     ...(start.saved !== null && { state: start.saved }),
-    sampling: job.sampling,
+    sampling: { ...job.sampling, vocabSize: tokenizer.vocabSize },
     n: job.n,
     maxTokens: job.maxTokens,
     stopTokens: job.ignoreEos ? [] : place.text.stopTokens,

@@ -36,6 +36,16 @@ describe('complete', () => {
     },
   );
 
+  it('a token that the tokenizer does not have is never chosen', async () => {
+    const folder = await smallModelFolder(3, { vocabSize: 300 }); // 257 of bytes
+    using model = await TextModel.load(folder, { device: fastestDevice() });
+    const many = await model.complete('a', { n: 8, maxTokens: 40, temperature: 3, stopTokens: [] });
+    const tokens = many.flatMap((completion) => completion.tokens.map(({ token }) => token));
+    expect(tokens).toHaveLength(320);
+    expect(Math.max(...tokens)).toBeLessThan(257);
+    expect((await streamed(model, 'a', { maxTokens: 40, temperature: 3, stopTokens: [] })).length).toBeGreaterThan(0);
+  });
+
   it('several of one prompt, each with its seed', async () => {
     using model = await open();
     const options = { temperature: 1, maxTokens: 12 };
