@@ -89,6 +89,20 @@ function numberedFiles(folder: string): string[] {
   return numbers.map(({ name }) => name);
 }
 
+/**
+ * The file of each tensor of a folder whose tensors are in several.
+ * @returns null where they are in one
+ */
+export function readWeightMap(folder: string): WeightMap | null {
+  if (fs.existsSync(path.join(folder, SINGLE))) return null;
+  if (fs.existsSync(path.join(folder, INDEX))) return readIndex(folder).weightMap;
+  const entries = numberedFiles(folder).flatMap((shard) => {
+    using file = openSafetensors(path.join(folder, shard));
+    return [...file.tensors.keys()].map((name) => [name, shard] as const);
+  });
+  return Object.fromEntries(entries);
+}
+
 interface Index {
   readonly file: string;
   readonly weightMap: WeightMap;
@@ -178,7 +192,8 @@ export async function writeTensors(
       tensors.filter(({ name }) => weightMap[name] === shard),
     );
   }
-  writeText(path.join(folder, INDEX), indexText(total, weightMap));
+  const isNumbered = Object.values(weightMap).every((shard) => NUMBERED.test(shard)); // NX-AI's have no index
+  if (!isNumbered) writeText(path.join(folder, INDEX), indexText(total, weightMap));
   return total;
 }
 

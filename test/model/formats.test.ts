@@ -94,6 +94,24 @@ describe('round trips, byte for byte', () => {
     expectSameFiles(await converted(native, 'hf'), folder);
   });
 
+  it('in numbered files, as NX-AI has them', async () => {
+    const folder = checkpoint('xlstm_large');
+    const single = path.join(folder, 'model.safetensors');
+    {
+      using file = openSafetensors(single);
+      const names = [...file.tensors.keys()];
+      for (const part of [0, 1, 2]) {
+        const tensors = names
+          .filter((_, k) => k % 3 === part)
+          .map((name) => ({ name, ...file.tensors.get(name)!, data: file.read(name) }));
+        await writeSafetensors(path.join(folder, `model_${part}.safetensors`), tensors);
+      }
+    }
+    fs.rmSync(single);
+    expect(await logitsOf(folder)).toEqual(await logitsOf(checkpoint('xlstm_large')));
+    expectSameFiles(await converted(await converted(folder, 'native'), 'nxai'), folder);
+  });
+
   it('through another library: the same weights', async () => {
     const folder = checkpoint('hf_xlstm');
     const back = await converted(await converted(folder, 'nxai'), 'hf');

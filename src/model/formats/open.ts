@@ -4,11 +4,11 @@ import path from 'node:path';
 import { parse } from 'yaml';
 import type { ModelConfig } from '../config.js';
 import { parameterTable } from '../language-model.js';
-import { INDEX, openTensors, readIndex } from '../safetensors-shards.js';
+import { INDEX, openTensors, readWeightMap } from '../safetensors-shards.js';
 import type { TensorSet } from '../safetensors.js';
 import { foreignSources, type ForeignTensor } from './foreign.js';
 import { largeTensors, readLargeConfig } from './large.js';
-import { CONFIG_FILE, openNativeSource, parseJson, WEIGHTS_FILE } from './native.js';
+import { CONFIG_FILE, openNativeSource, parseJson } from './native.js';
 import { backendOfShapes, paperTensors, readPaperConfig, RECURRENT_SUFFIX, type SlstmBackend } from './paper.js';
 import type { ModelFormat, ModelSource, Origin } from './source.js';
 
@@ -83,11 +83,12 @@ export function openModelSource(folder: string, options: SourceOptions = {}): Mo
 const configFile = (folder: string, format: Exclude<ModelFormat, 'native'>): string =>
   path.join(folder, format === 'hf' ? CONFIG_FILE : YAML_FILE);
 
-/** Which file each tensor is in, where an index says so. */
+/** Which file each tensor is in, where there are several. */
 function shardsOf(folder: string): Pick<Origin, 'weightMap' | 'index'> {
+  const weightMap = readWeightMap(folder);
+  if (weightMap === null) return {};
   const index = path.join(folder, INDEX);
-  if (fs.existsSync(path.join(folder, WEIGHTS_FILE)) || !fs.existsSync(index)) return {};
-  return { weightMap: readIndex(folder).weightMap, index: fs.readFileSync(index, 'utf8') };
+  return { weightMap, ...(fs.existsSync(index) && { index: fs.readFileSync(index, 'utf8') }) };
 }
 
 interface ForeignLayout extends Pick<Origin, 'weightMode' | 'backend'> {
