@@ -18,6 +18,11 @@ export class Channel<T> implements AsyncIterableIterator<T> {
     this.#onDrop = onDrop;
   }
 
+  /** Values that wait to be read. */
+  get size(): number {
+    return this.#values.length;
+  }
+
   push(value: T): void {
     if (this.#ended) this.#onDrop(value);
     else this.#values.push(value);

@@ -8,8 +8,8 @@ import { chatForm, completionForm, finishReason, type Choice, type Form, type Us
 
 type Limits = Pick<AppOptions, 'maxRequests' | 'maxSeconds'>;
 
-/** Text that waits for a client that does not read; beyond it the request is cancelled. */
-const MAX_BEHIND = 1 << 20;
+/** Bytes of a stream that wait to be sent; then the events of the job wait (see `model-host.ts`). */
+const MAX_BEHIND = 1 << 16;
 
 export class Generation {
   readonly #service: Service;

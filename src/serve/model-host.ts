@@ -12,6 +12,9 @@ const WORKER = import.meta.url.endsWith('.ts')
   ? new URL('../../dist/serve/worker.js', import.meta.url)
   : new URL('./worker.js', import.meta.url);
 
+/** Events that wait for a client; one that is so far behind has stopped to read, and its request is cancelled. */
+const MAX_UNREAD = 4096;
+
 interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
@@ -108,6 +111,10 @@ export class ModelHost {
   #deliver(id: number, event: JobEvent): void {
     const channel = this.#jobs.get(id);
     channel?.push(event);
+    if (channel !== undefined && channel.size > MAX_UNREAD) {
+      channel.fail(new ApiError(408, 'the client does not read what it asked for'));
+      this.#send({ kind: 'cancel', id });
+    }
     if (event.kind !== 'done' && event.kind !== 'failed') return;
     channel?.end();
     this.#jobs.delete(id);

@@ -199,6 +199,17 @@ describe('clients', () => {
     await until(idle);
   });
 
+  it('that never read are cut off: the model does not work for them', async () => {
+    const deaf = net.connect(Number(new URL(server.url).port), '127.0.0.1');
+    const body = JSON.stringify({ prompt: 'a', max_tokens: 1_000_000, ignore_eos: true, stream: true, logprobs: 20 });
+    deaf.write(`POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    deaf.pause();
+    await until(async () => (await metric('xlstm_sequences_decoding')) === 1);
+    for (let k = 0; k < 600 && !(await idle()); k++) await pause(50);
+    expect(await idle()).toBe(true);
+    deaf.destroy();
+  });
+
   it('two hundred at once: each gets its own answer', async () => {
     const prompts = Array.from({ length: 200 }, (_, k) => `client number ${k}`);
     const body = { max_tokens: 4, temperature: 0, ignore_eos: true };
@@ -238,7 +249,8 @@ describe('clients', () => {
     );
   });
 
-  it('are answered while the model works: the event loop is never held up for long', async () => {
+  // On a busy machine the system itself may hold a thread up now and then; a kernel on it would do so each time.
+  it('are answered while the model works: the event loop is never held up for long', { retry: 2 }, async () => {
     await metric('xlstm_event_loop_delay_max_seconds');
     const busy = Promise.all(
       Array.from({ length: 4 }, () => completions({ prompt: 'x'.repeat(3000), max_tokens: 300, ignore_eos: true })),
