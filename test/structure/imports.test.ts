@@ -14,7 +14,7 @@ import { root } from '../support/documents.js';
 /** From the top down; a folder imports from its own rank and below. Folders of one rank stand in one row. */
 const ORDER: readonly (readonly string[])[] = [
   ['cli'],
-  ['serve'],
+  ['serve', 'experiments'],
   ['train', 'generate', 'evaluate'],
   ['data'],
   ['tokens'],
