@@ -19,6 +19,11 @@ XL_INLINE vf activate(vf x) {
   if (A == XL_ACT_SIGMOID) return vsigmoid(x);
   if (A == XL_ACT_TANH) return vtanh(x);
   if (A == XL_ACT_RELU) return vmax(vf{}, x);
+  if (A == XL_ACT_EXP) return vexp(x);
+  if (A == XL_ACT_SOFTPLUS) return -vlogsigmoid(-x);
+  if (A == XL_ACT_LOGSIGMOID) return vlogsigmoid(x);
+  if (A == XL_ACT_ELUPLUS1) return select(x > 0.0f, x + 1.0f, vexp(x));
+  if (A == XL_ACT_RELU2) return vmax(vf{}, x) * vmax(vf{}, x);
   return x;
 }
 
@@ -36,6 +41,17 @@ XL_INLINE ValueAndDerivative activate_both(vf x) {
     return {vtanh(x), 4.0f * (vsigmoid(2.0f * x) * vsigmoid(-2.0f * x))};
   }
   if (A == XL_ACT_RELU) return {vmax(vf{}, x), select(x > 0.0f, splat(1.0f), vf{})};
+  if (A == XL_ACT_EXP) return {vexp(x), vexp(x)};
+  if (A == XL_ACT_SOFTPLUS) return {-vlogsigmoid(-x), vsigmoid(x)};
+  if (A == XL_ACT_LOGSIGMOID) return {vlogsigmoid(x), vsigmoid(-x)};
+  if (A == XL_ACT_ELUPLUS1) {
+    const vf e = vexp(x);
+    return {select(x > 0.0f, x + 1.0f, e), select(x > 0.0f, splat(1.0f), e)};
+  }
+  if (A == XL_ACT_RELU2) {
+    const vf positive = vmax(vf{}, x);
+    return {positive * positive, 2.0f * positive};
+  }
   return {x, splat(1.0f)};
 }
 
@@ -66,13 +82,28 @@ XL_INLINE bool with_activation(int32_t activation, const Body &body) {
     case XL_ACT_RELU:
       body(ActivationTag<XL_ACT_RELU>());
       return true;
+    case XL_ACT_EXP:
+      body(ActivationTag<XL_ACT_EXP>());
+      return true;
+    case XL_ACT_SOFTPLUS:
+      body(ActivationTag<XL_ACT_SOFTPLUS>());
+      return true;
+    case XL_ACT_LOGSIGMOID:
+      body(ActivationTag<XL_ACT_LOGSIGMOID>());
+      return true;
+    case XL_ACT_ELUPLUS1:
+      body(ActivationTag<XL_ACT_ELUPLUS1>());
+      return true;
+    case XL_ACT_RELU2:
+      body(ActivationTag<XL_ACT_RELU2>());
+      return true;
     default:
       return false;
   }
 }
 
 inline int no_such_activation(const char *kernel, int32_t activation) {
-  return xl::fail(XL_INVALID, "%s: activation must be 0 (none) to 5 (relu), got %d", kernel, (int)activation);
+  return xl::fail(XL_INVALID, "%s: activation must be 0 (none) to 10 (relu2), got %d", kernel, (int)activation);
 }
 
 }  // namespace

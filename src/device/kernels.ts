@@ -22,8 +22,23 @@ export interface DeviceBuffer {
   readonly length: number;
 }
 
-/** Elementwise functions a kernel can apply. GELU is the exact one, x * Phi(x). */
-export const Activation = { none: 0, silu: 1, gelu: 2, sigmoid: 3, tanh: 4, relu: 5 } as const;
+/**
+ * Elementwise functions a kernel can apply. GELU is the exact one, x * Phi(x); softplus is log(1 + e^x), logsigmoid is
+ * -softplus(-x), eluplus1 is x + 1 above 0 and e^x below (arXiv 2006.16236 eq. 7), relu2 is max(x, 0)^2.
+ */
+export const Activation = {
+  none: 0,
+  silu: 1,
+  gelu: 2,
+  sigmoid: 3,
+  tanh: 4,
+  relu: 5,
+  exp: 6,
+  softplus: 7,
+  logsigmoid: 8,
+  eluplus1: 9,
+  relu2: 10,
+} as const;
 export type Activation = (typeof Activation)[keyof typeof Activation];
 
 /** Input gate of the mLSTM: i = exp(i~) with a running maximum m, or i = sigmoid(i~) with m = 0 throughout. */

@@ -91,11 +91,13 @@ const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
   { name: 'mul', inputs: of([3, 5], [3, 5]), f: (a, b) => [mul(a, b)] },
-  ...(['silu', 'gelu', 'sigmoid', 'tanh'] as const).map((name): Case => ({
-    name,
-    inputs: of([37]),
-    f: (x) => [activate(x, name)],
-  })),
+  ...(['silu', 'gelu', 'sigmoid', 'tanh', 'exp', 'softplus', 'logsigmoid', 'eluplus1', 'relu2'] as const).map(
+    (name): Case => ({
+      name,
+      inputs: of([37]),
+      f: (x) => [activate(x, name)],
+    }),
+  ),
   { name: 'gatedActivation', inputs: of([3, 7], [3, 7]), f: (a, b) => [gatedActivation(a, b, 'gelu')] },
   {
     name: 'skipGate',

@@ -79,6 +79,16 @@ export function activate(x: number, activation: Activation): number {
       return Math.tanh(x);
     case Activation.relu:
       return Math.max(x, 0);
+    case Activation.exp:
+      return Math.exp(x);
+    case Activation.softplus:
+      return -logSigmoid(-x);
+    case Activation.logsigmoid:
+      return logSigmoid(x);
+    case Activation.eluplus1:
+      return x > 0 ? x + 1 : Math.exp(x);
+    case Activation.relu2:
+      return Math.max(x, 0) ** 2;
     default:
       throw unknownActivation(activation);
   }
@@ -100,6 +110,16 @@ export function activateDerivative(x: number, activation: Activation): number {
       return 4 * sigmoid(2 * x) * sigmoid(-2 * x);
     case Activation.relu:
       return x > 0 ? 1 : 0;
+    case Activation.exp:
+      return Math.exp(x);
+    case Activation.softplus:
+      return sigmoid(x);
+    case Activation.logsigmoid:
+      return sigmoid(-x);
+    case Activation.eluplus1:
+      return x > 0 ? 1 : Math.exp(x);
+    case Activation.relu2:
+      return 2 * Math.max(x, 0);
     default:
       throw unknownActivation(activation);
   }
