@@ -158,6 +158,15 @@ XL_API int xl_mlstm_step(float *h /* [B,NH,DV] */, float *Cout, float *nout, flo
     const float *k, const float *v, const float *i, const float *f, const float *Cin, const float *nin,
     const float *min, int64_t B, int64_t NH, int64_t DK, int64_t DV, float eps, int32_t input_gate, int32_t normalize);
 
+XL_API int xl_selective_scan_forward(float *y /* [B,T,D] */, float *state_out /* [B,D,N] */, float *saved,
+    const float *u, const float *delta, const float *A /* [D,N] */, const float *Bm /* [B,T,N] */,
+    const float *C /* [B,T,N] */, const float *skip /* [D] */, const float *state_in /* [B,D,N] */,
+    const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D, int64_t N);
+XL_API int xl_selective_scan_backward(float *du, float *ddelta, float *dA, float *dBm, float *dC, float *dskip,
+    float *dstate_in, const float *dy, const float *dstate_out, const float *saved, const float *u, const float *delta,
+    const float *A, const float *Bm, const float *C, const float *skip, const float *state_in, const uint8_t *reset,
+    int64_t B, int64_t T, int64_t D, int64_t N);
+
 /* ---- language model --------------------------------------------------------------------------------------------- */
 
 XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,

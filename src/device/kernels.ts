@@ -57,6 +57,9 @@ export const SLSTM_SAVED = 7;
 /** Floats per (b, t, unit) that `lstmForward` keeps for its backward pass; their layout is the device's own. */
 export const LSTM_SAVED = 6;
 
+/** Steps between two states that the elementwise scans keep for their backward pass. */
+export const SCAN_STEPS = 32;
+
 export interface Kernels {
   // ---- memory and elementwise ----------------------------------------------------------------------------------
 
@@ -223,6 +226,21 @@ export interface Kernels {
     q: Buf /* [B,NH,DK] */, k: Buf /* [B,NH,DK] */, v: Buf /* [B,NH,DV] */, i: Buf /* [B,NH] */, f: Buf /* [B,NH] */,
     Cin: Buf /* [B,NH,DK,DV] */, nin: Buf /* [B,NH,DK] */, min: Buf /* [B,NH] */,
     B: number, NH: number, DK: number, DV: number, eps: number, inputGate: InputGate, normalize: boolean): void;
+
+  /**
+   * Selective scan of Mamba (arXiv 2312.00752 algorithm 2): for every channel d a state h of N numbers,
+   *   h = exp(delta A) h + delta Bm u;  y = C . h + skip u,
+   * with delta[b,t,d], A[d,n], Bm[b,t,n], C[b,t,n], u[b,t,d]. An absent state is zero, as after a reset.
+   * `saved` (B * ceil(T / SCAN_STEPS) * D * N floats) is for the backward pass, null when there will be none.
+   */
+  selectiveScanForward(y: Buf /* [B,T,D] */, stateOut: Opt /* [B,D,N] */, saved: Opt, u: Buf /* [B,T,D] */,
+    delta: Buf /* [B,T,D] */, A: Buf /* [D,N] */, Bm: Buf /* [B,T,N] */, C: Buf /* [B,T,N] */, skip: Opt /* [D] */,
+    stateIn: Opt /* [B,D,N] */, reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, N: number): void;
+  selectiveScanBackward(du: Buf /* [B,T,D] */, ddelta: Buf /* [B,T,D] */, dA: Opt /* [D,N] */, dBm: Buf /* [B,T,N] */,
+    dC: Buf /* [B,T,N] */, dskip: Opt /* [D] */, dstateIn: Opt /* [B,D,N] */, dy: Buf /* [B,T,D] */,
+    dstateOut: Opt /* [B,D,N] */, saved: Buf, u: Buf /* [B,T,D] */, delta: Buf /* [B,T,D] */, A: Buf /* [D,N] */,
+    Bm: Buf /* [B,T,N] */, C: Buf /* [B,T,N] */, skip: Opt /* [D] */, stateIn: Opt /* [B,D,N] */,
+    reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, N: number): void;
 
   // ---- language model ------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
 import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
 import { lstm, slstm } from '../../src/ops/recurrent.js';
+import { selectiveScan } from '../../src/ops/selective-scan.js';
 import { softCap } from '../../src/ops/soft-cap.js';
 import { sum } from '../../src/ops/sum.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
@@ -87,6 +88,22 @@ const mlstmCases: Case[] = (['exponential', 'sigmoid'] as const).flatMap((inputG
   }),
 );
 
+const N = 3;
+const scanned = of([B, T, 9], [B, T, 9], [9, N], [B, T, N], [B, T, N]);
+const scanInputs = (xs: readonly Tensor[]) => ({ u: xs[0]!, delta: xs[1]!, A: xs[2]!, B: xs[3]!, C: xs[4]! });
+const selectiveScanCases: Case[] = [
+  {
+    name: 'selectiveScan',
+    inputs: [...scanned, ...of([9], [B, 9, N])],
+    f: (...xs) => selectiveScan({ ...scanInputs(xs), skip: xs[5]! }, { state: xs[6]! }),
+  },
+  {
+    name: 'selectiveScan, resets',
+    inputs: scanned,
+    f: (...xs) => selectiveScan(scanInputs(xs), { reset: resets(xs[0]!.device) }),
+  },
+];
+
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
@@ -158,6 +175,7 @@ const cases: Case[] = [
   },
   ...recurrentCases,
   ...mlstmCases,
+  ...selectiveScanCases,
 ];
 
 /** Seen at most: 3e-9 in float64 (the differences' own error), 6e-6 in float32. */

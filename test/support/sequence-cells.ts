@@ -215,6 +215,24 @@ export const mlstmVariants: readonly MlstmVariant[] = [
   { inputGate: InputGate.sigmoid, normalize: false, L: 8 },
 ];
 
+function selectiveScanCell(D: number, N: number): SequenceCell {
+  return {
+    name: 'selective scan',
+    inputs: [D, D, N, N],
+    width: D,
+    async run(device, [u, delta, Bm, C], state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [y, stateOut] = [alloc(B * T * D), alloc(B * D * N)];
+      const A = upload(parameters('scan rates', D * N, 1).map((x) => -Math.fround(Math.exp(x))));
+      const steps = upload(delta!.map((x) => Math.fround(Math.abs(x) / 4)));
+      const inputs = [upload(u!), steps, A, upload(Bm!), upload(C!), null] as const;
+      const before = [state && upload(state[0]!), flags(reset)] as const;
+      device.kernels.selectiveScanForward(y, stateOut, null, ...inputs, ...before, B, T, D, N);
+      return result(y, [stateOut]);
+    },
+  };
+}
+
 /** Every sequence kernel at small odd sizes. */
 export const sequenceCells: readonly SequenceCell[] = [
   convCell(5, 4),
@@ -222,6 +240,7 @@ export const sequenceCells: readonly SequenceCell[] = [
   recurrentCell('slstm', 3, 5),
   recurrentCell('lstm', 3, 5),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
+  selectiveScanCell(5, 3),
 ];
 
 /** The sequence form of the mLSTM of that variant. */

@@ -50,6 +50,8 @@ const NAMES = {
   mlstmForward: true,
   mlstmBackward: true,
   mlstmStep: true,
+  selectiveScanForward: true,
+  selectiveScanBackward: true,
   embeddingForward: true,
   embeddingBackward: true,
   linearCrossEntropyForward: true,

@@ -15,6 +15,7 @@ import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
 import { packed } from './packed.js';
 import { optimizer } from './optimizer.js';
+import { selectiveScan } from './selective-scan.js';
 import { slstm } from './slstm.js';
 
 const kernels = {
@@ -26,6 +27,7 @@ const kernels = {
   ...slstm,
   ...lstm,
   ...mlstm,
+  ...selectiveScan,
   ...languageModel,
   ...optimizer,
 } satisfies Kernels;

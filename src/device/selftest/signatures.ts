@@ -102,6 +102,12 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'B T NH DK DV L eps inputGate normalize',
   ),
   mlstmStep: forward('h Cout nout mout', 'q k v i f Cin nin min', 'B NH DK DV eps inputGate normalize'),
+  selectiveScanForward: forward('y stateOut saved', 'u delta A Bm C skip stateIn reset', 'B T D N'),
+  selectiveScanBackward: backward(
+    'du ddelta dA dBm dC dskip dstateIn',
+    'dy dstateOut saved u delta A Bm C skip stateIn reset',
+    'B T D N',
+  ),
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),

@@ -58,6 +58,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   mlstmForward: RECURRENT,
   mlstmBackward: RECURRENT_GRADIENT,
   mlstmStep: RECURRENT,
+  selectiveScanForward: RECURRENT,
+  selectiveScanBackward: RECURRENT_GRADIENT,
   embeddingForward: SAME,
   embeddingBackward: SUM,
   linearCrossEntropyForward: SUM,
