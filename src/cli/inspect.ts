@@ -4,8 +4,8 @@ import { Command } from 'commander';
 import { formatName } from '../device/packing.js';
 import { formatBytes, formatCount } from '../format.js';
 import { countParameters, type ParameterTable } from '../layers/parameter.js';
-import { stateSize } from '../mixers/mixer.js';
-import { countByPart, createBlocks, parameterTable } from '../model/language-model.js';
+import { Backbone } from '../model/backbone.js';
+import { countByPart, parameterTable } from '../model/language-model.js';
 import { openModelSource } from '../model/formats/open.js';
 import type { ModelSource, ParameterSource } from '../model/formats/source.js';
 import { checkpointSteps, resolveModelFolder } from '../train/run-folder.js';
@@ -39,8 +39,8 @@ function inspect(path: string, options: { parameters?: boolean; json?: boolean }
 }
 
 function summarise(path: string, { folder, format, config, facts, parameters }: ModelSource, table: ParameterTable) {
-  const blocks = createBlocks(config);
-  const state = blocks.reduce((total, { mixer }) => total + stateSize(mixer), 0);
+  const backbone = new Backbone(config);
+  const state = backbone.stateSize;
   return {
     folder,
     bytes: fs.readdirSync(folder).reduce((total, file) => total + fs.statSync(`${folder}/${file}`).size, 0),
@@ -50,7 +50,7 @@ function summarise(path: string, { folder, format, config, facts, parameters }: 
     model: config,
     parameters: { total: countParameters(table), parts: countByPart(table) },
     state: { floats: state, bytesPerSequence: 4 * state },
-    flopsPerToken: blocks.reduce((total, { mixer }) => total + mixer.flopsPerToken, 0),
+    flopsPerToken: backbone.flopsPerToken,
     training: facts.training,
   };
 }

@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import type { DeviceChoice } from '../device/open.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../format.js';
 import { presetNames } from '../model/presets.js';
-import { resolveRunConfig, runConfigSchema, type RunConfigInput } from '../train/config.js';
+import { resolveRunConfig, runConfigSchema, writtenRunConfig, type RunConfigInput } from '../train/config.js';
 import { Run, type TrainOptions } from '../train/run.js';
 import type { TrainStep } from '../train/train-step.js';
 import { runPaths } from '../train/run-folder.js';
@@ -113,7 +113,7 @@ async function train(files: string[], options: Options): Promise<void> {
   };
   if (options.printConfig) {
     const tree = options.config === undefined ? {} : readConfigFile(options.config);
-    return void process.stdout.write(stringify(settings(tree)));
+    return void process.stdout.write(stringify(writtenRunConfig(settings(tree))));
   }
 
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping after this step ...\n'));

@@ -3,7 +3,7 @@
  * The residual connection, its norm and the feed-forward layer around it belong to the block (`model/block.ts`).
  */
 import type { Device } from '../device/device.js';
-import type { ParameterTable, ParameterTensors } from '../layers/parameter.js';
+import type { Init, ParameterTable, ParameterTensors } from '../layers/parameter.js';
 import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import { size, type Shape } from '../tensor/shape.js';
@@ -17,6 +17,16 @@ export interface MixerPlace {
   readonly block: number;
   /** Number of blocks NB. */
   readonly blocks: number;
+  /** Probability of dropping an element of the mixer's output. */
+  readonly dropout: number;
+  /** Added to the variance, or the mean square, in the mixer's norms. */
+  readonly normEps: number;
+  /** Whether the projections of mixers that can do with or without have biases. */
+  readonly bias: boolean;
+  /** Initial values of a matrix that reads the residual stream. */
+  readonly inputInit: Init;
+  /** Initial values of a matrix that writes to the residual stream. */
+  readonly outputInit: Init;
 }
 
 /** What a mixer carries from step to step, by name; each tensor has the batch as one axis. */
@@ -33,6 +43,8 @@ export interface StateSpec {
 export interface MixerContext {
   /** State after what came before; null to start afresh. */
   readonly state: MixerState | null;
+  /** False where nobody will look at the state after the last step: the mixer may return `{}`. */
+  readonly wantState: boolean;
   readonly reset: Reset;
   /** Key of this mixer's dropout; null at inference. */
   readonly key: RandomKey | null;
@@ -51,6 +63,8 @@ export interface Mixer {
   readonly kind: string;
   /** Whether no output depends on a later input. */
   readonly causal: boolean;
+  /** Where it is not causal, how to get a variant that is: "set bigs.direction to forward". */
+  readonly causalVariant?: string;
   readonly parameters: ParameterTable;
   /** Shapes of the state for a batch of B. */
   stateSpecs(B: number): Readonly<Record<string, StateSpec>>;
@@ -62,10 +76,13 @@ export interface Mixer {
   readonly flopsPerToken: number;
 }
 
+/** What carries a state from step to step: a mixer, or a block with all that it holds. */
+export type Stateful = Pick<Mixer, 'stateSpecs'>;
+
 /** A state as it is before the first step. It belongs to the scope, or to the caller outside of one. */
-export function initialState(mixer: Mixer, device: Device, B: number): MixerState {
+export function initialState(part: Stateful, device: Device, B: number): MixerState {
   return Object.fromEntries(
-    Object.entries(mixer.stateSpecs(B)).map(([name, spec]) => [name, initialTensor(device, spec)]),
+    Object.entries(part.stateSpecs(B)).map(([name, spec]) => [name, initialTensor(device, spec)]),
   );
 }
 
@@ -80,5 +97,5 @@ function initialTensor(device: Device, { shape, initial }: StateSpec): Tensor {
 }
 
 /** Number of values in the state of one sequence. */
-export const stateSize = (mixer: Mixer): number =>
-  Object.values(mixer.stateSpecs(1)).reduce((total, { shape }) => total + size(shape), 0);
+export const stateSize = (part: Stateful): number =>
+  Object.values(part.stateSpecs(1)).reduce((total, { shape }) => total + size(shape), 0);

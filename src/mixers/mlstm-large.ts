@@ -2,6 +2,7 @@
  * @file The mLSTM layer of xLSTM Large, the architecture of xLSTM-7B (arXiv 2503.13427; NX-AI/xlstm xlstm_large): dense
  * q k v from the block's input, capped gates, matrix-memory cell, per-head norm, sigmoid output gate. No convolution.
  */
+import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, type NormForm } from '../layers/norm.js';
 import {
@@ -19,27 +20,39 @@ import { mlstm, mlstmStep, type MlstmInputs, type MlstmState } from '../ops/mlst
 import { softCap } from '../ops/soft-cap.js';
 import type { RandomKey } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { defineMixer } from './definition.js';
 import { forgetBias, MLSTM_CELL_EPS, mlstmCellState, mlstmStateSpecs } from './mlstm.js';
 import type { Mixer, MixerPlace } from './mixer.js';
 
-export interface MlstmLargeConfig {
-  readonly heads: number;
-  /** Width of all queries over D; of the keys as well. */
-  readonly qkFactor: number;
-  /** Width of all values over D. */
-  readonly vFactor: number;
-  /** Input and forget gate pre-activations are kept within this value by cap * tanh(x / cap); 0 for no cap. */
-  readonly gateSoftCap: number;
-  readonly chunkSize: number;
-  readonly dropout: number;
-  readonly normEps: number;
-}
+const count = () => z.number().int().min(1);
+
+const largeOptions = z.strictObject({
+  heads: count().default(4).describe('Heads of the matrix memory; must divide the widths of keys and values.'),
+  qkFactor: z.number().positive().default(0.5).describe('Width of all queries, and of all keys, over dim.'),
+  vFactor: z.number().positive().default(1).describe('Width of all values over dim.'),
+  gateSoftCap: z
+    .number()
+    .min(0)
+    .default(15)
+    .describe('Gate pre-activations are kept within it by cap * tanh(x / cap); 0 for no cap.'),
+  chunkSize: count().default(64).describe('Steps per chunk of the chunkwise form; a matter of speed, not of results.'),
+});
+
+export type MlstmLargeOptions = z.output<typeof largeOptions>;
 
 /** The per-head norm stores its weight as it is. */
 const HEAD_NORM: NormForm = { kind: 'layernorm', weightOffset: 0 };
 
+export const mlstmLargeMixer = defineMixer({
+  name: 'mlstmLarge',
+  summary: 'the mLSTM of xLSTM Large, the architecture of xLSTM-7B (arXiv 2503.13427)',
+  options: largeOptions,
+  feedForward: 'layer',
+  create: createMlstmLarge,
+});
+
 /** @throws RangeError when heads does not divide the widths of keys and values. */
-export function createMlstmLarge(config: MlstmLargeConfig, place: MixerPlace): Mixer {
+function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
   const { heads: NH, chunkSize, gateSoftCap: cap } = config;
   const D = place.dim;
   const keys = Math.floor(config.qkFactor * D);
@@ -66,9 +79,9 @@ export function createMlstmLarge(config: MlstmLargeConfig, place: MixerPlace): M
     };
     const [q, k, v] = [applyLinear(p, 'q', x), applyLinear(p, 'k', x), applyLinear(p, 'v', x)];
     const [h, state] = cell({ q, k, v, i: gate('igate'), f: gate('fgate') }); // [...,NH*DV]
-    const normed = applyNorm(p, 'cellNorm', h, config.normEps, HEAD_NORM, NH);
+    const normed = applyNorm(p, 'cellNorm', h, place.normEps, HEAD_NORM, NH);
     const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'ogate', x), normed, 'sigmoid'));
-    return [dropout(y, config.dropout, key), state];
+    return [dropout(y, place.dropout, key), state];
   };
 
   return {
@@ -91,7 +104,7 @@ export function createMlstmLarge(config: MlstmLargeConfig, place: MixerPlace): M
 }
 
 /** Initial values of the architecture's published training configuration (mLSTM "v1"): closed input gates, no output gate. */
-function largeParameters(config: MlstmLargeConfig, place: MixerPlace, keys: number, values: number): ParameterTable {
+function largeParameters(config: MlstmLargeOptions, place: MixerPlace, keys: number, values: number): ParameterTable {
   const { dim: D, blocks } = place;
   const { heads: NH } = config;
   const dense = (width: number) => linearParameters(D, width, smallInit(D), false);

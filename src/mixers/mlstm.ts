@@ -2,6 +2,7 @@
  * @file The mLSTM layer of the paper's pre-up-projection block (arXiv 2405.04517 fig. 11): up-projection, convolution,
  * head-wise q k v, matrix-memory cell, per-head norm, learnable skip, output gate, down-projection.
  */
+import { z } from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { roundUp } from '../layers/feed-forward.js';
 import { applyHeadwise, applyLinear, applyLinearHalf, headwiseParameters, linearParameters } from '../layers/linear.js';
@@ -19,33 +20,50 @@ import {
 import { dropout } from '../ops/dropout.js';
 import { skipGate } from '../ops/elementwise.js';
 import { linearConcat } from '../ops/linear.js';
-import { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState } from '../ops/mlstm.js';
+import { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions as CellOptions, type MlstmState } from '../ops/mlstm.js';
 import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { defineMixer } from './definition.js';
 import type { Mixer, MixerPlace, MixerState, StateSpec } from './mixer.js';
 
-export interface MlstmConfig {
-  readonly heads: number;
-  /** Taps of the causal convolution. */
-  readonly convKernel: number;
-  /** Width of the blocks of the q, k and v projections. */
-  readonly qkvBlockSize: number;
-  /** Inner width over D, before rounding up to a multiple of 64. */
-  readonly projectionFactor: number;
-  readonly inputGate: 'exponential' | 'sigmoid';
-  readonly normalize: boolean;
-  readonly chunkSize: number;
-  readonly bias: boolean;
-  readonly dropout: number;
-  readonly normEps: number;
-}
+const count = () => z.number().int().min(1);
+
+const mlstmOptions = z.strictObject({
+  heads: count().default(4).describe('Heads of the matrix memory; must divide the inner width.'),
+  convKernel: z
+    .number()
+    .int()
+    .min(0)
+    .max(64)
+    .default(4)
+    .describe('Taps of the causal convolution before q and k; 0 for none.'),
+  qkvBlockSize: count().default(4).describe('Width of the blocks of the block-diagonal q, k and v projections.'),
+  projectionFactor: z
+    .number()
+    .positive()
+    .default(2)
+    .describe('Inner width over dim, rounded up to a multiple of 64.'),
+  inputGate: z.enum(['exponential', 'sigmoid']).default('exponential').describe('Input gate of the cell.'),
+  normalize: z.boolean().default(true).describe('Divide by the normaliser max(|q.n|, 1).'),
+  chunkSize: count().default(64).describe('Steps per chunk of the chunkwise form; a matter of speed, not of results.'),
+});
+
+export type MlstmOptions = z.output<typeof mlstmOptions>;
 
 /** Added to the cell's denominator (NX-AI/xlstm blocks/mlstm/backends.py). */
 export const MLSTM_CELL_EPS = 1e-6;
 
+export const mlstmMixer = defineMixer({
+  name: 'mlstm',
+  summary: 'the mLSTM of the paper with its up-projection (arXiv 2405.04517 fig. 11)',
+  options: mlstmOptions,
+  feedForward: 'none',
+  create: createMlstm,
+});
+
 /** @throws RangeError when heads or qkvBlockSize does not divide the inner width. */
-export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
+function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
   const { heads: NH, convKernel: K, qkvBlockSize } = config;
   const D = place.dim;
   const I = roundUp(config.projectionFactor * D);
@@ -55,7 +73,7 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
   }
   const DH = I / NH;
   const parameters = mlstmParameters(config, place, I);
-  const cellOptions: MlstmOptions = {
+  const cellOptions: CellOptions = {
     inputGate: config.inputGate,
     normalize: config.normalize,
     chunkSize: config.chunkSize,
@@ -75,16 +93,16 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
   ) => {
     const u = applyLinearHalf(p, 'up', x, 0); // [B,T,I]
     const z = applyLinearHalf(p, 'up', x, 1); // [B,T,I]
-    const [c, convLast] = applyConv(p, 'conv', u, conv, reset); // [B,T,I]
+    const [c, convLast] = K === 0 ? [u, null] : applyConv(p, 'conv', u, conv, reset); // [B,T,I]
     const q = applyHeadwise(p, 'q', c);
     const k = applyHeadwise(p, 'k', c);
     const v = applyHeadwise(p, 'v', u);
     const i = linearConcat([q, k, v], p['igate.weight']!, p['igate.bias']); // [B,T,NH]
     const f = linearConcat([q, k, v], p['fgate.weight']!, p['fgate.bias']); // [B,T,NH]
     const [h, state] = cell({ q, k, v, i, f }); // [B,T,I]
-    const normed = applyNorm(p, 'cellNorm', h, config.normEps, NORMS.layernorm, NH);
+    const normed = applyNorm(p, 'cellNorm', h, place.normEps, NORMS.layernorm, NH);
     const y = applyLinear(p, 'down', skipGate(normed, c, p['skip']!, z)); // [B,T,D]
-    return [dropout(y, config.dropout, key), convLast, state] as const;
+    return [dropout(y, place.dropout, key), convLast, state] as const;
   };
 
   return {
@@ -92,14 +110,14 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
     causal: true,
     parameters,
     stateSpecs: (B) => ({
-      conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 },
+      ...(K === 0 ? {} : { conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 } }),
       ...mlstmStateSpecs(B, NH, DH, DH, config.inputGate),
     }),
     forward(p, x, { state, reset, key }) {
       const cell: Cell = (inputs) =>
         mlstm(inputs, { ...cellOptions, state: state === null ? null : mlstmCellState(state), reset });
       const [y, conv, next] = layer(p, x, state?.['conv'] ?? null, reset, key, cell);
-      return [y, { conv, ...next }];
+      return [y, { ...(conv === null ? {} : { conv }), ...next }];
     },
     step(p, x, state, { inPlace = false } = {}) {
       const [B] = x.shape as [number, number];
@@ -114,8 +132,8 @@ export function createMlstm(config: MlstmConfig, place: MixerPlace): Mixer {
         const [h, next] = mlstmStep(flat, mlstmCellState(state), { ...cellOptions, inPlace });
         return [h.reshape([B, 1, I]), next];
       };
-      const [y, conv, next] = layer(p, x.reshape([B, 1, D]), state['conv']!, null, null, cell);
-      return [y.reshape([B, D]), { conv, ...next }];
+      const [y, conv, next] = layer(p, x.reshape([B, 1, D]), state['conv'] ?? null, null, null, cell);
+      return [y.reshape([B, D]), { ...(conv === null ? {} : { conv }), ...next }];
     },
     // Matrices once per token; the cell writes and reads C (4 DK DV per head) and works within its chunk.
     flopsPerToken: 2 * countParameters(parameters) + NH * (4 * DH * DH + 4 * config.chunkSize * DH),
@@ -131,7 +149,7 @@ export const mlstmStateSpecs = (
   NH: number,
   DK: number,
   DV: number,
-  inputGate: MlstmConfig['inputGate'],
+  inputGate: MlstmOptions['inputGate'],
 ): Record<string, StateSpec> => ({
   C: { shape: [B, NH, DK, DV], batchAxis: 0, initial: 0 },
   n: { shape: [B, NH, DK], batchAxis: 0, initial: 0 },
@@ -145,13 +163,13 @@ export const forgetBias = (NH: number): Init => ({
 });
 
 /** Initial values: specification of NX-AI/xlstm blocks/mlstm/{layer,cell}.py. */
-function mlstmParameters(config: MlstmConfig, { dim: D, blocks }: MixerPlace, I: number): ParameterTable {
-  const { heads: NH, convKernel, qkvBlockSize: Q, bias } = config;
+function mlstmParameters(config: MlstmOptions, { dim: D, blocks, bias }: MixerPlace, I: number): ParameterTable {
+  const { heads: NH, convKernel, qkvBlockSize: Q } = config;
   const qkv = headwiseParameters(I / Q, Q, Q, smallInit(D), bias);
   const gate = { shape: [NH, 3 * I], init: constant(0), decay: true };
   return {
     ...prefixed('up', linearParameters(D, 2 * I, smallInit(D), bias)),
-    ...prefixed('conv', convParameters(I, convKernel)),
+    ...(convKernel === 0 ? {} : prefixed('conv', convParameters(I, convKernel))),
     ...prefixed('q', qkv),
     ...prefixed('k', qkv),
     ...prefixed('v', qkv),

@@ -1,38 +1,38 @@
-/** @file The mixers by name. A new one is its file and a line here. */
-import { createMlstm, type MlstmConfig } from './mlstm.js';
-import { createMlstmLarge, type MlstmLargeConfig } from './mlstm-large.js';
-import type { Mixer, MixerPlace } from './mixer.js';
-import { createLstm, createSlstm, type SlstmConfig } from './slstm.js';
+/** @file The mixers by name. A new one is its file and a line here; a user's own is added with `registerMixer`. */
+import type { MixerDefinition } from './definition.js';
+import { mlstmLargeMixer } from './mlstm-large.js';
+import { mlstmMixer } from './mlstm.js';
+import { lstmMixer, slstmMixer } from './slstm.js';
 
+/** The mixers of this library. */
 export const MIXERS = {
-  mlstm: { create: createMlstm, feedForward: false },
-  slstm: { create: createSlstm, feedForward: true },
-  lstm: { create: createLstm, feedForward: true },
-  mlstmLarge: { create: createMlstmLarge, feedForward: true },
-} as const;
+  mlstm: mlstmMixer,
+  slstm: slstmMixer,
+  lstm: lstmMixer,
+  mlstmLarge: mlstmLargeMixer,
+} as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;
 
-export const mixerNames = Object.keys(MIXERS) as MixerName[];
+const registered = new Map<string, MixerDefinition>();
 
-export interface MixerConfigs {
-  readonly mlstm: MlstmConfig;
-  readonly slstm: SlstmConfig;
-  readonly lstm: SlstmConfig;
-  readonly mlstmLarge: MlstmLargeConfig;
+/** Names of all mixers, those of this library first. */
+export const mixerNames = (): string[] => [...Object.keys(MIXERS), ...registered.keys()];
+
+/** The definition of a mixer, or undefined. */
+export const findMixer = (name: string): MixerDefinition | undefined =>
+  registered.get(name) ?? (MIXERS as Readonly<Record<string, MixerDefinition>>)[name];
+
+/** Whether a mixer is a user's own: its options stand under `custom` in a configuration. */
+export const isCustomMixer = (name: string): boolean => registered.has(name);
+
+/**
+ * Makes a user's mixer known by its name, for configurations that are read from now on. The same again replaces it.
+ * @throws RangeError for a name that is one of this library's, or that is no name.
+ */
+export function registerMixer(definition: MixerDefinition): void {
+  const { name } = definition;
+  if (name in MIXERS) throw new RangeError(`registerMixer: "${name}" is a mixer of the library; choose another name`);
+  if (!/^[a-zA-Z]\w*$/.test(name)) throw new RangeError(`registerMixer: "${name}" is not a name (letters and digits)`);
+  registered.set(name, definition);
 }
-
-/** Makes the mixer of a block. @throws RangeError when its configuration does not fit the width. */
-export function createMixer(name: MixerName, configs: MixerConfigs, place: MixerPlace): Mixer {
-  switch (name) {
-    case 'mlstm':
-      return MIXERS.mlstm.create(configs.mlstm, place);
-    case 'mlstmLarge':
-      return MIXERS.mlstmLarge.create(configs.mlstmLarge, place);
-    default:
-      return MIXERS[name].create(configs[name], place);
-  }
-}
-
-/** Whether the block of this mixer has a feed-forward layer behind it (post-up-projection frame). */
-export const hasFeedForward = (name: MixerName): boolean => MIXERS[name].feedForward;

@@ -2,6 +2,7 @@
  * @file The sLSTM layer of the paper's post-up-projection block (arXiv 2405.04517 fig. 10), and the LSTM in its place:
  * convolution for the input and forget gates, head-wise gate maps, recurrent cell, per-head norm.
  */
+import { z } from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyHeadwise, headwiseParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
@@ -17,28 +18,53 @@ import {
 import { dropout } from '../ops/dropout.js';
 import { lstm, slstm } from '../ops/recurrent.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { defineMixer } from './definition.js';
 import type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixer.js';
 
-export interface SlstmConfig {
-  readonly heads: number;
-  /** Taps of the causal convolution; 0 for none. */
-  readonly convKernel: number;
-  readonly recurrentInit: 'zeros' | 'standard';
-  readonly biasInit: 'powerlaw' | 'small' | 'standard' | 'zeros';
-  readonly dropout: number;
-  readonly normEps: number;
-}
+const recurrentOptions = z.strictObject({
+  heads: z.number().int().min(1).default(4).describe('Heads of the recurrence; must divide dim.'),
+  convKernel: z
+    .number()
+    .int()
+    .min(0)
+    .max(64)
+    .default(4)
+    .describe('Taps of the causal convolution before the input and forget gates; 0 for none.'),
+  recurrentInit: z
+    .enum(['zeros', 'standard'])
+    .default('zeros')
+    .describe('Initial recurrent matrices: zeros, or uniform in +-1/sqrt(dim).'),
+  biasInit: z
+    .enum(['powerlaw', 'small', 'standard', 'zeros'])
+    .default('powerlaw')
+    .describe(
+      'Initial biases: forget gates from +5 to -7 by a power law per block, from 3 to 6, uniform in +-1/sqrt(dim), or zero.',
+    ),
+});
 
-/** @throws RangeError when heads does not divide the width. */
-export const createSlstm = (config: SlstmConfig, place: MixerPlace): Mixer => createRecurrent('slstm', config, place);
+export type RecurrentOptions = z.output<typeof recurrentOptions>;
 
-/** LSTM with the same frame, heads and gate maps (NX-AI/xlstm slstm_cell function "lstm"). */
-export const createLstm = (config: SlstmConfig, place: MixerPlace): Mixer => createRecurrent('lstm', config, place);
+export const slstmMixer = defineMixer({
+  name: 'slstm',
+  summary: 'the sLSTM of the paper: exponential gating, memory mixing within heads (arXiv 2405.04517 fig. 10)',
+  options: recurrentOptions,
+  feedForward: 'layer',
+  create: (options, place) => createRecurrent('slstm', options, place),
+});
+
+export const lstmMixer = defineMixer({
+  name: 'lstm',
+  summary: 'an LSTM in the frame, with the heads and gate maps of the sLSTM (NX-AI/xlstm, cell function "lstm")',
+  options: recurrentOptions,
+  feedForward: 'layer',
+  create: (options, place) => createRecurrent('lstm', options, place),
+});
 
 /** Initial values of the states: c n m h of the sLSTM, c h of the LSTM. */
 const CELLS = { slstm: { op: slstm, initial: [0, 0, -Infinity, 0] }, lstm: { op: lstm, initial: [0, 0] } } as const;
 
-function createRecurrent(kind: 'slstm' | 'lstm', config: SlstmConfig, place: MixerPlace): Mixer {
+/** @throws RangeError when heads does not divide the width. */
+function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place: MixerPlace): Mixer {
   const { heads: NH, convKernel: K } = config;
   const D = place.dim;
   if (D % NH !== 0) throw new RangeError(`${kind}: heads must divide the width, got ${NH} heads of ${D}`);
@@ -54,7 +80,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: SlstmConfig, place: Mix
       o: applyHeadwise(p, 'ogate', x),
     };
     const [h, last] = op(gates, p['recurrent']!, p['bias']!, { state: state?.['cell'] ?? null, reset });
-    const y = applyNorm(p, 'cellNorm', dropout(h, config.dropout, key), config.normEps, NORMS.layernorm, NH);
+    const y = applyNorm(p, 'cellNorm', dropout(h, place.dropout, key), place.normEps, NORMS.layernorm, NH);
     return [y, { cell: last, ...(conv === null ? {} : { conv }) }];
   };
 
@@ -69,7 +95,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: SlstmConfig, place: Mix
     forward,
     step(p, x, state) {
       const [B] = x.shape as [number, number];
-      const [y, next] = forward(p, x.reshape([B, 1, D]), { state, reset: null, key: null });
+      const [y, next] = forward(p, x.reshape([B, 1, D]), { state, wantState: true, reset: null, key: null });
       return [y.reshape([B, D]), next];
     },
     flopsPerToken: 2 * countParameters(parameters),
@@ -77,7 +103,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: SlstmConfig, place: Mix
 }
 
 /** Initial values: specification of NX-AI/xlstm blocks/slstm/{layer,cell}.py. */
-function recurrentParameters(config: SlstmConfig, place: MixerPlace): ParameterTable {
+function recurrentParameters(config: RecurrentOptions, place: MixerPlace): ParameterTable {
   const { heads: NH, convKernel } = config;
   const D = place.dim;
   const DH = D / NH;
@@ -98,7 +124,7 @@ function recurrentParameters(config: SlstmConfig, place: MixerPlace): ParameterT
 
 /** Bias [4,NH,DH]: zero but for the forget gate, or uniform with 'standard'. */
 function biasInit(
-  kind: SlstmConfig['biasInit'],
+  kind: RecurrentOptions['biasInit'],
   { dim: D, block, blocks }: MixerPlace,
   NH: number,
   standard: Init,

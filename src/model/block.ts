@@ -1,65 +1,136 @@
 /**
- * @file A residual block: x + mixer(norm(x)), and for mixers of the post-up-projection frame a second residual with a
- * gated feed-forward layer (arXiv 2405.04517 fig. 10 and 11).
+ * @file A residual block: x + mixer(norm(x)), and where the architecture has one a second residual with a feed-forward
+ * layer or the channel mix of RWKV (arXiv 2405.04517 fig. 10 and 11; arXiv 2305.13048 fig. 2).
  */
+import { applyChannelMix, channelMixParameters } from '../layers/channel-mix.js';
 import { applyFeedForward, feedForwardParameters, feedForwardWidth } from '../layers/feed-forward.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { prefixed, under, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StepOptions } from '../mixers/mixer.js';
-import { createMixer, hasFeedForward, type MixerName } from '../mixers/registry.js';
+import { prefixed, smallInit, under, wangInit, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import type { FeedForwardKind } from '../mixers/definition.js';
+import type { Mixer, MixerContext, MixerPlace, MixerState, Stateful, StepOptions } from '../mixers/mixer.js';
+import { findMixer } from '../mixers/registry.js';
 import { dropout } from '../ops/dropout.js';
 import { add } from '../ops/elementwise.js';
 import { fold } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { mixerConfigs, type ModelConfig } from './config.js';
+import { mixerOptions, type ModelConfig } from './config.js';
 
-export interface Block {
+/** Its state is that of the mixer, and of what stands behind it. */
+export interface Block extends Stateful {
   readonly mixer: Mixer;
   readonly parameters: ParameterTable;
+  /** Multiply-adds counted as two, of a forward pass, per token. */
+  readonly flopsPerToken: number;
   /** x [B,T,D] -> y [B,T,D] and the state after the last step. */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state. */
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
 }
 
+/** Where block number `block` sits. */
+export function placeOf(config: ModelConfig, block: number): MixerPlace {
+  const { dim, dropout: rate, normEps, bias } = config;
+  const blocks = config.blocks.length;
+  return { dim, block, blocks, dropout: rate, normEps, bias, ...initialMatrices(config) };
+}
+
+/** Initial values of matrices that read the residual stream, and of those that write to it. */
+export function initialMatrices({ dim, blocks, init }: ModelConfig): Pick<MixerPlace, 'inputInit' | 'outputInit'> {
+  const NB = blocks.length;
+  if (init === 'gpt') {
+    return { inputInit: { kind: 'normal', std: 0.02 }, outputInit: { kind: 'normal', std: 0.02 / Math.sqrt(2 * NB) } };
+  }
+  return { inputInit: smallInit(dim), outputInit: wangInit(dim, init === 'llama' ? 2 * NB : NB) };
+}
+
+/** What stands behind a mixer: its second residual branch. */
+interface SecondBranch extends Stateful {
+  readonly parameters: ParameterTable;
+  readonly flopsPerToken: number;
+  /** x [B,T,D], or one step [B,D], to the same shape, and the next state. */
+  apply(p: ParameterTensors, x: Tensor, context: Pick<MixerContext, 'state' | 'reset'>): [Tensor, MixerState];
+}
+
+/** Name of the channel mix's state within that of its block. */
+const SHIFT = 'channelMix';
+
+/** A token of a plain or gated layer multiplies each of its weights once. */
+const weightsOf = (parameters: ParameterTable): number =>
+  Object.values(parameters).reduce((sum, { shape }) => sum + (shape.length > 1 ? shape[0]! * shape[1]! : 0), 0);
+
+function createFeedForward(config: ModelConfig, place: MixerPlace): SecondBranch {
+  const { factor, activation, roundTo, kind, bias } = config.feedForward;
+  const { dim: D, inputInit, outputInit } = place;
+  const form = { kind, bias, inputInit, outputInit };
+  const parameters = prefixed('feedForward', feedForwardParameters(D, feedForwardWidth(D, factor, roundTo), form));
+  return {
+    parameters,
+    flopsPerToken: 2 * weightsOf(parameters),
+    stateSpecs: () => ({}),
+    apply: (p, x) => [applyFeedForward(under('feedForward', p), x, kind, activation), {}],
+  };
+}
+
+function createChannelMix(config: ModelConfig, place: MixerPlace): SecondBranch {
+  const { factor, roundTo } = config.feedForward;
+  const D = place.dim;
+  const parameters = prefixed('channelMix', channelMixParameters(D, feedForwardWidth(D, factor, roundTo), place));
+  return {
+    parameters,
+    flopsPerToken: 2 * weightsOf(parameters),
+    stateSpecs: (B) => ({ [SHIFT]: { shape: [B, 1, D], batchAxis: 0, initial: 0 } }),
+    apply(p, x, { state, reset }) {
+      const steps = x.shape.length === 3 ? x : x.reshape([x.extent(0), 1, D]);
+      const [y, last] = applyChannelMix(under('channelMix', p), steps, state?.[SHIFT] ?? null, reset);
+      return [y.reshape(x.shape), { [SHIFT]: last }];
+    },
+  };
+}
+
+function secondBranch(published: FeedForwardKind, config: ModelConfig, place: MixerPlace): SecondBranch | null {
+  const { behind } = config.feedForward;
+  if (behind === 'none' || (behind === 'published' && published === 'none')) return null;
+  return published === 'channelMix' ? createChannelMix(config, place) : createFeedForward(config, place);
+}
+
 /** @throws RangeError when the mixer's options do not fit the width. */
 export function createBlock(config: ModelConfig, place: MixerPlace): Block {
-  const kind = config.blocks[place.block] as MixerName;
-  const mixer = createMixer(kind, mixerConfigs(config), place);
+  const kind = config.blocks[place.block]!;
+  const definition = findMixer(kind)!;
+  const mixer = definition.create(mixerOptions(config, kind), place);
   const D = place.dim;
-  const { factor, activation, roundTo } = config.feedForward;
   const form = NORMS[config.norm];
-  const withFeedForward = hasFeedForward(kind);
+  const second = secondBranch(definition.feedForward, config, place);
   const parameters = {
     ...prefixed('norm', normParameters(D, form)),
     ...prefixed('mixer', mixer.parameters),
-    ...(withFeedForward
-      ? {
-          ...prefixed('feedForwardNorm', normParameters(D, form)),
-          ...prefixed('feedForward', feedForwardParameters(D, feedForwardWidth(D, factor, roundTo), place.blocks)),
-        }
-      : {}),
+    ...(second === null ? {} : { ...prefixed('feedForwardNorm', normParameters(D, form)), ...second.parameters }),
   };
 
-  const feedForward = (p: ParameterTensors, x: Tensor, key: MixerContext['key']): Tensor => {
-    if (!withFeedForward) return x;
+  const behind = (p: ParameterTensors, x: Tensor, context: Pick<MixerContext, 'state' | 'reset' | 'key'>) => {
+    if (second === null) return [x, {}] as const;
     const normed = applyNorm(p, 'feedForwardNorm', x, config.normEps, form);
-    const y = applyFeedForward(under('feedForward', p), normed, activation);
-    return add(x, dropout(y, config.dropout, key === null ? null : fold(key, 'feedForward')));
+    const [y, state] = second.apply(p, normed, context);
+    const key = context.key === null ? null : fold(context.key, 'feedForward');
+    return [add(x, dropout(y, config.dropout, key)), state] as const;
   };
 
   return {
     mixer,
     parameters,
+    flopsPerToken: mixer.flopsPerToken + (second?.flopsPerToken ?? 0),
+    stateSpecs: (B) => ({ ...mixer.stateSpecs(B), ...second?.stateSpecs(B) }),
     forward(p, x, context) {
       const normed = applyNorm(p, 'norm', x, config.normEps, form);
       const [mixed, state] = mixer.forward(under('mixer', p), normed, context);
-      return [feedForward(p, add(x, mixed), context.key), state];
+      const [y, shifted] = behind(p, add(x, mixed), context);
+      return [y, { ...state, ...shifted }];
     },
     step(p, x, state, options) {
       const normed = applyNorm(p, 'norm', x, config.normEps, form);
       const [mixed, next] = mixer.step(under('mixer', p), normed, state, options);
-      return [feedForward(p, add(x, mixed), null), next];
+      const [y, shifted] = behind(p, add(x, mixed), { state, reset: null, key: null });
+      return [y, { ...next, ...shifted }];
     },
   };
 }

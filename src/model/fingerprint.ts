@@ -8,9 +8,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { FloatArray } from '../device/device.js';
-import { mixerNames } from '../mixers/registry.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { modelConfigSchema, type ModelConfig } from './config.js';
+import { modelConfigSchema, writtenConfig, type ModelConfig } from './config.js';
 import type { LanguageModel } from './language-model.js';
 
 /** Options that change speed, training or initial values, but no number that a finished model computes. */
@@ -68,9 +67,7 @@ function* sampledRuns(size: number): Generator<[start: number, length: number]> 
  * adds does not make another model of an old one; so are those of mixers that the model does not have.
  */
 function canonicalConfig(config: ModelConfig): string {
-  const unused = mixerNames.filter((name) => !config.blocks.includes(name));
-  const used = Object.fromEntries(Object.entries(config).filter(([name]) => !(unused as string[]).includes(name)));
-  return JSON.stringify(differences(used, modelConfigSchema.parse({}), '').sort(([a], [b]) => (a < b ? -1 : 1)));
+  return JSON.stringify(differences(writtenConfig(config), modelConfigSchema.parse({}), '').sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** The fields in which `value` is not `fallback`, as path and value. */

@@ -4,53 +4,35 @@
  */
 import { bytesOf, type Device } from '../device/device.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  countParameters,
-  prefixed,
-  smallInit,
-  under,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
-import { initialState, stateSize, type MixerContext, type MixerState, type StepOptions } from '../mixers/mixer.js';
-import { checkpoint } from '../ops/checkpoint.js';
+import { countParameters, prefixed, smallInit, type Init, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { linear } from '../ops/linear.js';
-import type { Reset } from '../ops/reset.js';
 import { softCap } from '../ops/soft-cap.js';
-import { fold, randomKey, type RandomKey } from '../tensor/random.js';
-import { currentScope } from '../tensor/scope.js';
+import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { createBlock, type Block } from './block.js';
+import { Backbone, type ForwardOptions } from './backbone.js';
+import type { Block } from './block.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
 import { Parameters, type FrozenParameters } from './parameters.js';
-import { ModelState } from './state.js';
+import type { ModelState } from './state.js';
 
-export interface ForwardOptions {
-  /** State after what came before; null to start afresh. */
-  readonly state?: ModelState | null;
-  /** uint8 [B,T], 1 where a new document begins. */
-  readonly reset?: Reset;
-  /** Key of the dropout masks; null (the default) at inference. */
-  readonly key?: RandomKey | null;
-  /** Recompute each block in the backward pass instead of keeping its activations. Default false. */
-  readonly checkpointBlocks?: boolean;
-}
+export { createBlocks, type ForwardOptions } from './backbone.js';
 
-/** The blocks of a configuration. @throws RangeError when an option does not fit the width. */
-export const createBlocks = (config: ModelConfig): Block[] =>
-  config.blocks.map((_, block) => createBlock(config, { dim: config.dim, block, blocks: config.blocks.length }));
+/** Initial values of a table with one vector of width D per token. */
+export const tokenInit = ({ dim, init }: ModelConfig): Init =>
+  init === 'gpt' ? { kind: 'normal', std: 0.02 } : smallInit(dim);
 
-function tableOf(config: ModelConfig, blocks: readonly Block[]): ParameterTable {
+function tableOf(config: ModelConfig, backbone: Backbone): ParameterTable {
   const { dim: D, vocabSize: V } = config;
-  const table = { shape: [V, D], init: smallInit(D), dense: true };
+  const table = { shape: [V, D], init: tokenInit(config), dense: true };
   return {
     'embedding.weight': { ...table, decay: false },
-    ...Object.assign({}, ...blocks.map((block, index) => prefixed(`blocks.${index}`, block.parameters))),
-    ...(config.outputNorm ? prefixed('norm', normParameters(D, NORMS[config.norm])) : {}),
+    ...(config.embeddingNorm ? prefixed('embeddingNorm', normParameters(D, NORMS[config.norm])) : {}),
+    ...backbone.parameters,
     ...(config.tieWeights ? {} : { 'head.weight': { ...table, decay: true } }),
   };
 }
@@ -58,7 +40,7 @@ function tableOf(config: ModelConfig, blocks: readonly Block[]): ParameterTable 
 /** All parameters that a model of this configuration has, without allocating it. */
 export function parameterTable(config: ModelConfigInput): ParameterTable {
   const checked = checkConfig(modelConfigSchema, config, 'model');
-  return tableOf(checked, createBlocks(checked));
+  return tableOf(checked, new Backbone(checked));
 }
 
 /** Number of values by part of the model: "embedding", "blocks.0", ..., "norm", "head". */
@@ -74,11 +56,10 @@ export function countByPart(table: ParameterTable): Record<string, number> {
 export class LanguageModel {
   readonly config: ModelConfig;
   readonly device: Device;
-  readonly blocks: readonly Block[];
+  readonly backbone: Backbone;
   /** Every parameter by name, to be read. */
   readonly tensors: ParameterTensors;
   readonly #store: Parameters | FrozenParameters;
-  readonly #blockTensors: readonly ParameterTensors[];
 
   /**
    * A model with uninitialised parameters that can be trained (see `create`), or one that takes over the parameters
@@ -88,10 +69,10 @@ export class LanguageModel {
   constructor(config: ModelConfigInput, device: Device, frozen: FrozenParameters | null = null) {
     this.config = checkConfig(modelConfigSchema, config, 'model');
     this.device = device;
-    this.blocks = createBlocks(this.config);
-    this.#store = frozen ?? new Parameters(device, tableOf(this.config, this.blocks));
+    this.backbone = new Backbone(this.config);
+    checkCausal(this.backbone);
+    this.#store = frozen ?? new Parameters(device, tableOf(this.config, this.backbone));
     this.tensors = this.#store.tensors;
-    this.#blockTensors = this.blocks.map((_, index) => under(`blocks.${index}`, this.tensors));
   }
 
   /** A model with the initial values of the specification, decided by the seed alone. */
@@ -109,17 +90,7 @@ export class LanguageModel {
   forward(tokens: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {
     if (tokens.shape.length !== 2)
       throw new RangeError(`forward: tokens must be [B,T], got ${formatShape(tokens.shape)}`);
-    const { state = null, reset = null, key = null, checkpointBlocks = false } = options;
-    let x = embedding(tokens, this.#tensor('embedding.weight')); // [B,T,D]
-    const states = this.blocks.map((block, index) => {
-      const context = { state: state?.blocks[index] ?? null, reset, key: key === null ? null : fold(key, index) };
-      const run = checkpointBlocks ? checkpointed : direct;
-      const p = this.#blockTensors[index]!;
-      const [y, next] = currentScope(this.device).within(`blocks.${index}`, () => run(block, p, x, context));
-      x = y;
-      return next;
-    });
-    return { hidden: this.#finalNorm(x), state: new ModelState(states) };
+    return this.backbone.forward(this.tensors, this.#embed(tokens), options);
   }
 
   /** Logits [...,V] of hidden vectors [...,D]. */
@@ -146,24 +117,23 @@ export class LanguageModel {
    * @returns       logits [B,V] and the next state, which with `inPlace` may hold tensors of the one given
    */
   step(tokens: Tensor, state: ModelState, options?: StepOptions): { logits: Tensor; state: ModelState } {
-    let x = embedding(tokens, this.#tensor('embedding.weight')); // [B,D]
-    const states = this.blocks.map((block, index) => {
-      const [y, next] = block.step(this.#blockTensors[index]!, x, state.blocks[index]!, options);
-      x = y;
-      return next;
-    });
-    return { logits: this.logits(this.#finalNorm(x)), state: new ModelState(states) };
+    const { hidden, state: next } = this.backbone.step(this.tensors, this.#embed(tokens), state, options);
+    return { logits: this.logits(hidden), state: next };
   }
 
   /** The state of B sequences before their first token. */
   initialState(B: number): ModelState {
-    return new ModelState(this.blocks.map(({ mixer }) => initialState(mixer, this.device, B)));
+    return this.backbone.initialState(this.device, B);
   }
 
   /** The parameters in one stretch, to be trained and saved. @throws Error when the model was opened to be run only. */
   get parameters(): Parameters {
     if (this.#store instanceof Parameters) return this.#store;
     throw new Error('model: its weights were opened to be read only; open it with weights "trainable" to change them');
+  }
+
+  get blocks(): readonly Block[] {
+    return this.backbone.blocks;
   }
 
   /** Number of parameters, padding not counted. */
@@ -178,7 +148,7 @@ export class LanguageModel {
 
   /** Floats in the state of one sequence. */
   get stateSize(): number {
-    return this.blocks.reduce((total, { mixer }) => total + stateSize(mixer), 0);
+    return this.backbone.stateSize;
   }
 
   #tensor(name: string): Tensor {
@@ -189,9 +159,11 @@ export class LanguageModel {
     return this.#tensor(this.config.tieWeights ? 'embedding.weight' : 'head.weight');
   }
 
-  #finalNorm(x: Tensor): Tensor {
-    if (!this.config.outputNorm) return x;
-    return applyNorm(this.tensors, 'norm', x, this.config.normEps, NORMS[this.config.norm]);
+  /** Vectors [...,D] of tokens [...]. */
+  #embed(tokens: Tensor): Tensor {
+    const x = embedding(tokens, this.#tensor('embedding.weight'));
+    if (!this.config.embeddingNorm) return x;
+    return applyNorm(this.tensors, 'embeddingNorm', x, this.config.normEps, NORMS[this.config.norm]);
   }
 
   /** Frees the parameters; the model cannot be used afterwards. */
@@ -204,22 +176,12 @@ export class LanguageModel {
   }
 }
 
-type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: MixerContext) => [Tensor, MixerState];
-
-const direct: RunBlock = (block, p, x, context) => block.forward(p, x, context);
-
-const checkpointed: RunBlock = (block, p, x, context) => {
-  const before = Object.entries(context.state ?? {});
-  let names: string[] = [];
-  const [y, ...after] = checkpoint(
-    ([input, ...states]) => {
-      const state = context.state === null ? null : Object.fromEntries(before.map(([name], k) => [name, states[k]!]));
-      const [output, next] = block.forward(p, input!, { ...context, state });
-      names = Object.keys(next);
-      return [output, ...Object.values(next)];
-    },
-    [x, ...before.map(([, tensor]) => tensor)],
-    Object.values(p),
+/** @throws RangeError naming the mixers that look ahead, which a model that predicts the next token cannot have. */
+function checkCausal({ blocks }: Backbone): void {
+  const ahead = [...new Set(blocks.flatMap(({ mixer }) => (mixer.causal ? [] : [mixer])))];
+  if (ahead.length === 0) return;
+  const { kind, causalVariant } = ahead[0]!;
+  throw new RangeError(
+    `model: ${kind} looks at later tokens, so it cannot predict the next one; ${causalVariant ?? 'take a causal mixer, or use it to classify sequences'}`,
   );
-  return [y!, Object.fromEntries(after.map((tensor, k) => [names[k]!, tensor]))];
-};
+}

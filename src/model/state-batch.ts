@@ -187,8 +187,8 @@ export class StateBatch {
 }
 
 const slotsOf = (model: LanguageModel, state: ModelState): Slot[] =>
-  model.blocks.flatMap(({ mixer }, block) =>
-    Object.entries(mixer.stateSpecs(1)).map(([name, { batchAxis: axis }]) => {
+  model.blocks.flatMap((part, block) =>
+    Object.entries(part.stateSpecs(1)).map(([name, { batchAxis: axis }]) => {
       const tensor = state.blocks[block]![name]!;
       return { block, name, axis, tensor, memory: tensor.buffer, inPlace: true };
     }),

@@ -158,8 +158,8 @@ function infoOf({ path: file, metadata, tensors }: SafetensorsFile): StateFileIn
 function checkTensors({ path: file, tensors }: SafetensorsFile, model: LanguageModel, info: StateFileInfo): void {
   const B = info.sequences;
   const wanted = new Map<string, readonly number[]>();
-  for (const [k, { mixer }] of model.blocks.entries()) {
-    for (const [name, { shape }] of Object.entries<StateSpec>(mixer.stateSpecs(B)))
+  for (const [k, part] of model.blocks.entries()) {
+    for (const [name, { shape }] of Object.entries<StateSpec>(part.stateSpecs(B)))
       wanted.set(tensorName(k, name), shape);
   }
   if (info.hasLogits) wanted.set(LOGITS, [B, model.config.vocabSize]);

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { deviceNames } from '../device/open.js';
 import { checkConfig, ConfigError, suggestion } from '../model/check-config.js';
-import { modelConfigSchema } from '../model/config.js';
+import { modelConfigSchema, writtenConfig } from '../model/config.js';
 import { presetConfig, presetNames } from '../model/presets.js';
 
 const count = () => z.number().int().min(1);
@@ -144,6 +144,9 @@ export function resolveRunConfig(input: unknown, what: string): RunConfig {
   const model = { ...presetConfig(preset), ...(fieldOf(input, 'model') as object | undefined) };
   return checkConfig(runConfigSchema, { ...(input as object), model }, what);
 }
+
+/** A configuration as it is written down: without the options of mixers that the model does not have. */
+export const writtenRunConfig = (config: RunConfig): object => ({ ...config, model: writtenConfig(config.model) });
 
 const fieldOf = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;

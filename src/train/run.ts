@@ -15,7 +15,7 @@ import { loadModel } from '../model/checkpoint.js';
 import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
-import { resolveRunConfig, type RunConfig, type RunConfigInput } from './config.js';
+import { resolveRunConfig, writtenRunConfig, type RunConfig, type RunConfigInput } from './config.js';
 import { checkVocabulary, withInitialModel } from './initial-model.js';
 import { evaluate } from './evaluate.js';
 import { nonFiniteError } from './nonfinite.js';
@@ -79,7 +79,7 @@ export class Run implements AsyncIterable<TrainStep> {
     checkVocabulary(config, vocabSize);
     const model = { ...config.model, ...(config.init === '' ? { vocabSize } : {}) };
     const resolved: RunConfig = { ...config, model, name: path.basename(folder) };
-    fs.writeFileSync(runPaths(folder).config, stringify(resolved));
+    fs.writeFileSync(runPaths(folder).config, stringify(writtenRunConfig(resolved)));
     return Run.#open(folder, resolved, data, options, config.init !== '');
   }
 
@@ -96,15 +96,15 @@ export class Run implements AsyncIterable<TrainStep> {
     const file = runPaths(folder).config;
     if (!fs.existsSync(file)) throw new Error(`${folder}: is no run (there is no config.yaml)`);
     const stored = parse(fs.readFileSync(file, 'utf8')) as RunConfigInput;
-    const data0 = JSON.stringify([stored.data, stored.model]);
+    const before = resolveRunConfig(structuredClone(stored), file);
     changes(stored);
     const config = resolveRunConfig(stored, file);
     checkConsistency(config);
-    if (JSON.stringify([config.data, config.model]) !== data0) {
+    if (JSON.stringify([config.data, config.model]) !== JSON.stringify([before.data, before.model])) {
       throw new Error(`${folder}: data and model of a run cannot change; start a new run for that`);
     }
     const data = await openRunData(config, folder);
-    fs.writeFileSync(file, stringify(config));
+    fs.writeFileSync(file, stringify(writtenRunConfig(config)));
     const last = checkpointSteps(folder).at(-1);
     const run = Run.#open(folder, config, data, options, config.init !== '' && last === undefined);
     if (last !== undefined) run.#progress = restoreCheckpoint(runPaths(folder).checkpoint(last), run.#trainer);

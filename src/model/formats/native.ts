@@ -7,7 +7,7 @@ import { formatName, packedRowBytes } from '../../device/packing.js';
 import { checkShape } from '../../tensor/shape.js';
 import type { Packing } from '../../tensor/tensor.js';
 import { checkConfig } from '../check-config.js';
-import { modelConfigSchema } from '../config.js';
+import { modelConfigSchema, writtenConfig, type ModelConfig } from '../config.js';
 import { parameterTable } from '../language-model.js';
 import { openTensors } from '../safetensors-shards.js';
 import { SafetensorsError, type TensorSet } from '../safetensors.js';
@@ -47,8 +47,12 @@ export type ModelFolder = z.output<typeof folderSchema>;
 export type Quantization = NonNullable<ModelFolder['quantization']>;
 
 /** The text of config.json. */
-export const configText = (folder: Omit<z.input<typeof folderSchema>, 'format' | 'version'>): string =>
-  `${JSON.stringify({ format: 'xlstm', version: 1, ...folder }, null, 2)}\n`;
+export const configText = (
+  folder: Omit<z.input<typeof folderSchema>, 'format' | 'version' | 'model'> & { readonly model: ModelConfig },
+): string => {
+  const { model, ...rest } = folder;
+  return `${JSON.stringify({ format: 'xlstm', version: 1, model: writtenConfig(model), ...rest }, null, 2)}\n`;
+};
 
 /** @throws Error when the text is no JSON object. */
 export function parseJson(text: string, file: string): Record<string, unknown> {
