@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import type { DeviceChoice } from '../device/open.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../format.js';
 import { presetNames } from '../model/presets.js';
-import { resolveRunConfig, runConfigSchema, writtenRunConfig, type RunConfigInput } from '../train/config.js';
+import { resolveRunConfig, runConfigSchema, writtenRunConfig, type RunConfig } from '../train/config.js';
 import { Run, type TrainOptions } from '../train/run.js';
 import type { TrainStep } from '../train/train-step.js';
 import { runPaths } from '../train/run-folder.js';
@@ -102,7 +102,7 @@ function optional(option: Option): Option {
 async function train(files: string[], options: Options): Promise<void> {
   if (options.listPresets) return void process.stdout.write(`${presetNames.join('\n')}\n`);
   if (options.helpConfig) return void process.stdout.write(`${formatFields(configFields(runConfigSchema))}\n`);
-  const settings = (tree: Tree): RunConfigInput => {
+  const settings = (tree: Tree): RunConfig => {
     if (files.length > 0) assign(tree, 'data.files', files);
     for (const [option, field] of Object.entries(SHORTHANDS)) {
       const value = options[option as keyof typeof SHORTHANDS];

@@ -39,11 +39,7 @@ const mlstmOptions = z.strictObject({
     .default(4)
     .describe('Taps of the causal convolution before q and k; 0 for none.'),
   qkvBlockSize: count().default(4).describe('Width of the blocks of the block-diagonal q, k and v projections.'),
-  projectionFactor: z
-    .number()
-    .positive()
-    .default(2)
-    .describe('Inner width over dim, rounded up to a multiple of 64.'),
+  projectionFactor: z.number().positive().default(2).describe('Inner width over dim, rounded up to a multiple of 64.'),
   inputGate: z.enum(['exponential', 'sigmoid']).default('exponential').describe('Input gate of the cell.'),
   normalize: z.boolean().default(true).describe('Divide by the normaliser max(|q.n|, 1).'),
   chunkSize: count().default(64).describe('Steps per chunk of the chunkwise form; a matter of speed, not of results.'),

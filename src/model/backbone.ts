@@ -70,7 +70,12 @@ export class Backbone {
   }
 
   /** One step: x [B,D] -> hidden vectors [B,D], normed, and the next state. */
-  step(p: ParameterTensors, x: Tensor, state: ModelState, options?: StepOptions): { hidden: Tensor; state: ModelState } {
+  step(
+    p: ParameterTensors,
+    x: Tensor,
+    state: ModelState,
+    options?: StepOptions,
+  ): { hidden: Tensor; state: ModelState } {
     let y = x;
     const states = this.blocks.map((block, index) => {
       const [next, after] = block.step(under(`blocks.${index}`, p), y, state.blocks[index]!, options);

@@ -5,7 +5,14 @@
 import { applyChannelMix, channelMixParameters } from '../layers/channel-mix.js';
 import { applyFeedForward, feedForwardParameters, feedForwardWidth } from '../layers/feed-forward.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { prefixed, smallInit, under, wangInit, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import {
+  prefixed,
+  smallInit,
+  under,
+  wangInit,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
 import type { FeedForwardKind } from '../mixers/definition.js';
 import type { Mixer, MixerContext, MixerPlace, MixerState, Stateful, StepOptions } from '../mixers/mixer.js';
 import { findMixer } from '../mixers/registry.js';

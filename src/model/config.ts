@@ -47,10 +47,7 @@ export const modelConfigSchema = z.strictObject({
       bias: z.boolean().default(false).describe('Biases in its maps.'),
       factor: z.number().positive().default(1.3).describe('Inner width over dim, before it is rounded up.'),
       roundTo: count().default(64).describe('The inner width is rounded up to a multiple of it.'),
-      activation: z
-        .enum(['gelu', 'silu', 'relu', 'sigmoid', 'tanh'])
-        .default('gelu')
-        .describe('Its activation.'),
+      activation: z.enum(['gelu', 'silu', 'relu', 'sigmoid', 'tanh']).default('gelu').describe('Its activation.'),
     })
     .prefault({})
     .describe('The feed-forward layer behind mixers.'),

@@ -67,7 +67,9 @@ function* sampledRuns(size: number): Generator<[start: number, length: number]> 
  * adds does not make another model of an old one; so are those of mixers that the model does not have.
  */
 function canonicalConfig(config: ModelConfig): string {
-  return JSON.stringify(differences(writtenConfig(config), modelConfigSchema.parse({}), '').sort(([a], [b]) => (a < b ? -1 : 1)));
+  return JSON.stringify(
+    differences(writtenConfig(config), modelConfigSchema.parse({}), '').sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }
 
 /** The fields in which `value` is not `fallback`, as path and value. */

@@ -4,7 +4,14 @@
  */
 import { bytesOf, type Device } from '../device/device.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { countParameters, prefixed, smallInit, type Init, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import {
+  countParameters,
+  prefixed,
+  smallInit,
+  type Init,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
 import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';

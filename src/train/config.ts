@@ -146,7 +146,10 @@ export function resolveRunConfig(input: unknown, what: string): RunConfig {
 }
 
 /** A configuration as it is written down: without the options of mixers that the model does not have. */
-export const writtenRunConfig = (config: RunConfig): object => ({ ...config, model: writtenConfig(config.model) });
+export const writtenRunConfig = (config: RunConfig): Record<string, unknown> => ({
+  ...config,
+  model: writtenConfig(config.model),
+});
 
 const fieldOf = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;

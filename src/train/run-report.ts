@@ -1,6 +1,7 @@
 /** @file Puts together what report.html shows of a run: from its logs, its model and its data. */
 import { countParameters } from '../layers/parameter.js';
 import { countByPart, parameterTable } from '../model/language-model.js';
+import { writtenRunConfig } from './config.js';
 import { readMetrics } from './metrics-log.js';
 import { writeReport } from './report.js';
 import type { Run } from './run.js';
@@ -15,7 +16,7 @@ export async function writeRunReport(run: Run): Promise<void> {
     title: config.name,
     created: new Date(),
     device: `${model.device.name}: ${model.device.info.description}`,
-    config,
+    config: writtenRunConfig(config),
     model: {
       description: `xLSTM ${model.config.blocks.join(' ')}, width ${model.config.dim}, vocabulary ${model.config.vocabSize}`,
       parts: Object.entries(countByPart(table)).map(([name, parameters]) => ({ name, parameters })),

@@ -1,0 +1,283 @@
+/**
+ * @file Puts a sequence mixer through what every mixer must hold: right gradients, step = sequence over any cut, no output
+ * that depends on what comes later, and documents in one row that do not see each other. For the library's mixers (in its
+ * tests) and for a user's own (`xlstm check`). It tests no kernels; `device/selftest` does.
+ */
+import type { Device } from '../device/device.js';
+import { createReferenceDevice } from '../device/reference/reference.js';
+import { initialValues, smallInit, wangInit, type ParameterTensors } from '../layers/parameter.js';
+import type { MixerDefinition } from '../mixers/definition.js';
+import { initialState, type Mixer, type MixerContext, type MixerPlace, type MixerState } from '../mixers/mixer.js';
+import { fold, normal, randomKey, type RandomKey } from '../tensor/random.js';
+import { scope } from '../tensor/scope.js';
+import { size } from '../tensor/shape.js';
+import { backward } from '../tensor/tape.js';
+import { Tensor } from '../tensor/tensor.js';
+
+export interface MixerCheck {
+  /** What was checked: "gradient of x on cpu". */
+  readonly name: string;
+  /** RMS(error) / RMS(expected), or the relative gap of two inner products for a gradient. */
+  readonly error: number;
+  readonly tolerance: number;
+  /** What it means where the error is above the tolerance. */
+  readonly meaning: string;
+}
+
+export const passes = ({ error, tolerance }: MixerCheck): boolean => error <= tolerance;
+
+export interface CheckOptions {
+  /** Model width D. Default 32. */
+  readonly dim?: number;
+  /** Options of the mixer; the others have their defaults. */
+  readonly options?: Readonly<Record<string, unknown>>;
+  /** Default: the reference alone. */
+  readonly devices?: readonly Device[];
+  readonly seed?: number;
+}
+
+/** float64 differs by the order of operations, and differences by their step; float32 by its 24 bits. */
+const TOLERANCES = { float64: { gradient: 1e-6, value: 1e-9 }, float32: { gradient: 1e-3, value: 5e-5 } };
+
+const [B, T] = [2, 11];
+/** Central differences in float64: their error is about its square plus 1e-16 over it. */
+const STEP = 1e-5;
+
+/** A mixer with parameters that hide nothing: the initial ones, of which many are zero, with noise on them. */
+interface Subject {
+  readonly mixer: Mixer;
+  readonly dim: number;
+  readonly values: ReadonlyMap<string, Float64Array>;
+  readonly key: RandomKey;
+}
+
+/** @throws RangeError or ConfigError when the options do not fit. */
+function makeSubject(definition: MixerDefinition, { dim = 32, options = {}, seed = 0 }: CheckOptions): Subject {
+  const place: MixerPlace = {
+    dim,
+    block: 1,
+    blocks: 3,
+    dropout: 0,
+    normEps: 1e-5,
+    bias: true,
+    inputInit: smallInit(dim),
+    outputInit: wangInit(dim, 3),
+  };
+  const mixer = definition.create(definition.options.parse(options), place);
+  const key = fold(randomKey(seed), definition.name);
+  const values = Object.entries(mixer.parameters).map(([name, spec]) => {
+    const noise = normal(fold(fold(key, 'noise'), name), size(spec.shape), 0, 0.2);
+    const initial = initialValues(spec, fold(fold(key, 'initial'), name));
+    return [name, initial.map((value, k) => value + noise[k]!)] as const;
+  });
+  return { mixer, dim, values: new Map(values), key };
+}
+
+const parametersOn = ({ mixer, values }: Subject, device: Device): ParameterTensors =>
+  Object.fromEntries(
+    [...values].map(([name, data]) => [name, Tensor.from(device, data, mixer.parameters[name]!.shape)]),
+  );
+
+const FRESH: MixerContext = { state: null, wantState: true, reset: null, key: null };
+
+/** x [B,T,D] cut along time. */
+function slice(x: Float64Array, batch: number, D: number, from: number, to: number): Float64Array {
+  const steps = x.length / batch / D;
+  const out = new Float64Array(batch * (to - from) * D);
+  for (let b = 0; b < batch; b++) {
+    out.set(x.subarray((b * steps + from) * D, (b * steps + to) * D), b * (to - from) * D);
+  }
+  return out;
+}
+
+/** Runs `body` in a scope and reads back what it returns. */
+async function read(device: Device, body: () => Tensor): Promise<Float64Array> {
+  const y = scope(device, {}, body);
+  const data = Float64Array.from(await y.data());
+  y.dispose();
+  return data;
+}
+
+const sequence = (subject: Subject, device: Device, x: Float64Array, batch: number): Promise<Float64Array> =>
+  read(device, () => {
+    const input = Tensor.from(device, x, [batch, x.length / batch / subject.dim, subject.dim]);
+    return subject.mixer.forward(parametersOn(subject, device), input, FRESH)[0];
+  });
+
+function relative(actual: Float64Array, expected: Float64Array): number {
+  let [error, norm] = [0, 0];
+  for (let k = 0; k < expected.length; k++) {
+    error += (actual[k]! - expected[k]!) ** 2;
+    norm += expected[k]! ** 2;
+  }
+  return Number.isNaN(error) ? Infinity : Math.sqrt(error / (norm + 1e-30));
+}
+
+/** The same sequence in pieces, the state carried: pieces of one step by `step`, longer ones by `forward`. */
+async function inPieces(
+  subject: Subject,
+  device: Device,
+  x: Float64Array,
+  ends: readonly number[],
+): Promise<Float64Array> {
+  const { mixer, dim: D } = subject;
+  const out = new Float64Array(x.length);
+  const p = parametersOn(subject, device);
+  let state: MixerState = initialState(mixer, device, B);
+  let from = 0;
+  for (const to of ends) {
+    const before = state;
+    const { y, next } = scope(device, {}, () => {
+      const piece = Tensor.from(device, slice(x, B, D, from, to), to - from === 1 ? [B, D] : [B, to - from, D]);
+      const run = to - from === 1 ? mixer.step(p, piece, before) : mixer.forward(p, piece, { ...FRESH, state: before });
+      return { y: run[0], next: { ...run[1] } };
+    });
+    const data = await y.data();
+    for (let b = 0; b < B; b++) {
+      out.set(data.subarray(b * (to - from) * D, (b + 1) * (to - from) * D), (b * T + from) * D);
+    }
+    y.dispose();
+    for (const tensor of Object.values(before)) tensor.dispose();
+    state = next;
+    from = to;
+  }
+  for (const tensor of [...Object.values(state), ...Object.values(p)]) tensor.dispose();
+  return out;
+}
+
+const allSteps = Array.from({ length: T }, (_, t) => t + 1);
+
+async function checkCuts(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck[]> {
+  const whole = await sequence(subject, device, x, B);
+  const tolerance = TOLERANCES[device.precision].value;
+  const cuts = [
+    ['step by step', allSteps],
+    ['cut in pieces', [3, 4, 9, 11]],
+    ['pieces, then steps', [7, 8, 9, 10, 11]],
+  ] as const;
+  const checks: MixerCheck[] = [];
+  for (const [name, ends] of cuts) {
+    const error = relative(await inPieces(subject, device, x, ends), whole);
+    const meaning = 'the sequence form does not agree with the step form when the state is carried';
+    checks.push({ name: `${name} = sequence on ${device.name}`, error, tolerance, meaning });
+  }
+  return checks;
+}
+
+async function checkCausality(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck> {
+  const { dim: D } = subject;
+  const before = await sequence(subject, device, x, B);
+  let worst = 0;
+  for (const t of [1, 5, T - 1]) {
+    const noise = normal(fold(subject.key, t), B * D);
+    const changed = x.slice();
+    for (let b = 0; b < B; b++) for (let d = 0; d < D; d++) changed[(b * T + t) * D + d]! += noise[b * D + d]!;
+    const after = await sequence(subject, device, changed, B);
+    worst = Math.max(worst, relative(slice(after, B, D, 0, t), slice(before, B, D, 0, t)));
+  }
+  return {
+    name: `causality on ${device.name}`,
+    error: worst,
+    tolerance: TOLERANCES[device.precision].value,
+    meaning: 'an output depends on a later input; say so with `causal: false`',
+  };
+}
+
+async function checkPacking(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck> {
+  const { mixer, dim: D } = subject;
+  const starts = [0, 4, 5];
+  const reset = Uint8Array.from({ length: B * T }, (_, k) => (starts.includes(k % T) ? 1 : 0));
+  const packed = await read(device, () => {
+    const context = { ...FRESH, reset: Tensor.from(device, reset, [B, T]) };
+    return mixer.forward(parametersOn(subject, device), Tensor.from(device, x, [B, T, D]), context)[0];
+  });
+  let worst = 0;
+  for (const [k, from] of starts.entries()) {
+    const to = starts[k + 1] ?? T;
+    const apart = await sequence(subject, device, slice(x, B, D, from, to), B);
+    worst = Math.max(worst, relative(slice(packed, B, D, from, to), apart));
+  }
+  return {
+    name: `packed = separate on ${device.name}`,
+    error: worst,
+    tolerance: TOLERANCES[device.precision].value,
+    meaning: 'a document sees something of the one before it in the row; honour `reset`',
+  };
+}
+
+const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, value, k) => sum + value * b[k]!, 0);
+const norm = (a: Float64Array): number => Math.sqrt(dot(a, a));
+
+/** <u, y> as a function of x and the parameters, moved along one of them. */
+async function projected(
+  subject: Subject,
+  x: Float64Array,
+  u: Float64Array,
+  move: { readonly name: string; readonly along: Float64Array; readonly by: number },
+): Promise<number> {
+  const moved = (name: string, data: Float64Array): Float64Array =>
+    name === move.name ? data.map((value, k) => value + move.by * move.along[k]!) : data;
+  const values = new Map([...subject.values].map(([name, data]) => [name, moved(name, data)]));
+  return dot(u, await sequence({ ...subject, values }, createReferenceDevice(), moved(INPUT, x), B));
+}
+
+const INPUT = 'x';
+
+/** Gradients of <u, y> by the tape. */
+async function gradients(subject: Subject, device: Device, x: Float64Array, u: Float64Array) {
+  const found = scope(device, { record: true }, () => {
+    const p = parametersOn(subject, device);
+    const input = Tensor.from(device, x, [B, T, subject.dim]);
+    const inputs: Record<string, Tensor> = { ...p, [INPUT]: input };
+    for (const tensor of Object.values(inputs)) tensor.requiresGrad = true;
+    const [y] = subject.mixer.forward(p, input, { ...FRESH, wantState: false });
+    backward([[y, Tensor.from(device, u, y.shape)]]);
+    return Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor.gradTensor()]));
+  });
+  const entries = await Promise.all(
+    Object.entries(found).map(async ([name, tensor]) => [name, Float64Array.from(await tensor.data())] as const),
+  );
+  for (const tensor of Object.values(found)) tensor.dispose();
+  return new Map(entries);
+}
+
+async function checkGradients(subject: Subject, devices: readonly Device[], x: Float64Array): Promise<MixerCheck[]> {
+  const u = normal(fold(subject.key, 'u'), x.length);
+  const checks: MixerCheck[] = [];
+  for (const device of devices) {
+    const byTape = await gradients(subject, device, x, u);
+    for (const [name, gradient] of byTape) {
+      const along = normal(fold(fold(subject.key, 'along'), name), gradient.length);
+      const [high, low] = [
+        await projected(subject, x, u, { name, along, by: STEP }),
+        await projected(subject, x, u, { name, along, by: -STEP }),
+      ];
+      const gap = Math.abs((high - low) / (2 * STEP) - dot(gradient, along));
+      const error = gap / (norm(gradient) * norm(along) + 1e-6);
+      checks.push({
+        name: `gradient of ${name} on ${device.name}`,
+        error: Number.isNaN(error) ? Infinity : error,
+        tolerance: TOLERANCES[device.precision].gradient,
+        meaning: 'back-propagation does not give the derivative of the forward pass',
+      });
+    }
+  }
+  return checks;
+}
+
+/**
+ * Every check of a mixer. Those that do not apply to it (a step form of one that looks ahead) are left out.
+ * @throws RangeError or ConfigError when the options do not fit the width.
+ */
+export async function checkMixer(definition: MixerDefinition, options: CheckOptions = {}): Promise<MixerCheck[]> {
+  const subject = makeSubject(definition, options);
+  const devices = options.devices ?? [createReferenceDevice()];
+  const x = normal(fold(subject.key, INPUT), B * T * subject.dim);
+  const checks = await checkGradients(subject, devices, x);
+  for (const device of devices) {
+    checks.push(await checkPacking(subject, device, x));
+    if (!subject.mixer.causal) continue;
+    checks.push(await checkCausality(subject, device, x), ...(await checkCuts(subject, device, x)));
+  }
+  return checks;
+}

@@ -1,0 +1,28 @@
+/**
+ * @file Every registered mixer, on every device: gradients against finite differences, step = sequence over cuts, causality,
+ * documents packed into a row. A new mixer is tested by being registered; its variants are listed here.
+ */
+import { describe, expect, it } from 'vitest';
+import { checkMixer, passes, type CheckOptions } from '../../src/experiments/check-mixer.js';
+import { findMixer, mixerNames } from '../../src/mixers/registry.js';
+import { testDevices } from '../support/devices.js';
+
+/** Variants of options beside the default ones, and widths that a mixer needs. */
+const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'options'>[]>> = {
+  mlstm: [{}, { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } }],
+  slstm: [{ options: { recurrentInit: 'standard' } }, { options: { convKernel: 0, heads: 1 } }],
+  lstm: [{ options: { convKernel: 0 } }],
+};
+
+const cases = mixerNames().flatMap((name) => (VARIANTS[name] ?? [{}]).map((variant) => [name, variant] as const));
+
+describe.each(cases)('%s %j', (name, variant) => {
+  it('holds what every mixer holds', async () => {
+    const devices = testDevices().map(({ create }) => create());
+    for (const device of devices) device.poison = true;
+    const checks = await checkMixer(findMixer(name)!, { ...variant, devices });
+    expect(checks.length).toBeGreaterThan(8);
+    expect(checks.filter((check) => !passes(check)).map(({ name: what, error }) => `${what}: ${error}`)).toEqual([]);
+    for (const device of devices) expect(device.memory.bytes, device.name).toBe(0);
+  });
+});
