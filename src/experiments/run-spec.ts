@@ -9,6 +9,8 @@ import type { ModelConfigInput } from '../model/config.js';
 
 const count = () => z.number().int().min(1);
 const whole = () => z.number().int().min(0);
+/** What a measurement may be: a perplexity may have no bound. */
+const measured = () => z.custom<number>((value) => typeof value === 'number', 'must be a number');
 
 const trainingSpecSchema = z.strictObject({
   steps: count().describe('Optimizer steps.'),
@@ -59,9 +61,9 @@ export type RunSpec = z.output<typeof runSpecSchema>;
 
 const pointSchema = z.strictObject({
   step: whole().describe('Optimizer steps done.'),
-  loss: z.number().nullable().describe('Loss of that training batch; null where it was not finite.'),
+  loss: measured().nullable().describe('Loss of that training batch; null where it was not finite.'),
   validation: z
-    .record(z.string(), z.number())
+    .record(z.string(), measured())
     .optional()
     .describe('Measures on the validation set: "loss", "accuracy".'),
 });
@@ -75,9 +77,9 @@ export const runResultSchema = z.strictObject({
   seconds: z.number().min(0).describe('Time of training and evaluation.'),
   tokensPerSecond: z.number().min(0).describe('Tokens trained on per second of training, evaluation not counted.'),
   steps: whole().describe('Optimizer steps done.'),
-  finalTrainLoss: z.number().nullable().describe('Mean training loss over the last tenth of the steps.'),
+  finalTrainLoss: measured().nullable().describe('Mean training loss over the last tenth of the steps.'),
   metrics: z
-    .record(z.string(), z.number())
+    .record(z.string(), measured())
     .describe('By "<set>/<measure>": "validation/loss", "test 40-256/scaledAccuracy", "length 64/accuracy".'),
   curve: z.array(pointSchema).describe('The course of the training, at most some hundred points.'),
 });
