@@ -10,6 +10,7 @@ import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { quantizeCommand } from './quantize.js';
+import { scalingFitCommand } from './scaling-fit.js';
 import { serveCommand } from './serve.js';
 import { trainCommand } from './train.js';
 import { verifyCommand } from './verify.js';
@@ -28,6 +29,7 @@ const program = new Command('xlstm')
   .addCommand(verifyCommand())
   .addCommand(convertCommand())
   .addCommand(quantizeCommand())
+  .addCommand(scalingFitCommand())
   .addCommand(doctorCommand())
   .addHelpText(
     'after',
