@@ -48,9 +48,12 @@ export class Backbone {
     };
   }
 
-  /** Whether no output depends on a later input. */
-  get causal(): boolean {
-    return this.blocks.every(({ mixer }) => mixer.causal);
+  /** @throws RangeError naming a mixer that looks ahead, which a model that says something at each step cannot have. */
+  checkCausal(): void {
+    const ahead = this.blocks.find(({ mixer }) => !mixer.causal)?.mixer;
+    if (ahead === undefined) return;
+    const advice = ahead.causalVariant ?? 'take a causal mixer, or use this one to classify whole sequences';
+    throw new RangeError(`model: ${ahead.kind} looks at later steps, so it cannot predict the next one; ${advice}`);
   }
 
   /** x [B,T,D] -> hidden vectors [B,T,D], normed, and the state after the last step. */
