@@ -52,7 +52,19 @@ export async function carryOut(
   } catch (error) {
     throw explainWriteFailure(error, 'the comparison', folder, undefined, 'nothing was begun');
   }
-  using _lock = lockFolder(folder, 'this comparison');
+  const lock = lockFolder(folder, 'this comparison');
+  try {
+    return await carryOutLocked(folder, plan, options);
+  } finally {
+    lock[Symbol.dispose]();
+  }
+}
+
+async function carryOutLocked(
+  folder: string,
+  plan: readonly RunSpec[],
+  options: RunnerOptions,
+): Promise<RunnerSummary> {
   const { only = () => true, retryFailed = false } = options;
   const chosen = plan.filter(only);
   const chosenNames = new Set(chosen.map(({ name }) => name));
