@@ -42,13 +42,12 @@ function inputParameters(config: ModelConfig, input: SequenceInput): ParameterTa
 
 function outputParameters(config: ModelConfig, output: SequenceOutput): ParameterTable {
   const { dim: D } = config;
+  const head = (O: number, bias: boolean) => prefixed('head', linearParameters(D, O, tokenInit(config), bias));
+  if (output.kind === 'tokens') return head(output.vocabSize, false);
+  if (output.kind === 'values') return head(output.width, true);
   const { inputInit } = initialMatrices(config);
-  const head = (O: number) => prefixed('head', linearParameters(D, O, inputInit, true));
-  if (output.kind === 'tokens')
-    return prefixed('head', linearParameters(D, output.vocabSize, tokenInit(config), false));
-  if (output.kind === 'values') return head(output.width);
   const pair = output.towers === 2 ? prefixed('pair', linearParameters(4 * D, D, inputInit, true)) : {};
-  return { ...pair, ...head(output.classes) };
+  return { ...pair, ...head(output.classes, false) };
 }
 
 function tableOf(config: ModelConfig, backbone: Backbone, { input, output }: SequenceEnds): ParameterTable {
@@ -113,12 +112,12 @@ export class SequenceModel {
     return applyLinear(this.headTensors, 'head', hidden);
   }
 
-  /** Logits [B,classes] of two pooled sequences [B,D] each: of both, their product and their difference. */
-  pairOutput(first: Tensor, second: Tensor): Tensor {
+  /** One vector [B,D] of two pooled sequences [B,D] each: of both, their product and their difference. */
+  pair(first: Tensor, second: Tensor): Tensor {
     const { tensors } = this.parameters;
     const minus = Tensor.full(first.device, second.shape, -1);
     const features = [first, second, mul(first, second), add(first, mul(second, minus))];
-    return this.output(activate(linearConcat(features, tensors['pair.weight']!, tensors['pair.bias']!), 'relu'));
+    return activate(linearConcat(features, tensors['pair.weight']!, tensors['pair.bias']!), 'relu');
   }
 
   /** The parameters of the output layer under the name "head". */

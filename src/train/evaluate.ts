@@ -23,7 +23,7 @@ export async function evaluate(
     const losses = scope(device, {}, () => {
       const reset = batch.reset === null ? null : Tensor.from(device, batch.reset, [B, T]);
       const inputs = Tensor.from(device, batch.tokens, [B, T]);
-      return model.losses(inputs, Tensor.from(device, batch.targets, [B, T]), { reset }).losses;
+      return model.losses(inputs, Tensor.from(device, batch.targets, [B, T]), { reset, wantState: false }).losses;
     });
     for (const loss of await losses.data()) total += loss;
     targets += countTargets(batch);

@@ -29,8 +29,11 @@ export interface RunData {
   readonly facts: Readonly<Record<string, unknown>>;
   /** Micro-batch of that number; depends on the seed and the number alone. */
   batchAt(index: number): HostBatch;
-  /** Held-out batches in text order, at most `count` (0: all); null where nothing is held out. */
-  validationBatches(count: number): Iterable<HostBatch> | null;
+  /**
+   * Held-out batches in text order, at most `count` (0: all), of the size of those of the training or another; null where
+   * nothing is held out.
+   */
+  validationBatches(count: number, size?: { readonly B: number; readonly T: number }): Iterable<HostBatch> | null;
   /** A loss in nats per token as bits per byte of that part's text. */
   bitsPerByte(part: 'train' | 'validation', loss: number): number;
   close(): void;
@@ -100,8 +103,8 @@ function runData(config: RunConfig, tokenizer: Tokenizer, dataset: Dataset): Run
       contextLength: T,
     },
     batchAt: (index) => batches.batchAt(index),
-    validationBatches: (count) =>
-      validation.tokens < 2 ? null : evaluationBatches(dataset.validation, { B, T, batches: count }),
+    validationBatches: (count, { B: rows, T: steps } = { B, T }) =>
+      validation.tokens < 2 ? null : evaluationBatches(dataset.validation, { B: rows, T: steps, batches: count }),
     bitsPerByte: (part, loss) => loss / Math.LN2 / bytesPerToken[part],
     close: () => dataset.close(),
   };

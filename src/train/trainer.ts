@@ -122,7 +122,13 @@ export class Trainer {
     const tokens = Tensor.from(this.#device, batch.tokens, [B, T]);
     const targets = Tensor.from(this.#device, batch.targets, [B, T]);
     const reset = batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]);
-    return this.model.losses(tokens, targets, { state: state?.detach() ?? null, reset, key, checkpointBlocks });
+    return this.model.losses(tokens, targets, {
+      state: state?.detach() ?? null,
+      wantState: this.options.stateful,
+      reset,
+      key,
+      checkpointBlocks,
+    });
   }
 
   /** The state carried between steps when stateful; the trainer owns it. */

@@ -37,7 +37,8 @@ describe.each(ENDS)('from $input.kind to $output.kind', (ends) => {
       const { hidden } = model.forward(x(device, ends), { wantState: false });
       const pooled = () => meanPool(hidden, [3, 2]);
       const shown = output.kind !== 'class' ? model.output(hidden) : model.output(pooled());
-      const result = output.kind === 'class' && output.towers === 2 ? model.pairOutput(pooled(), pooled()) : shown;
+      const result =
+        output.kind === 'class' && output.towers === 2 ? model.output(model.pair(pooled(), pooled())) : shown;
       backward([[result, Tensor.from(device, normal(fold(randomKey(2), 'u'), result.size), result.shape)]]);
       return result;
     });

@@ -12,7 +12,12 @@ import type { KernelCase, Problem } from './problem.js';
 import { backwardCase, forwardCase } from './problem.js';
 
 /** Every problem; each is a forward case, and with a `backward` kernel a backward case too. */
-export const kernelProblems = (): Problem[] => [...partProblems(), ...packedProblems(), ...sequenceProblems(), ...scanProblems()];
+export const kernelProblems = (): Problem[] => [
+  ...partProblems(),
+  ...packedProblems(),
+  ...sequenceProblems(),
+  ...scanProblems(),
+];
 
 /**
  * The kernel cases, of all kernels or of those named. What a backward kernel reads of its forward kernel is computed by

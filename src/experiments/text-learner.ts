@@ -1,0 +1,122 @@
+/**
+ * @file A language model on a corpus as the learner of a comparison: trained as `xlstm train` does, measured by perplexity
+ * on held-out text, at several context lengths where asked.
+ */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { z } from 'zod';
+import type { Device } from '../device/device.js';
+import { checkConfig } from '../model/check-config.js';
+import { LanguageModel } from '../model/language-model.js';
+import { fold, randomKey } from '../tensor/random.js';
+import { resolveRunConfig, type RunConfig } from '../train/config.js';
+import { evaluate } from '../train/evaluate.js';
+import { prepareRunData, type RunData } from '../train/run-data.js';
+import { Trainer } from '../train/trainer.js';
+import type { Learner } from './learner.js';
+import type { RunSpec } from './run-spec.js';
+
+/** The task's name in a specification. */
+export const TEXT_TASK = 'text';
+
+export const textOptionsSchema = z.strictObject({
+  files: z.array(z.string().min(1)).min(1).describe('Text: .txt, .jsonl, .jsonl.zst files or folders of them.'),
+  field: z.string().min(1).default('text').describe('Field of a .jsonl line that holds the text.'),
+  tokenizer: z
+    .string()
+    .min(1)
+    .default('bytes')
+    .describe('"bytes", "chars", "bpe" (trained on the text), or the path of a tokenizer.json or its folder.'),
+  vocabSize: z.number().int().min(1).default(1024).describe('Number of tokens of a BPE that is trained here.'),
+  validationFraction: z.number().positive().max(0.9).default(0.1).describe('Part of the text that is held out.'),
+  contextLength: z.number().int().min(2).default(256).describe('Tokens per sequence in training.'),
+  lengths: z
+    .array(z.number().int().min(2))
+    .default([])
+    .describe('Context lengths at which the held-out text is measured after training, in windows side by side.'),
+  evaluationTokens: z
+    .number()
+    .int()
+    .min(1)
+    .default(65536)
+    .describe('Tokens of held-out text per measurement, at the most.'),
+});
+
+/**
+ * Reads and tokenises the text and makes the model. The tokens lie in a temporary folder until `dispose`.
+ * @throws ConfigError for wrong options; Error naming the file at fault.
+ */
+export async function createTextLearner(spec: RunSpec, device: Device): Promise<Learner> {
+  const options = checkConfig(textOptionsSchema, spec.task.options, spec.task.label);
+  const config = runConfigOf(spec, options);
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'xlstm-compare-'));
+  let data: RunData | null = null;
+  try {
+    data = await prepareRunData(config, folder, {});
+    const model = LanguageModel.create({ ...config.model, vocabSize: data.tokenizer.vocabSize }, device, spec.seed);
+    return textLearner(spec, options, data, model, () => fs.rmSync(folder, { recursive: true, force: true }));
+  } catch (error) {
+    data?.close();
+    fs.rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+type TextOptions = z.output<typeof textOptionsSchema>;
+
+function runConfigOf({ model, training, seed }: RunSpec, options: TextOptions): RunConfig {
+  const { files, field, tokenizer, vocabSize, validationFraction, contextLength } = options;
+  const data = { files, field, tokenizer, vocabSize, validationFraction };
+  const { steps, batchSize } = training;
+  return resolveRunConfig({ data, model, training: { steps, batchSize, contextLength, seed } }, 'run');
+}
+
+function textLearner(
+  { training, seed }: RunSpec,
+  { contextLength, lengths, evaluationTokens }: TextOptions,
+  data: RunData,
+  model: LanguageModel,
+  cleanUp: () => void,
+): Learner {
+  const { gradientClip, beta1, beta2, eps, weightDecay, batchSize } = training;
+  const trainer = new Trainer(model, {
+    optimizer: { beta1, beta2, eps, weightDecay, decay: 'matrices' },
+    gradientClip,
+    checkpointBlocks: false,
+    stateful: false,
+    key: fold(randomKey(seed), 'dropout'),
+  });
+  const measure = async (T: number, signal?: AbortSignal): Promise<Record<string, number>> => {
+    const B = Math.max(1, Math.floor((batchSize * contextLength) / T));
+    const batches = data.validationBatches(Math.ceil(evaluationTokens / (B * T)), { B, T });
+    if (batches === null) throw new RangeError('text: there is no held-out text; set validationFraction');
+    const { loss, targets } = await evaluate(model, batches, signal);
+    signal?.throwIfAborted();
+    return { loss, perplexity: Math.exp(loss), bitsPerByte: data.bitsPerByte('validation', loss), targets };
+  };
+  return {
+    parameters: model.parameterCount,
+    stateFloats: model.stateSize,
+    flopsPerToken: model.backbone.flopsPerToken + 2 * model.config.dim * model.config.vocabSize,
+    async step(index, learningRate) {
+      const { loss, tokens, skipped } = await trainer.step([data.batchAt(index)], learningRate, index);
+      return { loss: skipped ? NaN : loss, tokens };
+    },
+    validate: (signal) => measure(contextLength, signal),
+    async test(signal) {
+      const found: Record<string, number> = {};
+      for (const T of lengths) {
+        const { loss, perplexity } = (await measure(T, signal)) as { loss: number; perplexity: number };
+        Object.assign(found, { [`length ${T}/loss`]: loss, [`length ${T}/perplexity`]: perplexity });
+      }
+      return found;
+    },
+    dispose() {
+      trainer.dispose();
+      model.dispose();
+      data.close();
+      cleanUp();
+    },
+  };
+}
