@@ -2,7 +2,7 @@
  * @file The channel mix of RWKV-4 to 6, which stands where other architectures have a feed-forward layer: a plain layer
  * with relu squared behind a token shift, under a sigmoid gate (arXiv 2305.13048 eq. 16-18).
  */
-import { activate, gatedActivation, mul } from '../ops/elementwise.js';
+import { activate, gatedActivation } from '../ops/elementwise.js';
 import type { Reset } from '../ops/reset.js';
 import { tokenShift } from '../ops/token-shift.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -40,7 +40,7 @@ export function applyChannelMix(
 ): [y: Tensor, last: Tensor] {
   const [forKey, last] = tokenShift(x, p['keyShift']!, { state, reset });
   const [forReceptance] = tokenShift(x, p['receptanceShift']!, { state, reset });
-  const key = activate(applyLinear(p, 'key', forKey), 'relu'); // [B,T,F]
-  const value = applyLinear(p, 'value', mul(key, key)); // [B,T,D]
+  const key = activate(applyLinear(p, 'key', forKey), 'relu2'); // [B,T,F]
+  const value = applyLinear(p, 'value', key); // [B,T,D]
   return [gatedActivation(applyLinear(p, 'receptance', forReceptance), value, 'sigmoid'), last];
 }

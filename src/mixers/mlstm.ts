@@ -19,15 +19,18 @@ import {
 } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
 import { skipGate } from '../ops/elementwise.js';
-import { linearConcat } from '../ops/linear.js';
+import { linear, linearConcat } from '../ops/linear.js';
 import { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions as CellOptions, type MlstmState } from '../ops/mlstm.js';
 import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import type { Mixer, MixerPlace, MixerState, StateSpec } from './mixer.js';
 
 const count = () => z.number().int().min(1);
+
+/** Where a gate gets its pre-activation from: the ablation of arXiv 2405.04517 table 2. */
+const gateSource = (source: 'input' | 'bias' | 'none') => z.enum(['input', 'bias', 'none']).default(source);
 
 const mlstmOptions = z.strictObject({
   heads: count().default(4).describe('Heads of the matrix memory; must divide the inner width.'),
@@ -40,7 +43,24 @@ const mlstmOptions = z.strictObject({
     .describe('Taps of the causal convolution before q and k; 0 for none.'),
   qkvBlockSize: count().default(4).describe('Width of the blocks of the block-diagonal q, k and v projections.'),
   projectionFactor: z.number().positive().default(2).describe('Inner width over dim, rounded up to a multiple of 64.'),
+  upProjection: z
+    .boolean()
+    .default(true)
+    .describe('Inner width of projectionFactor times dim; false: dim itself, for a post-up-projection block.'),
   inputGate: z.enum(['exponential', 'sigmoid']).default('exponential').describe('Input gate of the cell.'),
+  inputGateFrom: gateSource('input').describe('What the input gate depends on: the input, its bias alone, or nothing.'),
+  forgetGateFrom: gateSource('input').describe(
+    'What the forget gate depends on: the input, its bias alone, or nothing.',
+  ),
+  inputGateStd: z
+    .number()
+    .min(0)
+    .default(0.1)
+    .describe('Standard deviation of the initial biases of the input gates; one that is not learned is 0.'),
+  forgetGateInit: z
+    .tuple([z.number(), z.number()])
+    .default([3, 6])
+    .describe('Initial biases of the forget gates, from the first head to the last in equal steps; 1e4 is f = 1.'),
   normalize: z.boolean().default(true).describe('Divide by the normaliser max(|q.n|, 1).'),
   chunkSize: count().default(64).describe('Steps per chunk of the chunkwise form; a matter of speed, not of results.'),
 });
@@ -62,7 +82,7 @@ export const mlstmMixer = defineMixer({
 function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
   const { heads: NH, convKernel: K, qkvBlockSize } = config;
   const D = place.dim;
-  const I = roundUp(config.projectionFactor * D);
+  const I = config.upProjection ? roundUp(config.projectionFactor * D) : D;
   if (I % NH !== 0) throw new RangeError(`mlstm: heads must divide the inner width, got ${NH} heads of ${I}`);
   if (I % qkvBlockSize !== 0) {
     throw new RangeError(`mlstm: qkvBlockSize must divide the inner width, got ${qkvBlockSize} and ${I}`);
@@ -76,6 +96,8 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
     eps: MLSTM_CELL_EPS,
   };
 
+  const [fixedInput, fixedForget] = [new Array<number>(NH).fill(0), spread(config.forgetGateInit, NH)];
+
   type Cell = (inputs: MlstmInputs) => [Tensor, MlstmState];
 
   /** x [B,T,D] -> y [B,T,D], last state of the convolution, last state of the cell. */
@@ -87,14 +109,18 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
     key: RandomKey | null,
     cell: Cell,
   ) => {
-    const u = applyLinearHalf(p, 'up', x, 0); // [B,T,I]
-    const z = applyLinearHalf(p, 'up', x, 1); // [B,T,I]
+    const u = config.upProjection ? applyLinearHalf(p, 'up', x, 0) : x; // [B,T,I]
+    const z = config.upProjection ? applyLinearHalf(p, 'up', x, 1) : applyLinear(p, 'gate', x); // [B,T,I]
     const [c, convLast] = K === 0 ? [u, null] : applyConv(p, 'conv', u, conv, reset); // [B,T,I]
     const q = applyHeadwise(p, 'q', c);
     const k = applyHeadwise(p, 'k', c);
     const v = applyHeadwise(p, 'v', u);
-    const i = linearConcat([q, k, v], p['igate.weight']!, p['igate.bias']); // [B,T,NH]
-    const f = linearConcat([q, k, v], p['fgate.weight']!, p['fgate.bias']); // [B,T,NH]
+    const gate = (name: string, fixed: readonly number[]): Tensor =>
+      `${name}.weight` in p
+        ? linearConcat([q, k, v], p[`${name}.weight`]!, p[`${name}.bias`])
+        : constantGate(x, p[`${name}.bias`] ?? Tensor.from(x.device, fixed, [NH]));
+    const i = gate('igate', fixedInput); // [B,T,NH]
+    const f = gate('fgate', fixedForget); // [B,T,NH]
     const [h, state] = cell({ q, k, v, i, f }); // [B,T,I]
     const normed = applyNorm(p, 'cellNorm', h, place.normEps, NORMS.layernorm, NH);
     const y = applyLinear(p, 'down', skipGate(normed, c, p['skip']!, z)); // [B,T,D]
@@ -152,27 +178,48 @@ export const mlstmStateSpecs = (
   m: { shape: [B, NH], batchAxis: 0, initial: inputGate === 'exponential' ? -Infinity : 0 },
 });
 
+/** `count` numbers in equal steps. */
+const spread = ([from, to]: readonly [number, number], count: number): number[] =>
+  Array.from({ length: count }, (_, k) => (count === 1 ? from : from + ((to - from) * k) / (count - 1)));
+
 /** From 3 to 6 in equal steps over the heads (NX-AI/xlstm blocks/mlstm/cell.py). */
-export const forgetBias = (NH: number): Init => ({
-  kind: 'values',
-  values: Array.from({ length: NH }, (_, head) => (NH === 1 ? 3 : 3 + (3 * head) / (NH - 1))),
-});
+export const forgetBias = (NH: number): Init => ({ kind: 'values', values: spread([3, 6], NH) });
+
+/** The same pre-activations [NH] at each step: [B,T,NH]. */
+function constantGate(x: Tensor, bias: Tensor): Tensor {
+  const ones = Tensor.full(x.device, [...x.shape.slice(0, -1), 1], 1);
+  return linear(ones, bias.reshape([bias.size, 1]));
+}
+
+/** Weight and bias of a gate, or what the source of its pre-activation needs of them. */
+function gateParameters(
+  name: string,
+  source: 'input' | 'bias' | 'none',
+  NH: number,
+  width: number,
+  bias: Init,
+): ParameterTable {
+  return {
+    ...(source === 'input' ? { [`${name}.weight`]: { shape: [NH, width], init: constant(0), decay: true } } : {}),
+    ...(source === 'none' ? {} : { [`${name}.bias`]: { shape: [NH], init: bias, decay: false } }),
+  };
+}
 
 /** Initial values: specification of NX-AI/xlstm blocks/mlstm/{layer,cell}.py. */
 function mlstmParameters(config: MlstmOptions, { dim: D, blocks, bias }: MixerPlace, I: number): ParameterTable {
   const { heads: NH, convKernel, qkvBlockSize: Q } = config;
   const qkv = headwiseParameters(I / Q, Q, Q, smallInit(D), bias);
-  const gate = { shape: [NH, 3 * I], init: constant(0), decay: true };
+  const inputBias: Init = { kind: 'normal', std: config.inputGateStd };
+  const forgetInit: Init = { kind: 'values', values: spread(config.forgetGateInit, NH) };
+  const { upProjection } = config;
   return {
-    ...prefixed('up', linearParameters(D, 2 * I, smallInit(D), bias)),
+    ...prefixed(upProjection ? 'up' : 'gate', linearParameters(D, upProjection ? 2 * I : I, smallInit(D), bias)),
     ...(convKernel === 0 ? {} : prefixed('conv', convParameters(I, convKernel))),
     ...prefixed('q', qkv),
     ...prefixed('k', qkv),
     ...prefixed('v', qkv),
-    'igate.weight': gate,
-    'igate.bias': { shape: [NH], init: { kind: 'normal', std: 0.1 }, decay: false },
-    'fgate.weight': gate,
-    'fgate.bias': { shape: [NH], init: forgetBias(NH), decay: false },
+    ...gateParameters('igate', config.inputGateFrom, NH, 3 * I, inputBias),
+    ...gateParameters('fgate', config.forgetGateFrom, NH, 3 * I, forgetInit),
     ...prefixed('cellNorm', normParameters(I)),
     skip: { shape: [I], init: constant(1), decay: false },
     ...prefixed('down', linearParameters(I, D, wangInit(D, blocks), bias)),

@@ -30,6 +30,7 @@ const recurrentOptions = z.strictObject({
     .max(64)
     .default(4)
     .describe('Taps of the causal convolution before the input and forget gates; 0 for none.'),
+  cellNorm: z.boolean().default(true).describe('Norm of each head behind the cell.'),
   recurrentInit: z
     .enum(['zeros', 'standard'])
     .default('zeros')
@@ -80,7 +81,8 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
       o: applyHeadwise(p, 'ogate', x),
     };
     const [h, last] = op(gates, p['recurrent']!, p['bias']!, { state: state?.['cell'] ?? null, reset });
-    const y = applyNorm(p, 'cellNorm', dropout(h, place.dropout, key), place.normEps, NORMS.layernorm, NH);
+    const dropped = dropout(h, place.dropout, key);
+    const y = config.cellNorm ? applyNorm(p, 'cellNorm', dropped, place.normEps, NORMS.layernorm, NH) : dropped;
     return [y, { cell: last, ...(conv === null ? {} : { conv }) }];
   };
 
@@ -118,7 +120,7 @@ function recurrentParameters(config: RecurrentOptions, place: MixerPlace): Param
     ...prefixed('ogate', gate),
     recurrent: { shape: [NH, 4 * DH, DH], init: recurrentInit, decay: false },
     bias: { shape: [4 * D], init: biasInit(config.biasInit, place, NH, standard), decay: false },
-    ...prefixed('cellNorm', normParameters(D)),
+    ...(config.cellNorm ? prefixed('cellNorm', normParameters(D)) : {}),
   };
 }
 

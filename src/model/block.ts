@@ -105,9 +105,23 @@ export function createBlock(config: ModelConfig, place: MixerPlace): Block {
   const kind = config.blocks[place.block]!;
   const definition = findMixer(kind)!;
   const mixer = definition.create(mixerOptions(config, kind), place);
+  return config.frame === 'stacked' ? bareBlock(mixer) : residualBlock(config, place, mixer, definition.feedForward);
+}
+
+/** A mixer alone: neither norm nor residual connection. */
+const bareBlock = (mixer: Mixer): Block => ({
+  mixer,
+  parameters: prefixed('mixer', mixer.parameters),
+  flopsPerToken: mixer.flopsPerToken,
+  stateSpecs: (B) => mixer.stateSpecs(B),
+  forward: (p, x, context) => mixer.forward(under('mixer', p), x, context),
+  step: (p, x, state, options) => mixer.step(under('mixer', p), x, state, options),
+});
+
+function residualBlock(config: ModelConfig, place: MixerPlace, mixer: Mixer, published: FeedForwardKind): Block {
   const D = place.dim;
   const form = NORMS[config.norm];
-  const second = secondBranch(definition.feedForward, config, place);
+  const second = secondBranch(published, config, place);
   const parameters = {
     ...prefixed('norm', normParameters(D, form)),
     ...prefixed('mixer', mixer.parameters),

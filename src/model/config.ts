@@ -47,7 +47,10 @@ export const modelConfigSchema = z.strictObject({
       bias: z.boolean().default(false).describe('Biases in its maps.'),
       factor: z.number().positive().default(1.3).describe('Inner width over dim, before it is rounded up.'),
       roundTo: count().default(64).describe('The inner width is rounded up to a multiple of it.'),
-      activation: z.enum(['gelu', 'silu', 'relu', 'sigmoid', 'tanh']).default('gelu').describe('Its activation.'),
+      activation: z
+        .enum(['gelu', 'silu', 'relu', 'relu2', 'sigmoid', 'tanh'])
+        .default('gelu')
+        .describe('Its activation.'),
     })
     .prefault({})
     .describe('The feed-forward layer behind mixers.'),
@@ -64,6 +67,10 @@ export const modelConfigSchema = z.strictObject({
     .default('layernorm')
     .describe('Norm before each mixer, each feed-forward layer and the output layer; layernorm alone has no bias.'),
   normEps: z.number().positive().default(1e-5).describe('Added to the variance, or the mean square, in every norm.'),
+  frame: z
+    .enum(['residual', 'stacked'])
+    .default('residual')
+    .describe('Pre-norm residual blocks, or mixers one after the other without norms: a plain multi-layer LSTM.'),
   embeddingNorm: z.boolean().default(false).describe('Norm behind the embedding, as in RWKV.'),
   init: z
     .enum(['xlstm', 'llama', 'gpt'])

@@ -13,7 +13,14 @@ import { modelConfigSchema, writtenConfig, type ModelConfig } from './config.js'
 import type { LanguageModel } from './language-model.js';
 
 /** Options that change speed, training or initial values, but no number that a finished model computes. */
-const WITHOUT_EFFECT: ReadonlySet<string> = new Set(['chunkSize', 'dropout', 'recurrentInit', 'biasInit']);
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  'chunkSize',
+  'dropout',
+  'init',
+  'recurrentInit',
+  'biasInit',
+  'inputGateStd',
+]);
 
 /** Values taken of a parameter: `RUNS` runs, evenly spaced, of `RUN` neighbours, which share a page of memory or disk. */
 const RUNS = 256;

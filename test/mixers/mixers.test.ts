@@ -9,9 +9,13 @@ import { testDevices } from '../support/devices.js';
 
 /** Variants of options beside the default ones, and widths that a mixer needs. */
 const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'options'>[]>> = {
-  mlstm: [{}, { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } }],
+  mlstm: [
+    {},
+    { options: { upProjection: false, inputGateFrom: 'bias', forgetGateFrom: 'none' } },
+    { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } },
+  ],
   slstm: [{ options: { recurrentInit: 'standard' } }, { options: { convKernel: 0, heads: 1 } }],
-  lstm: [{ options: { convKernel: 0 } }],
+  lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 
 const cases = mixerNames().flatMap((name) => (VARIANTS[name] ?? [{}]).map((variant) => [name, variant] as const));

@@ -5,6 +5,7 @@
 import type { HostMemory } from '../../device/device.js';
 import { size, type Shape } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
+import type { ModelConfig } from '../config.js';
 import { ELEMENT_BYTES, SafetensorsError, type SafetensorsDtype } from '../safetensors-header.js';
 import type { TensorSet } from '../safetensors.js';
 import type { ParameterSource } from './source.js';
@@ -74,6 +75,16 @@ function partsOf(
     const memory = (): HostMemory | null => (transposed === undefined ? file.memory(name, begin, byteLength) : null);
     return { name: part, shape, dtype, packing: null, byteLength, bytes, memory };
   });
+}
+
+/** Why no layout of NX-AI can hold the frame around a model's mixers, or null. */
+export function notPublishedFrame({ frame, embeddingNorm, feedForward }: ModelConfig): string | null {
+  if (frame !== 'residual') return 'its blocks have no residual connections';
+  if (embeddingNorm) return 'it has a norm behind the embedding';
+  const { behind, kind, bias } = feedForward;
+  if (behind !== 'published' || kind !== 'gated' || bias)
+    return 'its feed-forward layers are not the gated ones of xLSTM';
+  return null;
 }
 
 /** The bytes of a foreign tensor out of those of its parameters. */

@@ -8,7 +8,7 @@ import { size } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';
-import type { ForeignTensor } from './foreign.js';
+import { notPublishedFrame, type ForeignTensor } from './foreign.js';
 
 export type LargeFormat = 'hf' | 'nxai-large';
 export type WeightMode = 'single' | 'fused';
@@ -179,6 +179,8 @@ export function writeLargeConfig(
 function notLarge(config: ModelConfig, format: LargeFormat): string | null {
   const stranger = config.blocks.find((kind) => kind !== 'mlstmLarge');
   if (stranger !== undefined) return `it has ${stranger} blocks, and the layout only those of xLSTM Large (mlstmLarge)`;
+  const frame = notPublishedFrame(config);
+  if (frame !== null) return frame;
   if (config.norm !== 'rmsnorm') return 'its norm is not rmsnorm';
   if (config.feedForward.activation !== 'silu') return 'the activation of its feed-forward layers is not silu';
   if (config.mlstmLarge.gateSoftCap === 0 || config.logitSoftCap === 0) return 'it has no soft cap';

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';
-import type { ForeignTensor } from './foreign.js';
+import { notPublishedFrame, type ForeignTensor } from './foreign.js';
 
 /** Which backend of the package wrote the sLSTM parameters. */
 export type SlstmBackend = 'vanilla' | 'cuda';
@@ -201,6 +201,9 @@ export function writePaperConfig(config: ModelConfig): Record<string, unknown> {
   };
 }
 
+const isPublishedMlstm = ({ upProjection, convKernel, inputGateFrom, forgetGateFrom }: ModelConfig['mlstm']): boolean =>
+  upProjection && convKernel > 0 && inputGateFrom === 'input' && forgetGateFrom === 'input';
+
 /** Why the package cannot hold a model, or null. */
 function notPaper(config: ModelConfig): string | null {
   const { blocks, mlstm, feedForward } = config;
@@ -208,10 +211,17 @@ function notPaper(config: ModelConfig): string | null {
   if (stranger !== undefined) return `it has ${stranger} blocks`;
   if (blocks.includes('slstm') && blocks.includes('lstm'))
     return 'it has slstm and lstm blocks, the package one of them';
+  const frame = notPublishedFrame(config);
+  if (frame !== null) return frame;
   if (config.norm !== 'layernorm' || config.normEps !== 1e-5) return 'its norm is not a layer norm with eps 1e-5';
   if (config.logitSoftCap !== 0) return 'its logits are capped';
   if (blocks.includes('mlstm') && (mlstm.inputGate !== 'exponential' || !mlstm.normalize)) {
     return 'its mLSTM has another input gate, or no normaliser';
+  }
+  if (blocks.includes('mlstm') && !isPublishedMlstm(mlstm))
+    return 'its mLSTM has no up-projection, convolution or learned gate';
+  if (['slstm', 'lstm'].some((kind) => blocks.includes(kind) && !config[kind as 'slstm' | 'lstm'].cellNorm)) {
+    return 'its cells have no norm behind them';
   }
   const hasFeedForward = blocks.some((kind) => kind !== 'mlstm');
   if (hasFeedForward && (feedForward.roundTo !== 64 || inverted(ACTIVATION, feedForward.activation) === undefined)) {
