@@ -62,7 +62,7 @@ describe('claims of levels', () => {
     const { verdict, evidence } = parity(published);
     expect(verdict).toBe('reproduced');
     expect(evidence).toHaveLength(5);
-    expect(evidence[0]).toBe('xLSTM[0:1] (parity, D64x2) has 1.00 (one seed)');
+    expect(evidence[0]).toBe('xLSTM[0:1] (parity, D64x2) has 1.000 (one seed)');
   });
 
   it('are contradicted by one model on the wrong side, undecided between the margins', () => {
@@ -129,8 +129,8 @@ describe('claims of an order', () => {
     );
     expect(verdict).toBe('contradicted');
     expect(evidence).toEqual([
-      'xLSTM[1:0] 13.0 (one seed), Llama 14.0 (one seed) (text, D64x2) (reproduced)',
-      'xLSTM[1:1] 15.0 (one seed), Llama 14.0 (one seed) (text, D64x2)',
+      'xLSTM[1:0] 13.00 (one seed), Llama 14.00 (one seed) (text, D64x2) (reproduced)',
+      'xLSTM[1:1] 15.00 (one seed), Llama 14.00 (one seed) (text, D64x2)',
     ]);
   });
 

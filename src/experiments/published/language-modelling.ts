@@ -43,6 +43,7 @@ export const table2Components: PublishedTable = {
   settings: SETTINGS_15B,
   certainty: 'P',
   better: 'lower',
+  least: 3,
   columns: [SIZE, PERPLEXITY],
   rows: rows(
     ['LSTM', 607.8, 2417.86],
@@ -60,6 +61,7 @@ export const table2Gates: PublishedTable = {
   settings: `${SETTINGS_15B}; forget gate sigmoid with initial bias 3 to 6, input gate exponential`,
   certainty: 'P',
   better: 'lower',
+  least: 3,
   columns: [PERPLEXITY],
   rows: rows(
     ['no gates', null],

@@ -40,6 +40,8 @@ export interface PublishedTable {
   readonly better: 'higher' | 'lower';
   readonly columns: readonly PublishedColumn[];
   readonly rows: readonly PublishedRow[];
+  /** How many of the rows a comparison must have for the table to stand beside it. Default 2. */
+  readonly least?: number;
   /** Cells known in another way than the rest, as "model/column". */
   readonly exceptions?: Readonly<Record<string, Certainty>>;
 }

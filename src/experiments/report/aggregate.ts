@@ -2,6 +2,7 @@
  * @file From the rows of results.csv to what is compared: one cell per task, model and size, at the learning rate that was
  * best on the validation set, with statistics over the seeds. It knows no figure and no claim.
  */
+import { formatNumber } from '../../format.js';
 import type { ResultRow } from '../results-csv.js';
 import { statistics, type Statistics } from './statistics.js';
 
@@ -41,6 +42,14 @@ export type Measure = keyof typeof MEASURES;
 const ORDER = Object.keys(MEASURES) as Measure[];
 
 export const isLowerBetter = (measure: Measure): boolean => MEASURES[measure].better === 'lower';
+
+/** A value of a measure for people: accuracies to three places, the others to so many significant digits. */
+export const writtenValue = (value: number, measure: Measure, digits = 4): string =>
+  isLowerBetter(measure) || !Number.isFinite(value) ? formatNumber(value, digits) : value.toFixed(3);
+
+/** "0.994 ± 0.007"; of one value only the value. */
+export const writtenSpread = ({ mean, std }: Statistics, measure: Measure): string =>
+  Number.isNaN(std) ? writtenValue(mean, measure) : `${writtenValue(mean, measure)} ± ${writtenValue(std, measure, 2)}`;
 
 /** The learning rate that was chosen, and what the choice was made of. */
 export interface RateChoice {

@@ -2,7 +2,6 @@
  * @file How a claim is judged by the results of a comparison: rules that say themselves, in words with their margins, what
  * they ask. Which claims there are stands in `claims.ts`.
  */
-import { formatNumber } from '../../format.js';
 import {
   headlineOf,
   isLowerBetter,
@@ -12,6 +11,7 @@ import {
   setsOf,
   type Cell,
   type Measure,
+  writtenSpread,
 } from './aggregate.js';
 import type { Statistics } from './statistics.js';
 
@@ -116,7 +116,7 @@ function levelFinding(cell: Cell, { least, most }: Level, measure: Measure, on: 
     least !== undefined
       ? [value.mean >= least[0], value.mean < least[1]]
       : [value.mean <= most![0], value.mean > most![1]];
-  const text = `${cell.model} (${where(cell)}) has ${written(value)}`;
+  const text = `${cell.model} (${where(cell)}) has ${written(value, measure)}`;
   return [[reproduces ? 'reproduced' : contradicts ? 'contradicted' : 'undecided', text]];
 }
 
@@ -173,7 +173,7 @@ function orderFindings(
   return sets.flatMap((name): Finding[] => {
     const [x, y] = [measured(a, name, measure), measured(b, name, measure)];
     if (x === null || y === null) return [];
-    const text = `${a.model} ${written(x)}, ${b.model} ${written(y)} (${where(a)}${set === undefined ? '' : `, ${name}`})`;
+    const text = `${a.model} ${written(x, measure)}, ${b.model} ${written(y, measure)} (${where(a)}${set === undefined ? '' : `, ${name}`})`;
     return [[orderVerdict(x, y, isLowerBetter(measure), margin), text]];
   });
 }
@@ -261,17 +261,15 @@ function flatnessFinding(cell: Cell, measure: Measure, shouldBeFlat: boolean): F
   if (near === null) return [];
   const ratio = isLowerBetter(measure) ? far.value.mean / near.mean : near.mean / far.value.mean;
   const [isFlat, diverges] = [ratio <= FLAT, !(ratio < DIVERGES)];
-  const text = `${cell.model} (${where(cell)}) has ${written(near)} at ${trainLength} and ${written(far.value)} at ${far.length}`;
+  const text = `${cell.model} (${where(cell)}) has ${written(near, measure)} at ${trainLength} and ${written(far.value, measure)} at ${far.length}`;
   const [reproduces, contradicts] = shouldBeFlat ? [isFlat, diverges] : [diverges, isFlat];
   return [[reproduces ? 'reproduced' : contradicts ? 'contradicted' : 'undecided', text]];
 }
 
 // ---- words ---------------------------------------------------------------------------------------------------------
 
-const written = ({ mean, std, count }: Statistics): string =>
-  Number.isNaN(std)
-    ? `${formatNumber(mean, 3)} (one seed)`
-    : `${formatNumber(mean, 3)} ± ${formatNumber(std, 2)} (${count} seeds)`;
+const written = (value: Statistics, measure: Measure): string =>
+  `${writtenSpread(value, measure)} (${value.count === 1 ? 'one seed' : `${value.count} seeds`})`;
 
 const measureName = (measure: Measure): string =>
   (({ scaledAccuracy: 'scaled accuracy', bitsPerByte: 'bits per byte' }) as Partial<Record<Measure, string>>)[
