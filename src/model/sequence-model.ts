@@ -117,7 +117,7 @@ export class SequenceModel {
     const { tensors } = this.parameters;
     const minus = Tensor.full(first.device, second.shape, -1);
     const features = [first, second, mul(first, second), add(first, mul(second, minus))];
-    return activate(linearConcat(features, tensors['pair.weight']!, tensors['pair.bias']!), 'relu');
+    return activate(linearConcat(features, tensors['pair.weight']!, tensors['pair.bias']), 'relu');
   }
 
   /** The parameters of the output layer under the name "head". */

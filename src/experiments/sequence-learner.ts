@@ -1,0 +1,121 @@
+/**
+ * @file A model on one of the synthetic tasks as the learner of a comparison: optimizer steps on batches of examples, and
+ * what share of the answers is right on the validation and test sets.
+ */
+import { batchesOf, trainingBatch } from '../data/tasks/batch.js';
+import { createTask } from '../data/tasks/registry.js';
+import type { ExampleSet, Task } from '../data/tasks/task.js';
+import type { Device, FloatArray } from '../device/device.js';
+import type { DeviceBuffer } from '../device/kernels.js';
+import { giveWay } from '../event-loop.js';
+import { SequenceModel } from '../model/sequence-model.js';
+import { fold, randomKey, type RandomKey } from '../tensor/random.js';
+import { scope } from '../tensor/scope.js';
+import { backward } from '../tensor/tape.js';
+import { Adamw } from '../train/adamw.js';
+import type { Learner } from './learner.js';
+import type { RunSpec } from './run-spec.js';
+import { taskLoss, taskTally } from './task-loss.js';
+
+/** Key of a task's examples: the same for every model and seed, so that all see the same samples. */
+const TASK_KEY: RandomKey = fold(randomKey(0), 'task');
+
+/** Examples of a validation or test set that are measured, at the most. */
+const MOST_EXAMPLES = 2048;
+
+/** @throws ConfigError or RangeError when model and task do not fit. */
+export function createSequenceLearner(spec: RunSpec, device: Device): Learner {
+  const task = createTask(spec.task.name, spec.task.options);
+  const { input, output } = task;
+  return new SequenceLearner(spec, task, SequenceModel.create(spec.model, { input, output }, device, spec.seed));
+}
+
+class SequenceLearner implements Learner {
+  readonly #spec: RunSpec;
+  readonly #task: Task;
+  readonly #model: SequenceModel;
+  readonly #optimizer: Adamw;
+  readonly #train: ExampleSet;
+  /** Loss of a step, then the squared norm of its gradient: read back together. */
+  readonly #scalars: DeviceBuffer;
+
+  constructor(spec: RunSpec, task: Task, model: SequenceModel) {
+    const { beta1, beta2, eps, weightDecay } = spec.training;
+    this.#spec = spec;
+    this.#task = task;
+    this.#model = model;
+    this.#train = task.train(fold(TASK_KEY, 'train'));
+    this.#optimizer = new Adamw(model.parameters, { beta1, beta2, eps, weightDecay, decay: 'matrices' });
+    this.#scalars = model.device.alloc('float', 2);
+    void model.parameters.gradients;
+  }
+
+  get parameters(): number {
+    return this.#model.parameterCount;
+  }
+
+  get stateFloats(): number {
+    return this.#model.backbone.stateSize;
+  }
+
+  get flopsPerToken(): number {
+    return this.#model.flopsPerToken;
+  }
+
+  async step(index: number, learningRate: number): Promise<{ loss: number; tokens: number }> {
+    const { seed, training } = this.#spec;
+    const { device, parameters } = this.#model;
+    const batch = trainingBatch(this.#train, fold(TASK_KEY, 'order'), index, training.batchSize);
+    parameters.zeroGradients();
+    scope(device, { record: true }, () => {
+      const loss = taskLoss(this.#model, batch, fold(fold(randomKey(seed), 'dropout'), index)).retain();
+      backward(loss, { release: true });
+      device.kernels.copy(device.view(this.#scalars, 0, 1), loss.buffer, 1);
+    });
+    device.kernels.sumOfSquares(device.view(this.#scalars, 1, 1), parameters.gradients, parameters.length);
+    const [loss, squares] = (await device.read(this.#scalars)) as FloatArray;
+    const norm = Math.sqrt(squares!);
+    const isFinite = Number.isFinite(loss) && Number.isFinite(norm);
+    const { gradientClip } = training;
+    if (isFinite) this.#optimizer.update(learningRate, norm > gradientClip ? gradientClip / norm : 1);
+    return { loss: isFinite ? loss! : NaN, tokens: batch.lengths.reduce((total, length) => total + length, 0) };
+  }
+
+  validate(signal?: AbortSignal): Promise<Record<string, number>> {
+    return this.#measure(this.#task.validation(fold(TASK_KEY, 'validation')), signal);
+  }
+
+  async test(signal?: AbortSignal): Promise<Record<string, number>> {
+    const found: Record<string, number> = {};
+    for (const set of this.#task.tests(fold(TASK_KEY, 'test'))) {
+      for (const [measure, value] of Object.entries(await this.#measure(set, signal))) {
+        found[`${set.name}/${measure}`] = value;
+      }
+    }
+    return found;
+  }
+
+  /** Loss, and accuracy where answers are right or wrong, over the answers of a set. */
+  async #measure(set: ExampleSet, signal?: AbortSignal): Promise<Record<string, number>> {
+    const all = { loss: 0, right: 0, answers: 0 };
+    for (const batch of batchesOf(set, this.#spec.training.batchSize, MOST_EXAMPLES)) {
+      signal?.throwIfAborted();
+      const { loss, right, answers } = await taskTally(this.#model, batch);
+      all.loss += loss;
+      all.right += right;
+      all.answers += answers;
+      await giveWay();
+    }
+    const { chance } = this.#task;
+    const loss = all.loss / all.answers;
+    if (chance === null) return { loss, answers: all.answers };
+    const accuracy = all.right / all.answers;
+    return { loss, accuracy, scaledAccuracy: (accuracy - chance) / (1 - chance), answers: all.answers };
+  }
+
+  dispose(): void {
+    this.#optimizer.dispose();
+    this.#model.device.free(this.#scalars);
+    this.#model.dispose();
+  }
+}
