@@ -71,6 +71,12 @@ describe('the learning rate', () => {
     expect(chooseRate(runsOf(equal))!.learningRate).toBe(1e-4);
   });
 
+  it('is chosen by the plain accuracy where papers give that', () => {
+    const metrics = { 'validation/accuracy': 0.9, 'validation/scaledAccuracy': 0.8 };
+    expect(chooseRate(runsOf([{ task: 'recall', metrics }]))!.measure).toBe('accuracy');
+    expect(chooseRate(runsOf([{ task: 'parity', metrics }]))!.measure).toBe('scaledAccuracy');
+  });
+
   it('is not one at which a run failed, unless all have failures', () => {
     const failed = { learningRate: 1e-3, seed: 2 };
     expect(cellsOf([...twoRates, failed])[0]!.choice.learningRate).toBe(1e-2);

@@ -68,8 +68,8 @@ function result(task: string, k: number, learningRate: number, seed: number, kno
           'validation/loss': 1 - accuracy,
           'validation/scaledAccuracy': accuracy,
           'test 40-256/scaledAccuracy': accuracy,
-          'length 64/scaledAccuracy': accuracy,
-          'length 256/scaledAccuracy': accuracy - 0.02,
+          'test 40-64/scaledAccuracy': accuracy,
+          'test 65-256/scaledAccuracy': accuracy - 0.02,
         }
       : {
           'validation/loss': Math.log(perplexity),
@@ -86,7 +86,14 @@ function result(task: string, k: number, learningRate: number, seed: number, kno
         : { loss: 2 / step, perplexity: perplexity + 10 / step },
   }));
   return {
-    ...{ parameters: 1, stateBytes: 1, flopsPerToken: 5000 * (k + 1), seconds: 12 + k, tokensPerSecond: 1e4, steps: 10 },
+    ...{
+      parameters: 1,
+      stateBytes: 1,
+      flopsPerToken: 5000 * (k + 1),
+      seconds: 12 + k,
+      tokensPerSecond: 1e4,
+      steps: 10,
+    },
     ...{ status: 'done', finalTrainLoss: 0.3, metrics, curve },
     ...known,
   };
@@ -174,8 +181,18 @@ describe('figures', () => {
       [1024, 10.051],
     ]);
     expect(series[0]!.points[0]!.high).toBeGreaterThan(10.051);
-    expect(parseNumberedSet('frequency 11-100')).toEqual({ what: 'frequency', end: 100 });
+    expect(parseNumberedSet('frequency 11-100')).toMatchObject({ what: 'frequency', from: 11, end: 100 });
+    expect(parseNumberedSet('test 41-64')).toMatchObject({ what: 'length', from: 41, end: 64 });
     expect(parseNumberedSet('validation')).toBeNull();
+  });
+
+  it('by length leave out a range that holds the others', () => {
+    const { x, series } = named('parity-by-length');
+    expect(x.title).toBe('length of the sequence (end of the range)');
+    expect(series[0]!.points.map((point) => [point.x, Number(point.y.toFixed(3))])).toEqual([
+      [64, 0.994],
+      [256, 0.974],
+    ]);
   });
 
   it('of the training are means over the seeds', () => {

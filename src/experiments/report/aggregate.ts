@@ -39,7 +39,15 @@ export const MEASURES = {
 
 export type Measure = keyof typeof MEASURES;
 
-const ORDER = Object.keys(MEASURES) as Measure[];
+/** Tasks of which papers give the accuracy as it is. */
+const PLAIN_ACCURACY = ['recall', 'listops', 'image', 'pathfinder', 'retrieval', 'text', 'choice'];
+
+/** The measures in the order in which they speak for runs of one task. */
+export function measuresOf(runs: readonly Pick<Run, 'task'>[]): Measure[] {
+  const names = Object.keys(MEASURES) as Measure[];
+  const isPlain = runs.some(({ task }) => PLAIN_ACCURACY.some((part) => task.toLowerCase().includes(part)));
+  return isPlain ? [...new Set<Measure>(['accuracy', ...names])] : names;
+}
 
 export const isLowerBetter = (measure: Measure): boolean => MEASURES[measure].better === 'lower';
 
@@ -138,7 +146,7 @@ export function aggregate(runs: readonly Run[]): Cell[] {
  */
 export function chooseRate(runs: readonly Run[]): RateChoice | null {
   const done = runs.filter(({ status }) => status === 'done');
-  const measure = ORDER.find((name) => done.some(({ metrics }) => metrics.has(`validation/${name}`)));
+  const measure = measuresOf(runs).find((name) => done.some(({ metrics }) => metrics.has(`validation/${name}`)));
   if (measure === undefined) return null;
   const rates = [...new Set(runs.map(({ learningRate }) => learningRate))].toSorted((a, b) => a - b);
   const candidates = rates.flatMap((learningRate) => {
@@ -192,7 +200,7 @@ export interface Headline {
  * speaks first.
  */
 export function headlineOf(cells: readonly Cell[], measure?: Measure): Headline | null {
-  for (const name of measure === undefined ? ORDER : [measure]) {
+  for (const name of measure === undefined ? measuresOf(cells) : [measure]) {
     const sets = setsOf(cells, name);
     const set = sets.find(isTestSet) ?? sets.find((one) => one === 'validation') ?? sets[0];
     if (set !== undefined) return { set, measure: name };

@@ -10,6 +10,7 @@ import {
   isLowerBetter,
   MEASURES,
   measured,
+  measuresOf,
   setsOf,
   type Cell,
   type Headline,
@@ -94,28 +95,43 @@ const distinct = (values: readonly number[]): number => new Set(values.filter(Nu
 
 // ---- by length, by frequency ---------------------------------------------------------------------------------------
 
-/** Sets that are numbered: "length 64", "frequency 11-100". Their number is the end of the range. */
-export function parseNumberedSet(set: string): { readonly what: string; readonly end: number } | null {
-  const match = /^(\S.*?) (?:\d+-)?(\d+)$/.exec(set);
-  return match === null ? null : { what: match[1]!, end: Number(match[2]) };
+interface NumberedSet {
+  readonly set: string;
+  /** What the numbers are: "length" also for test sets of lengths, "test 41-64". */
+  readonly what: string;
+  readonly from: number;
+  readonly end: number;
 }
 
+/** Sets that are numbered: "length 64", "test 41-64", "frequency 11-100". */
+export function parseNumberedSet(set: string): NumberedSet | null {
+  const match = /^(\S.*?) (?:(\d+)-)?(\d+)$/.exec(set);
+  if (match === null) return null;
+  const [, what, from, end] = match;
+  return { set, what: what === 'test' ? 'length' : what!, from: Number(from ?? end), end: Number(end) };
+}
+
+/** Without those that hold another one, such as all lengths beside parts of them. */
+const innermost = (sets: readonly NumberedSet[]): NumberedSet[] =>
+  sets.filter(({ set, from, end }) => !sets.some((o) => o.set !== set && o.from >= from && o.end <= end));
+
 function numberedSets({ task, slug, cells, style }: Context): Figure[] {
-  const groups = new Map<string, { measure: Measure; sets: Map<string, number> }>();
-  for (const measure of Object.keys(MEASURES) as Measure[]) {
+  const groups = new Map<string, { measure: Measure; sets: NumberedSet[] }>();
+  for (const measure of measuresOf(cells)) {
     for (const set of setsOf(cells, measure)) {
       const numbered = parseNumberedSet(set);
       if (numbered === null) continue;
-      const group = groups.get(numbered.what) ?? { measure, sets: new Map() };
+      const group = groups.get(numbered.what) ?? { measure, sets: [] };
       groups.set(numbered.what, group);
-      if (group.measure === measure) group.sets.set(set, numbered.end);
+      if (group.measure === measure) group.sets.push(numbered);
     }
   }
   return [...groups]
-    .filter(([, { sets }]) => sets.size >= 2)
-    .map(([what, { measure, sets }]) => {
+    .map(([what, { measure, sets }]) => ({ what, measure, sets: innermost(sets) }))
+    .filter(({ sets }) => sets.length >= 2)
+    .map(({ what, measure, sets }) => {
       const series = cells.map((cell): FigureSeries => {
-        const points = [...sets].flatMap(([set, end]) => {
+        const points = sets.flatMap(({ set, end }) => {
           const value = measured(cell, set, measure);
           return value === null ? [] : [withBar(end, value)];
         });
@@ -128,8 +144,11 @@ function numberedSets({ task, slug, cells, style }: Context): Figure[] {
         title: `${task}: ${MEASURES[measure].title} by ${what}`,
         note: `${isLength && trained !== undefined ? `trained up to length ${trained}; ` : ''}${seedsNote(cells)}`,
         x: {
-          title: isLength ? 'length of the sequence in tokens' : `${what} (end of the range)`,
-          scale: scaleOf([...sets.values()], isLength ? 'log2' : 'log10'),
+          title: `${isLength ? 'length of the sequence' : what}${sets.some((s) => s.from < s.end) ? ' (end of the range)' : ''}`,
+          scale: scaleOf(
+            sets.map(({ end }) => end),
+            isLength ? 'log2' : 'log10',
+          ),
         },
         y: measureAxis(measure),
         series,
