@@ -1,12 +1,41 @@
 /** @file The tasks by name. A new one is its file and a line here. */
 import { checkConfig, suggestion } from '../../model/check-config.js';
 import type { TaskDefinition } from './definition.js';
+import { bucketSortTask } from './formal-languages/bucket-sort.js';
+import { cycleNavigationTask } from './formal-languages/cycle-navigation.js';
+import { evenPairsTask } from './formal-languages/even-pairs.js';
+import { majorityCountTask, majorityTask } from './formal-languages/majority.js';
+import { missingDuplicateTask } from './formal-languages/missing-duplicate.js';
+import { modularArithmeticBracketsTask } from './formal-languages/modular-arithmetic-brackets.js';
+import { modularArithmeticTask } from './formal-languages/modular-arithmetic.js';
 import { parityTask } from './formal-languages/parity.js';
+import { solveEquationTask } from './formal-languages/solve-equation.js';
+import { stackManipulationTask } from './formal-languages/stack-manipulation.js';
+import { oddsFirstTask, repetitionTask, reverseStringTask, setTask } from './formal-languages/string-copies.js';
 import { nearestNeighbourTask } from './nearest-neighbour.js';
 import { recallTask } from './recall.js';
 import type { Task } from './task.js';
 
-const DEFINITIONS: readonly TaskDefinition[] = [nearestNeighbourTask, recallTask, parityTask];
+const DEFINITIONS: readonly TaskDefinition[] = [
+  nearestNeighbourTask,
+  recallTask,
+  // Formal languages in the order of the paper's figures 4 and 12.
+  bucketSortTask,
+  missingDuplicateTask,
+  modularArithmeticBracketsTask,
+  solveEquationTask,
+  cycleNavigationTask,
+  evenPairsTask,
+  modularArithmeticTask,
+  parityTask,
+  majorityTask,
+  majorityCountTask,
+  oddsFirstTask,
+  reverseStringTask,
+  stackManipulationTask,
+  repetitionTask,
+  setTask,
+];
 
 export const TASKS: ReadonlyMap<string, TaskDefinition> = new Map(
   DEFINITIONS.map((definition) => [definition.name, definition]),

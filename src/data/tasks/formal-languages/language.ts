@@ -26,6 +26,10 @@ export const languageOptions = z.strictObject({
   testSize: z.number().int().min(1).default(8192).describe('Strings of each test set.'),
 });
 
+type LanguageOptions = z.output<typeof languageOptions>;
+
+const languagePresets = { paper: {}, small: { validationSize: 512, testSize: 1024 } };
+
 /** A string with its answers: what stands at an index of `answers` is asked for and not shown. */
 export interface Sentence {
   /** Symbols, 1..V-1; what stands at an index that is asked for does not matter. */
@@ -57,7 +61,7 @@ export function exampleOf({ symbols, answers }: Sentence): Example {
   return { T, tokens, targets };
 }
 
-function createLanguage(language: Language, options: z.output<typeof languageOptions>): Task {
+function createLanguage(language: Language, options: LanguageOptions): Task {
   const { minLength, maxLength, testLengths, validationSize, testSize } = options;
   for (const [from, to] of [[minLength, maxLength], ...testLengths]) {
     if (from! > to!) throw new RangeError(`${language.name}: lengths from ${from} to ${to} are none`);
@@ -92,6 +96,24 @@ export const languageTask = (language: Language): TaskDefinition<typeof language
     name: language.name,
     summary: language.summary,
     options: languageOptions,
-    presets: { paper: {}, small: { validationSize: 512, testSize: 1024 } },
+    presets: languagePresets,
     create: (options) => createLanguage(language, options),
   });
+
+/** The task of a language with options of its own, which decide its strings. */
+export function languageTaskWith<Extra extends Record<string, z.ZodType>>(
+  facts: Omit<Language, 'sentence'>,
+  extra: Extra,
+  sentenceOf: (options: z.output<z.ZodObject<Extra>>) => Language['sentence'],
+): TaskDefinition {
+  const own = z.object(extra);
+  const all: z.ZodObject = languageOptions.extend(extra);
+  return defineTask({
+    name: facts.name,
+    summary: facts.summary,
+    options: all,
+    presets: languagePresets,
+    create: (options) =>
+      createLanguage({ ...facts, sentence: sentenceOf(own.parse(options)) }, options as LanguageOptions),
+  });
+}
