@@ -167,6 +167,29 @@ XL_API int xl_selective_scan_backward(float *du, float *ddelta, float *dA, float
     const float *A, const float *Bm, const float *C, const float *skip, const float *state_in, const uint8_t *reset,
     int64_t B, int64_t T, int64_t D, int64_t N);
 
+/* ---- softmax attention ------------------------------------------------------------------------------------------ */
+
+XL_API int xl_positions(int32_t *y /* [B,T] */, float *position_out /* [B] */, const float *position_in /* [B] */,
+    const uint8_t *reset /* [B,T] */, int64_t B, int64_t T);
+XL_API int xl_rope_forward(float *y /* [N,NH,DH] */, const float *x, const int32_t *positions /* [N] */, int64_t N,
+    int64_t NH, int64_t DH, double theta);
+XL_API int xl_rope_backward(float *dx /* [N,NH,DH] */, const float *dy, const int32_t *positions /* [N] */, int64_t N,
+    int64_t NH, int64_t DH, double theta);
+XL_API int xl_attention_forward(float *y /* [B,T,NH,DV] */, float *lse /* [B,T,NH,2] */, const float *q /* [B,T,NH,DK] */,
+    const float *k /* [B,T,NKV,DK] */, const float *v /* [B,T,NKV,DV] */, const float *bias /* [NH,P,P] */,
+    const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */, const int32_t *positions /* [B,T] */,
+    int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV, int64_t W, int64_t P, double scale,
+    int32_t causal);
+XL_API int xl_attention_backward(float *dq, float *dk, float *dv, float *dbias, float *dk_cache, float *dv_cache,
+    const float *dy, const float *y, const float *lse /* [B,T,NH,2] */, const float *q, const float *k, const float *v,
+    const float *bias /* [NH,P,P] */, const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */,
+    const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV,
+    int64_t W, int64_t P, double scale, int32_t causal);
+XL_API int xl_attention_cache(float *k_out /* [B,W,R] */, const float *k_in /* [B,W,R] */, const float *k /* [B,T,R] */,
+    const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
+XL_API int xl_attention_cache_backward(float *dk /* [B,T,R] */, float *dk_in /* [B,W,R] */,
+    const float *dk_out /* [B,W,R] */, const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
+
 /* ---- language model --------------------------------------------------------------------------------------------- */
 
 XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,

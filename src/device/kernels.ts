@@ -242,6 +242,47 @@ export interface Kernels {
     Bm: Buf /* [B,T,N] */, C: Buf /* [B,T,N] */, skip: Opt /* [D] */, stateIn: Opt /* [B,D,N] */,
     reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, N: number): void;
 
+  // ---- softmax attention ---------------------------------------------------------------------------------------
+  // A position counts the steps since the document began; a carried state says which one step 0 has.
+
+  /** y = positions; `positionOut` is the position of the step after the last. Exact up to 2^24 where floats are float32. */
+  positions(y: Buf /* [B,T] int32 */, positionOut: Opt /* [B] */, positionIn: Opt /* [B], 0 if null */,
+    reset: Opt /* [B,T] uint8 */, B: number, T: number): void;
+  /**
+   * Rotary embedding (arXiv 2104.09864 eq. 34, halves as in Llama): with a = position * theta^(-2d/DH), d < DH/2,
+   *   y[d] = x[d] cos a - x[d+DH/2] sin a;  y[d+DH/2] = x[d+DH/2] cos a + x[d] sin a.  DH is even.
+   */
+  ropeForward(y: Buf /* [N,NH,DH] */, x: Buf /* [N,NH,DH] */, positions: Buf /* [N] int32 */, N: number, NH: number,
+    DH: number, theta: number): void;
+  ropeBackward(dx: Buf /* [N,NH,DH] */, dy: Buf /* [N,NH,DH] */, positions: Buf /* [N] int32 */, N: number, NH: number,
+    DH: number, theta: number): void;
+  /**
+   * y = softmax(scale q.k + bias) v over the keys that a query sees, never holding [T,T]. Query head h has key head
+   * h / (NH/NKV). A causal query at position p sees positions max(0,p-W+1)..p of its document: steps of this call, and
+   * before these slot (position mod W) of the caches, nothing where they are null. Without `causal` it sees the steps of
+   * its document in this call, whatever W and the caches. Without q and k the logits are the bias alone.
+   * Keeps of each query the largest logit and the log of the sum of exp(logit - largest): their sum is rounded too far
+   * where logits are large.
+   */
+  attentionForward(y: Buf /* [B,T,NH,DV] */, lse: Buf /* [B,T,NH,2] */, q: Opt /* [B,T,NH,DK] */, k: Opt /* [B,T,NKV,DK] */,
+    v: Buf /* [B,T,NKV,DV] */, bias: Opt /* [NH,P,P]: head, query position, key position */, kCache: Opt /* [B,W,NKV,DK] */,
+    vCache: Opt /* [B,W,NKV,DV] */, positions: Buf /* [B,T] int32 */, B: number, T: number, NH: number, NKV: number,
+    DK: number, DV: number, W: number, P: number, scale: number, causal: boolean): void;
+  attentionBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NKV,DK] */, dv: Opt /* [B,T,NKV,DV] */, dbias: Opt /* [NH,P,P] */,
+    dkCache: Opt /* [B,W,NKV,DK] */, dvCache: Opt /* [B,W,NKV,DV] */, dy: Buf /* [B,T,NH,DV] */, y: Buf /* [B,T,NH,DV] */,
+    lse: Buf /* [B,T,NH,2] */, q: Opt /* [B,T,NH,DK] */, k: Opt /* [B,T,NKV,DK] */, v: Buf /* [B,T,NKV,DV] */,
+    bias: Opt /* [NH,P,P] */, kCache: Opt /* [B,W,NKV,DK] */, vCache: Opt /* [B,W,NKV,DV] */, positions: Buf /* [B,T] int32 */,
+    B: number, T: number, NH: number, NKV: number, DK: number, DV: number, W: number, P: number, scale: number,
+    causal: boolean): void;
+  /**
+   * The ring after the last step: slot (position mod W) holds the newest row of the last document there, zeros where it
+   * has none. kOut may be kIn. With T = 0 it stays as it is.
+   */
+  attentionCache(kOut: Buf /* [B,W,R] */, kIn: Opt /* [B,W,R], zeros if null */, k: Buf /* [B,T,R] */,
+    positions: Buf /* [B,T] int32 */, B: number, T: number, W: number, R: number): void;
+  attentionCacheBackward(dk: Opt /* [B,T,R] */, dkIn: Opt /* [B,W,R] */, dkOut: Buf /* [B,W,R] */,
+    positions: Buf /* [B,T] int32 */, B: number, T: number, W: number, R: number): void;
+
   // ---- language model ------------------------------------------------------------------------------------------
 
   /** y[n] = table[tokens[n]]. Tokens must lie in 0..V-1; a device reports one that does not. */

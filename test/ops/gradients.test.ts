@@ -1,6 +1,7 @@
 /** @file Every op's gradient on every device by two random vectors, at odd sizes, in memory poisoned by NaN. */
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../../src/device/device.js';
+import { attention, attentionCache } from '../../src/ops/attention.js';
 import { checkpoint } from '../../src/ops/checkpoint.js';
 import { conv1d } from '../../src/ops/conv1d.js';
 import { dropout } from '../../src/ops/dropout.js';
@@ -10,6 +11,7 @@ import { linearCrossEntropy } from '../../src/ops/linear-cross-entropy.js';
 import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
 import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
+import { positions, rope } from '../../src/ops/positions.js';
 import { lstm, slstm } from '../../src/ops/recurrent.js';
 import { selectiveScan } from '../../src/ops/selective-scan.js';
 import { softCap } from '../../src/ops/soft-cap.js';
@@ -104,6 +106,38 @@ const selectiveScanCases: Case[] = [
   },
 ];
 
+/** Positions of [B,T] with documents that begin within the rows, or that go on from before. */
+const placed = ({ device }: Tensor, before: number[] | null = null): Tensor =>
+  positions(device, B, T, before === null ? { reset: resets(device) } : { state: Tensor.from(device, before, [B]) })[0];
+const attentionCases: Case[] = [
+  { name: 'rope', inputs: of([B, T, 12]), f: (x) => [rope(x, placed(x), 3, 100)] },
+  {
+    name: 'attention, grouped heads, bias, resets',
+    inputs: of([B, T, 4 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [4, T, T]),
+    f: (q, k, v, bias) => [attention({ q: q, k: k, v: v, bias: bias }, placed(v), { heads: 4, keyHeads: 2 })],
+  },
+  {
+    name: 'attention, cache',
+    inputs: of([B, T, 2 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [B, 5, 2 * DK], [B, 5, 2 * DV]),
+    f: (q, k, v, keys, values) => {
+      const at = placed(v, [2, 11]);
+      const cache = (x: Tensor, before: Tensor) => attentionCache(x, at, { cache: before, window: 5 });
+      const y = attention({ q: q, k: k, v: v }, at, { heads: 2, cache: { k: keys, v: values } });
+      return [y, cache(k, keys), cache(v, values)];
+    },
+  },
+  {
+    name: 'attention of the bias alone, not causal',
+    inputs: of([B, T, 2 * DV], [2, T, T]),
+    f: (v, bias) => [attention({ q: null, k: null, v: v, bias: bias }, placed(v), { heads: 2, causal: false })],
+  },
+  {
+    name: 'attention, a cache too short for the call',
+    inputs: of([B, T, 6]),
+    f: (x) => [attentionCache(x, placed(x, [0, 1]), { window: 3 })],
+  },
+];
+
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
@@ -176,6 +210,7 @@ const cases: Case[] = [
   ...recurrentCases,
   ...mlstmCases,
   ...selectiveScanCases,
+  ...attentionCases,
 ];
 
 /** Seen at most: 3e-9 in float64 (the differences' own error), 6e-6 in float32. */

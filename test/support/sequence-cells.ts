@@ -233,6 +233,35 @@ function selectiveScanCell(D: number, N: number): SequenceCell {
   };
 }
 
+/** Grouped heads of attention, with rotary positions and a ring shorter than most sequences. */
+function attentionCell(NH: number, NKV: number, DH: number, window: number): SequenceCell {
+  const [queries, keys] = [NH * DH, NKV * DH];
+  return {
+    name: `attention W=${window}`,
+    inputs: [queries, keys, keys],
+    width: queries,
+    async run(device, inputs, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const { kernels } = device;
+      const [q, k, v] = inputs.map(upload) as [DeviceBuffer, DeviceBuffer, DeviceBuffer];
+      const [kIn, vIn, positionIn] = state ? state.map(upload) : [null, null, null];
+      const positions = device.alloc('int32', B * T);
+      const [y, lse, position] = [alloc(B * T * queries), alloc(B * T * NH * 2), alloc(B)];
+      const [turned, key] = [alloc(B * T * queries), alloc(B * T * keys)];
+      const [kOut, vOut] = [alloc(B * window * keys), alloc(B * window * keys)];
+      kernels.positions(positions, position, positionIn, flags(reset), B, T);
+      kernels.ropeForward(turned, q, positions, B * T, NH, DH, 100);
+      kernels.ropeForward(key, k, positions, B * T, NKV, DH, 100);
+      const sizes = [B, T, NH, NKV, DH, DH, window, 0, 1 / Math.sqrt(DH), true] as const;
+      kernels.attentionForward(y, lse, turned, key, v, null, kIn, vIn, positions, ...sizes);
+      kernels.attentionCache(kOut, kIn, key, positions, B, T, window, keys);
+      kernels.attentionCache(vOut, vIn, v, positions, B, T, window, keys);
+      device.free(positions);
+      return result(y, [kOut, vOut, position]);
+    },
+  };
+}
+
 /** Every sequence kernel at small odd sizes. */
 export const sequenceCells: readonly SequenceCell[] = [
   convCell(5, 4),
@@ -241,6 +270,8 @@ export const sequenceCells: readonly SequenceCell[] = [
   recurrentCell('lstm', 3, 5),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
   selectiveScanCell(5, 3),
+  attentionCell(4, 2, 6, 7),
+  attentionCell(2, 1, 4, 64),
 ];
 
 /** The sequence form of the mLSTM of that variant. */

@@ -6,6 +6,8 @@ import { float32sOf, type Device, type HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype, Kernels } from '../kernels.js';
 import type { ReferenceBuffer } from './buffer.js';
 import { own } from './buffer.js';
+import { attention } from './attention.js';
+import { positions } from './positions.js';
 import { conv1d } from './conv1d.js';
 import { languageModel } from './cross-entropy.js';
 import { elementwise } from './elementwise.js';
@@ -28,6 +30,8 @@ const kernels = {
   ...lstm,
   ...mlstm,
   ...selectiveScan,
+  ...positions,
+  ...attention,
   ...languageModel,
   ...optimizer,
 } satisfies Kernels;

@@ -4,6 +4,7 @@
  */
 import type { Device } from '../device.js';
 import type { KernelName } from '../kernels.js';
+import { attentionFamilyProblems } from './cases-attention.js';
 import { partProblems } from './cases-parts.js';
 import { packedProblems } from './cases-packed.js';
 import { sequenceProblems } from './cases-sequence.js';
@@ -17,6 +18,7 @@ export const kernelProblems = (): Problem[] => [
   ...packedProblems(),
   ...sequenceProblems(),
   ...scanProblems(),
+  ...attentionFamilyProblems(),
 ];
 
 /**

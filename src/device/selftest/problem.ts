@@ -122,6 +122,9 @@ export const byteValue = (values: ArrayLike<number>): BufferValue => ({
 /** An output buffer. */
 export const output = (length: number): BufferValue => ({ dtype: 'float', length, data: null });
 
+/** An output buffer of whole numbers. */
+export const intOutput = (length: number): BufferValue => ({ dtype: 'int32', length, data: null });
+
 /** An output buffer of bytes. */
 export const byteOutput = (length: number): BufferValue => ({ dtype: 'uint8', length, data: null });
 

@@ -109,6 +109,18 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'B T D N',
   ),
 
+  positions: forward('y positionOut', 'positionIn reset', 'B T'),
+  ropeForward: forward('y', 'x positions', 'N NH DH theta'),
+  ropeBackward: backward('dx', 'dy positions', 'N NH DH theta'),
+  attentionForward: forward('y lse', 'q k v bias kCache vCache positions', 'B T NH NKV DK DV W P scale causal'),
+  attentionBackward: backward(
+    'dq dk dv dbias dkCache dvCache',
+    'dy y lse q k v bias kCache vCache positions',
+    'B T NH NKV DK DV W P scale causal',
+  ),
+  attentionCache: forward('kOut', 'kIn k positions', 'B T W R'),
+  attentionCacheBackward: backward('dk dkIn', 'dkOut positions', 'B T W R'),
+
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),
   linearCrossEntropyForward: forward('loss logsumexp', 'x weight targets', 'N D V softCap'),
