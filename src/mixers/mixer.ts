@@ -74,7 +74,13 @@ export interface Mixer {
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
   /** Multiply-adds counted as two, of a forward pass, per token. */
   readonly flopsPerToken: number;
+  /** What a token costs besides for each step of its sequence, on average: attention grows with the length. Default 0. */
+  readonly flopsPerTokenAndStep?: number;
 }
+
+/** Operations of a forward pass per token in sequences of T steps. */
+export const flopsPerTokenAt = ({ flopsPerToken, flopsPerTokenAndStep = 0 }: Mixer, T: number): number =>
+  flopsPerToken + T * flopsPerTokenAndStep;
 
 /** What carries a state from step to step: a mixer, or a block with all that it holds. */
 export type Stateful = Pick<Mixer, 'stateSpecs'>;
