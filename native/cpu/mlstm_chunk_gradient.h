@@ -7,30 +7,6 @@
 namespace XL_NS {
 namespace {
 
-// to[r] += scale * acc[r] for the rows of a tile that exist.
-template <int NV>
-XL_INLINE void add_tile(float *to, int64_t step, int64_t rows, int64_t cols, const vf (&acc)[MR][NV], float scale) {
-#pragma GCC unroll 4
-  for (int r = 0; r < MR; r++) {
-    if (r >= rows) break;
-    row_lanes<NV>(to + r * step, cols, [&](float *p, int64_t lanes, int v) {
-      store_lanes(p, load_lanes(p, lanes) + acc[r][v] * scale, lanes);
-    });
-  }
-}
-
-// lanes[r] += acc[r] . x[r], lane by lane; x is a row of panels.
-template <int NV>
-XL_INLINE void dot_tile(float *lanes, const vf (&acc)[MR][NV], const float *x) {
-#pragma GCC unroll 4
-  for (int r = 0; r < MR; r++) {
-    vf sum = load(lanes + r * W);
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) sum += acc[r][v] * load(x + r * P + v * W);
-    store(lanes + r * W, sum);
-  }
-}
-
 // dq_t = state_weight_t (C dN_t + n da_t) + sum_s decay[s,t] k_s; from_state_t = q_t . (the first part).
 inline void query_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardOutputs &out, ChunkState from,
                            bool empty, int64_t row, int64_t n) {

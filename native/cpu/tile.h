@@ -111,6 +111,30 @@ XL_INLINE void row_lanes(float *row, int64_t cols, const Body &body) {
 XL_INLINE vf load_lanes(const float *p, int64_t n) { return n >= W ? load(p) : load_part(p, n); }
 XL_INLINE void store_lanes(float *p, vf x, int64_t n) { n >= W ? store(p, x) : store_part(p, x, n); }
 
+// to[r] += scale * acc[r] for the rows of a tile that exist.
+template <int NV>
+XL_INLINE void add_tile(float *to, int64_t step, int64_t rows, int64_t cols, const vf (&acc)[MR][NV], float scale) {
+#pragma GCC unroll 4
+  for (int r = 0; r < MR; r++) {
+    if (r >= rows) break;
+    row_lanes<NV>(to + r * step, cols, [&](float *p, int64_t lanes, int v) {
+      store_lanes(p, load_lanes(p, lanes) + acc[r][v] * scale, lanes);
+    });
+  }
+}
+
+// lanes[r] += acc[r] . x[r], lane by lane; x is a row of panels.
+template <int NV>
+XL_INLINE void dot_tile(float *lanes, const vf (&acc)[MR][NV], const float *x) {
+#pragma GCC unroll 4
+  for (int r = 0; r < MR; r++) {
+    vf sum = load(lanes + r * W);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) sum += acc[r][v] * load(x + r * P + v * W);
+    store(lanes + r * W, sum);
+  }
+}
+
 // Asks for the cache lines of n floats ahead of their use. Rows of one head have those of other heads between them, so
 // that the hardware does not see what comes next.
 XL_INLINE void prefetch(const float *p, int64_t n) {

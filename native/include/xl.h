@@ -190,6 +190,15 @@ XL_API int xl_attention_cache(float *k_out /* [B,W,R] */, const float *k_in /* [
 XL_API int xl_attention_cache_backward(float *dk /* [B,T,R] */, float *dk_in /* [B,W,R] */,
     const float *dk_out /* [B,W,R] */, const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
 
+XL_API int xl_delta_rule_forward(float *o /* [B,T,NH,DV] */, float *state_out /* [B,NH,DK,DV] */,
+    const float *q /* [B,T,NH,DK] */, const float *k, const float *v /* [B,T,NH,DV] */, const float *beta /* [B,T,NH] */,
+    const float *g /* [B,T,NH] */, const float *state_in, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T,
+    int64_t NH, int64_t DK, int64_t DV, int64_t L, float scale);
+XL_API int xl_delta_rule_backward(float *dq, float *dk, float *dv, float *dbeta, float *dg, float *dstate_in,
+    const float *do_, const float *dstate_out, const float *q, const float *k, const float *v, const float *beta,
+    const float *g, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DK,
+    int64_t DV, int64_t L, float scale);
+
 /* ---- language model --------------------------------------------------------------------------------------------- */
 
 XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,

@@ -283,6 +283,24 @@ export interface Kernels {
   attentionCacheBackward(dk: Opt /* [B,T,R] */, dkIn: Opt /* [B,W,R] */, dkOut: Buf /* [B,W,R] */,
     positions: Buf /* [B,T] int32 */, B: number, T: number, W: number, R: number): void;
 
+  /**
+   * The gated delta rule over a whole sequence, chunkwise (chunks of L, any T), with a matrix state S of [DK,DV] per head:
+   *   S_t = exp(g_t) (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T,   o_t = scale q_t^T S_t
+   * (DeltaNet, arXiv 2406.06484, with g = 0; Gated DeltaNet, arXiv 2412.06464). g is the logarithm of the
+   * decay, finite and at most 0; absent means 0. The keys are taken as they come: it is stable where |beta k^T k| <= 2.
+   * An absent state is zero, as after a reset; stateOut may be stateIn. L changes how it is computed, not what.
+   */
+  deltaRuleForward(o: Buf /* [B,T,NH,DV] */, stateOut: Opt /* [B,NH,DK,DV] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */, beta: Buf /* [B,T,NH] */, g: Opt /* [B,T,NH] */,
+    stateIn: Opt /* [B,NH,DK,DV] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DK: number, DV: number, L: number, scale: number): void;
+  deltaRuleBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NH,DK] */, dv: Opt /* [B,T,NH,DV] */,
+    dbeta: Opt /* [B,T,NH] */, dg: Opt /* [B,T,NH] */, dstateIn: Opt /* [B,NH,DK,DV] */,
+    do_: Buf /* [B,T,NH,DV] */, dstateOut: Opt /* [B,NH,DK,DV] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */, beta: Buf /* [B,T,NH] */, g: Opt /* [B,T,NH] */,
+    stateIn: Opt /* [B,NH,DK,DV] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, DK: number, DV: number, L: number, scale: number): void;
+
   // ---- language model ------------------------------------------------------------------------------------------
 
   /** y[n] = table[tokens[n]]. Tokens must lie in 0..V-1; a device reports one that does not. */

@@ -4,6 +4,7 @@ import type { Device } from '../../src/device/device.js';
 import { attention, attentionCache } from '../../src/ops/attention.js';
 import { checkpoint } from '../../src/ops/checkpoint.js';
 import { conv1d } from '../../src/ops/conv1d.js';
+import { deltaRule } from '../../src/ops/delta-rule.js';
 import { dropout } from '../../src/ops/dropout.js';
 import { activate, add, gatedActivation, mul, skipGate } from '../../src/ops/elementwise.js';
 import { embedding } from '../../src/ops/embedding.js';
@@ -138,6 +139,37 @@ const attentionCases: Case[] = [
   },
 ];
 
+/** Keys of length one, or the state of the delta rule grows. */
+const unitKeys = normal(randomKey(9), B * T * NH * DK).map((x, at, all) => {
+  const first = at - (at % DK);
+  return x / Math.hypot(...all.subarray(first, first + DK));
+});
+const deltaInputs: GradInput[] = [
+  { shape: [B, T, NH * DK] },
+  { shape: [B, T, NH * DK], values: unitKeys },
+  { shape: [B, T, NH * DV] },
+  { shape: [B, T, NH], values: normal(randomKey(10), B * T * NH).map((x) => 1 / (1 + Math.exp(-x))) },
+];
+const logDecay: GradInput = { shape: [B, T, NH], values: normal(randomKey(11), B * T * NH).map((x) => -0.1 * x * x) };
+const deltaOf = ([q, k, v, beta]: readonly Tensor[], g: Tensor | null) => ({ q: q!, k: k!, v: v!, beta: beta!, g });
+const deltaCases: Case[] = [
+  {
+    name: 'deltaRule',
+    inputs: deltaInputs,
+    f: (...xs) => deltaRule(deltaOf(xs, null), { chunkSize: 3 }),
+  },
+  {
+    name: 'deltaRule, decay and state',
+    inputs: [...deltaInputs, logDecay, { shape: [B, NH, DK, DV] }],
+    f: (...xs) => deltaRule(deltaOf(xs, xs[4]!), { chunkSize: 3, state: xs[5]! }),
+  },
+  {
+    name: 'deltaRule, decay and resets',
+    inputs: [...deltaInputs, logDecay],
+    f: (...xs) => deltaRule(deltaOf(xs, xs[4]!), { reset: resets(xs[0]!.device) }),
+  },
+];
+
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
@@ -209,6 +241,7 @@ const cases: Case[] = [
   },
   ...recurrentCases,
   ...mlstmCases,
+  ...deltaCases,
   ...selectiveScanCases,
   ...attentionCases,
 ];

@@ -138,6 +138,30 @@ function recurrentCell(cell: 'slstm' | 'lstm', NH: number, DH: number): Sequence
   };
 }
 
+function deltaCell(NH: number, DK: number, DV: number, L: number, hasDecay: boolean): SequenceCell {
+  const inputs = [NH * DK, NH * DK, NH * DV, NH, ...(hasDecay ? [NH] : [])];
+  return {
+    name: `delta rule${hasDecay ? ' with decay' : ''} L=${L}`,
+    inputs,
+    width: NH * DV,
+    async run(device, data, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [o, stateOut] = [alloc(B * T * NH * DV), alloc(B * NH * DK * DV)];
+      // Random keys are about sqrt(DK) long; the state must not grow.
+      const [q, k, v] = [data[0]!, data[1]!.map((x) => x / DK), data[2]!].map(upload) as [
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+      ];
+      const beta = upload(data[3]!.map((x) => 1 / (1 + Math.exp(-x))));
+      const g = hasDecay ? upload(data[4]!.map((x) => -0.1 * x * x)) : null;
+      const before = [state && upload(state[0]!), flags(reset)] as const;
+      device.kernels.deltaRuleForward(o, stateOut, q, k, v, beta, g, ...before, B, T, NH, DK, DV, L, 0.5);
+      return result(o, [stateOut]);
+    },
+  };
+}
+
 export interface MlstmVariant {
   readonly inputGate: InputGate;
   readonly normalize: boolean;
@@ -268,6 +292,8 @@ export const sequenceCells: readonly SequenceCell[] = [
   convCell(3, 1),
   recurrentCell('slstm', 3, 5),
   recurrentCell('lstm', 3, 5),
+  deltaCell(2, 5, 7, 8, true),
+  deltaCell(2, 5, 7, 64, false),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
   selectiveScanCell(5, 3),
   attentionCell(4, 2, 6, 7),

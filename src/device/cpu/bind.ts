@@ -59,6 +59,8 @@ const NAMES = {
   attentionBackward: true,
   attentionCache: true,
   attentionCacheBackward: true,
+  deltaRuleForward: true,
+  deltaRuleBackward: true,
   embeddingForward: true,
   embeddingBackward: true,
   linearCrossEntropyForward: true,

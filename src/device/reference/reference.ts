@@ -10,6 +10,7 @@ import { attention } from './attention.js';
 import { positions } from './positions.js';
 import { conv1d } from './conv1d.js';
 import { languageModel } from './cross-entropy.js';
+import { deltaRule } from './delta-rule.js';
 import { elementwise } from './elementwise.js';
 import { linear } from './linear.js';
 import { lstm } from './lstm.js';
@@ -32,6 +33,7 @@ const kernels = {
   ...selectiveScan,
   ...positions,
   ...attention,
+  ...deltaRule,
   ...languageModel,
   ...optimizer,
 } satisfies Kernels;

@@ -5,6 +5,7 @@
 import type { Device } from '../device.js';
 import type { KernelName } from '../kernels.js';
 import { attentionFamilyProblems } from './cases-attention.js';
+import { deltaProblems } from './cases-delta.js';
 import { partProblems } from './cases-parts.js';
 import { packedProblems } from './cases-packed.js';
 import { sequenceProblems } from './cases-sequence.js';
@@ -19,6 +20,7 @@ export const kernelProblems = (): Problem[] => [
   ...sequenceProblems(),
   ...scanProblems(),
   ...attentionFamilyProblems(),
+  ...deltaProblems(),
 ];
 
 /**

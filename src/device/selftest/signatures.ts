@@ -120,6 +120,12 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   ),
   attentionCache: forward('kOut', 'kIn k positions', 'B T W R'),
   attentionCacheBackward: backward('dk dkIn', 'dkOut positions', 'B T W R'),
+  deltaRuleForward: forward('o stateOut', 'q k v beta g stateIn reset', 'B T NH DK DV L scale'),
+  deltaRuleBackward: backward(
+    'dq dk dv dbeta dg dstateIn',
+    'do_ dstateOut q k v beta g stateIn reset',
+    'B T NH DK DV L scale',
+  ),
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),

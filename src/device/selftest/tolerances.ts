@@ -67,6 +67,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   attentionBackward: RECURRENT_GRADIENT,
   attentionCache: SAME,
   attentionCacheBackward: EXACT,
+  deltaRuleForward: RECURRENT,
+  deltaRuleBackward: RECURRENT_GRADIENT,
   embeddingForward: SAME,
   embeddingBackward: SUM,
   linearCrossEntropyForward: SUM,
