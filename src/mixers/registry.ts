@@ -1,4 +1,5 @@
 /** @file The mixers by name. A new one is its file and a line here; a user's own is added with `registerMixer`. */
+import { attentionMixer } from './attention.js';
 import type { MixerDefinition } from './definition.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
@@ -10,6 +11,7 @@ export const MIXERS = {
   slstm: slstmMixer,
   lstm: lstmMixer,
   mlstmLarge: mlstmLargeMixer,
+  attention: attentionMixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

@@ -15,6 +15,12 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } },
   ],
   slstm: [{ options: { recurrentInit: 'standard' } }, { options: { convKernel: 0, heads: 1 } }],
+  attention: [
+    {},
+    { options: { kvHeads: 2, window: 4 } },
+    { options: { heads: 2, positions: 'learned', maxPositions: 11 } },
+    { options: { positions: 'none', window: 3 } },
+  ],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 
