@@ -1,12 +1,30 @@
 /**
- * @file The residual blocks of a model with the norm behind them, from vectors to vectors. What comes before (an embedding)
+ * @file The residual blocks of a model, with learned positions before and a norm behind them, from vectors to vectors. What comes before (an embedding)
  * and after (an output layer) belongs to `language-model.ts` and `sequence-model.ts`.
  */
 import type { Device } from '../device/device.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { prefixed, under, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
-import { initialState, stateSize, type MixerContext, type MixerState, type StepOptions } from '../mixers/mixer.js';
+import {
+  prefixed,
+  smallInit,
+  under,
+  type Init,
+  type ParameterSpec,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
+import {
+  initialState,
+  stateSize,
+  type MixerContext,
+  type MixerState,
+  type Stateful,
+  type StepOptions,
+} from '../mixers/mixer.js';
 import { checkpoint } from '../ops/checkpoint.js';
+import { add } from '../ops/elementwise.js';
+import { embedding } from '../ops/embedding.js';
+import { positions } from '../ops/positions.js';
 import type { Reset } from '../ops/reset.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { currentScope } from '../tensor/scope.js';
@@ -32,9 +50,14 @@ export interface ForwardOptions {
 export const createBlocks = (config: ModelConfig): Block[] =>
   config.blocks.map((_, block) => createBlock(config, placeOf(config, block)));
 
+/** The state of learned positions: how far the document has come. */
+const POSITIONS: Stateful = { stateSpecs: (B) => ({ position: { shape: [B], batchAxis: 0, initial: 0 } }) };
+
 export class Backbone {
   readonly config: ModelConfig;
   readonly blocks: readonly Block[];
+  /** What carries a state: the blocks, and behind them the learned positions where there are any. */
+  readonly parts: readonly Stateful[];
   /** "blocks.0.*" and so on, and "norm.*". */
   readonly parameters: ParameterTable;
 
@@ -42,7 +65,10 @@ export class Backbone {
   constructor(config: ModelConfig) {
     this.config = config;
     this.blocks = createBlocks(config);
+    const learned = config.positions === 'learned';
+    this.parts = learned ? [...this.blocks, POSITIONS] : this.blocks;
     this.parameters = {
+      ...(learned ? { 'positions.weight': positionTable(config) } : {}),
       ...Object.assign({}, ...this.blocks.map((block, index) => prefixed(`blocks.${index}`, block.parameters))),
       ...(config.outputNorm ? prefixed('norm', normParameters(config.dim, NORMS[config.norm])) : {}),
     };
@@ -60,7 +86,8 @@ export class Backbone {
   forward(p: ParameterTensors, x: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {
     const { state = null, wantState = true, reset = null, key = null, checkpointBlocks = false } = options;
     const run = checkpointBlocks ? checkpointed : direct;
-    let y = x;
+    const [start, position] = this.#addPositions(p, x, state?.blocks[this.blocks.length] ?? null, reset);
+    let y = start;
     const states = this.blocks.map((block, index) => {
       const blockKey = key === null ? null : fold(key, index);
       const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey };
@@ -69,7 +96,7 @@ export class Backbone {
       y = next;
       return after;
     });
-    return { hidden: this.#finalNorm(p, y), state: new ModelState(states) };
+    return { hidden: this.#finalNorm(p, y), state: new ModelState([...states, ...position]) };
   }
 
   /** One step: x [B,D] -> hidden vectors [B,D], normed, and the next state. */
@@ -79,23 +106,37 @@ export class Backbone {
     state: ModelState,
     options?: StepOptions,
   ): { hidden: Tensor; state: ModelState } {
-    let y = x;
+    const [B, D] = x.shape as [number, number];
+    const before = state.blocks[this.blocks.length] ?? null;
+    const [start, position] = before === null ? [x, []] : this.#addPositions(p, x.reshape([B, 1, D]), before, null);
+    let y = start.reshape([B, D]);
     const states = this.blocks.map((block, index) => {
       const [next, after] = block.step(under(`blocks.${index}`, p), y, state.blocks[index]!, options);
       y = next;
       return after;
     });
-    return { hidden: this.#finalNorm(p, y), state: new ModelState(states) };
+    return { hidden: this.#finalNorm(p, y), state: new ModelState([...states, ...position]) };
+  }
+
+  /** x [B,T,D] plus the vectors of its positions, and their state, if there are any. */
+  #addPositions(p: ParameterTensors, x: Tensor, state: MixerState | null, reset: Reset): [Tensor, MixerState[]] {
+    if (this.config.positions === 'none') return [x, []];
+    const [B, T] = x.shape as [number, number];
+    const { maxLength } = this.config;
+    if (T > maxLength)
+      throw new RangeError(`model: ${T} steps are more than the ${maxLength} learned positions (maxLength)`);
+    const [at, position] = positions(x.device, B, T, { state: state?.['position'] ?? null, reset });
+    return [add(x, embedding(at, p['positions.weight']!)), [{ position }]];
   }
 
   /** The state of B sequences before their first step. */
   initialState(device: Device, B: number): ModelState {
-    return new ModelState(this.blocks.map((block) => initialState(block, device, B)));
+    return new ModelState(this.parts.map((part) => initialState(part, device, B)));
   }
 
   /** Floats in the state of one sequence. */
   get stateSize(): number {
-    return this.blocks.reduce((total, block) => total + stateSize(block), 0);
+    return this.parts.reduce((total, part) => total + stateSize(part), 0);
   }
 
   /** Multiply-adds counted as two, of a forward pass, per token; output layer not counted. */
@@ -108,6 +149,16 @@ export class Backbone {
     return applyNorm(p, 'norm', x, this.config.normEps, NORMS[this.config.norm]);
   }
 }
+
+const positionTable = (config: ModelConfig): ParameterSpec => ({
+  shape: [config.maxLength, config.dim],
+  init: tokenInit(config),
+  decay: false,
+});
+
+/** Initial values of a table with one vector of width D per token or position. */
+export const tokenInit = ({ dim, init }: ModelConfig): Init =>
+  init === 'gpt' ? { kind: 'normal', std: 0.02 } : smallInit(dim);
 
 type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: MixerContext) => [Tensor, MixerState];
 

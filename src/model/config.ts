@@ -71,6 +71,11 @@ export const modelConfigSchema = z.strictObject({
     .enum(['residual', 'stacked'])
     .default('residual')
     .describe('Pre-norm residual blocks, or mixers one after the other without norms: a plain multi-layer LSTM.'),
+  positions: z
+    .enum(['none', 'learned'])
+    .default('none')
+    .describe('Learned vectors of the positions within a document, added to the embedding, as in GPT.'),
+  maxLength: count().default(2048).describe('Number of learned positions; a longer document is an error.'),
   embeddingNorm: z.boolean().default(false).describe('Norm behind the embedding, as in RWKV.'),
   init: z
     .enum(['xlstm', 'llama', 'gpt'])

@@ -4,14 +4,7 @@
  */
 import { bytesOf, type Device } from '../device/device.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  countParameters,
-  prefixed,
-  smallInit,
-  type Init,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
@@ -20,7 +13,7 @@ import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { Backbone, type ForwardOptions } from './backbone.js';
+import { Backbone, tokenInit, type ForwardOptions } from './backbone.js';
 import type { Block } from './block.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
@@ -28,10 +21,6 @@ import { Parameters, type FrozenParameters } from './parameters.js';
 import type { ModelState } from './state.js';
 
 export { createBlocks, type ForwardOptions } from './backbone.js';
-
-/** Initial values of a table with one vector of width D per token. */
-export const tokenInit = ({ dim, init }: ModelConfig): Init =>
-  init === 'gpt' ? { kind: 'normal', std: 0.02 } : smallInit(dim);
 
 function tableOf(config: ModelConfig, backbone: Backbone): ParameterTable {
   const { dim: D, vocabSize: V } = config;

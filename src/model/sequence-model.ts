@@ -11,11 +11,10 @@ import { embedding } from '../ops/embedding.js';
 import { linearConcat } from '../ops/linear.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { Tensor } from '../tensor/tensor.js';
-import { Backbone, type ForwardOptions } from './backbone.js';
+import { Backbone, tokenInit, type ForwardOptions } from './backbone.js';
 import { initialMatrices } from './block.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
-import { tokenInit } from './language-model.js';
 import { Parameters } from './parameters.js';
 import type { ModelState } from './state.js';
 

@@ -187,15 +187,15 @@ export class StateBatch {
 }
 
 const slotsOf = (model: LanguageModel, state: ModelState): Slot[] =>
-  model.blocks.flatMap((part, block) =>
+  model.backbone.parts.flatMap((part, block) =>
     Object.entries(part.stateSpecs(1)).map(([name, { batchAxis: axis }]) => {
       const tensor = state.blocks[block]![name]!;
       return { block, name, axis, tensor, memory: tensor.buffer, inPlace: true };
     }),
   );
 
-function stateOf({ blocks }: LanguageModel, slots: readonly Slot[]): ModelState {
-  const tensors = blocks.map((): Record<string, Tensor> => ({}));
+function stateOf({ backbone }: LanguageModel, slots: readonly Slot[]): ModelState {
+  const tensors = backbone.parts.map((): Record<string, Tensor> => ({}));
   for (const { block, name, tensor } of slots) tensors[block]![name] = tensor;
   return new ModelState(tensors);
 }

@@ -158,7 +158,7 @@ function infoOf({ path: file, metadata, tensors }: SafetensorsFile): StateFileIn
 function checkTensors({ path: file, tensors }: SafetensorsFile, model: LanguageModel, info: StateFileInfo): void {
   const B = info.sequences;
   const wanted = new Map<string, readonly number[]>();
-  for (const [k, part] of model.blocks.entries()) {
+  for (const [k, part] of model.backbone.parts.entries()) {
     for (const [name, { shape }] of Object.entries<StateSpec>(part.stateSpecs(B)))
       wanted.set(tensorName(k, name), shape);
   }

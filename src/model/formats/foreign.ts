@@ -78,8 +78,9 @@ function partsOf(
 }
 
 /** Why no layout of NX-AI can hold the frame around a model's mixers, or null. */
-export function notPublishedFrame({ frame, embeddingNorm, feedForward }: ModelConfig): string | null {
+export function notPublishedFrame({ frame, positions, embeddingNorm, feedForward }: ModelConfig): string | null {
   if (frame !== 'residual') return 'its blocks have no residual connections';
+  if (positions !== 'none') return 'it has learned positions';
   if (embeddingNorm) return 'it has a norm behind the embedding';
   const { behind, kind, bias } = feedForward;
   if (behind !== 'published' || kind !== 'gated' || bias)
