@@ -167,6 +167,18 @@ XL_API int xl_selective_scan_backward(float *du, float *ddelta, float *dA, float
     const float *A, const float *Bm, const float *C, const float *skip, const float *state_in, const uint8_t *reset,
     int64_t B, int64_t T, int64_t D, int64_t N);
 
+XL_API int xl_wkv_forward(float *y /* [B,T,D] */, float *state_out /* [3,B,D] */, float *saved, const float *k,
+    const float *v, const float *w /* [D] */, const float *u /* [D] */, const float *state_in /* [3,B,D] */,
+    const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D);
+XL_API int xl_wkv_backward(float *dk, float *dv, float *dw, float *du, float *dstate_in, const float *dy,
+    const float *dstate_out, const float *saved, const float *k, const float *v, const float *w, const float *u,
+    const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t D);
+
+XL_API int xl_scan_forward(float *h /* [B,T,D] */, float *state_out /* [B,D] */, const float *a, const float *x,
+    const float *state_in /* [B,D] */, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D);
+XL_API int xl_scan_backward(float *da, float *dx, float *dstate_in, const float *dh, const float *dstate_out,
+    const float *h, const float *a, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t D);
+
 /* ---- softmax attention ------------------------------------------------------------------------------------------ */
 
 XL_API int xl_positions(int32_t *y /* [B,T] */, float *position_out /* [B] */, const float *position_in /* [B] */,

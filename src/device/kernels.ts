@@ -242,6 +242,29 @@ export interface Kernels {
     Bm: Buf /* [B,T,N] */, C: Buf /* [B,T,N] */, skip: Opt /* [D] */, stateIn: Opt /* [B,D,N] */,
     reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, N: number): void;
 
+  /**
+   * The wkv of RWKV-4 (arXiv 2305.13048 eq. 16), with the rate w = exp(time_decay) > 0 and the bonus u:
+   *   y_t = (sum_{s<t} e^(-(t-1-s) w + k_s) v_s + e^(u + k_t) v_t) / (the same without v).
+   * The state [3,B,D] is both sums over what came before, scaled by e^-m, and the running maximum m of their exponents;
+   * absent, and after a reset, it is 0, 0 and -infinity.
+   * `saved` (3 * B * ceil(T / SCAN_STEPS) * D floats) is for the backward pass, null when there will be none.
+   */
+  wkvForward(y: Buf /* [B,T,D] */, stateOut: Opt /* [3,B,D] */, saved: Opt, k: Buf /* [B,T,D] */, v: Buf /* [B,T,D] */,
+    w: Buf /* [D] */, u: Buf /* [D] */, stateIn: Opt /* [3,B,D] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, D: number): void;
+  /** Exact, the maximum's gradient included, which acts through the last state alone. */
+  wkvBackward(dk: Buf /* [B,T,D] */, dv: Buf /* [B,T,D] */, dw: Opt /* [D] */, du: Opt /* [D] */,
+    dstateIn: Opt /* [3,B,D] */, dy: Buf /* [B,T,D] */, dstateOut: Opt /* [3,B,D] */, saved: Buf,
+    k: Buf /* [B,T,D] */, v: Buf /* [B,T,D] */, w: Buf /* [D] */, u: Buf /* [D] */, stateIn: Opt /* [3,B,D] */,
+    reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number): void;
+
+  /** h_t = a_t h_{t-1} + x_t for every channel; an absent state is zero, as after a reset. */
+  scanForward(h: Buf /* [B,T,D] */, stateOut: Opt /* [B,D] */, a: Buf /* [B,T,D] */, x: Buf /* [B,T,D] */,
+    stateIn: Opt /* [B,D] */, reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number): void;
+  scanBackward(da: Buf /* [B,T,D] */, dx: Buf /* [B,T,D] */, dstateIn: Opt /* [B,D] */, dh: Buf /* [B,T,D] */,
+    dstateOut: Opt /* [B,D] */, h: Buf /* [B,T,D] */, a: Buf /* [B,T,D] */, stateIn: Opt /* [B,D] */,
+    reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number): void;
+
   // ---- softmax attention ---------------------------------------------------------------------------------------
   // A position counts the steps since the document began; a carried state says which one step 0 has.
 

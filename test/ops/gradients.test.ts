@@ -14,9 +14,11 @@ import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
 import { positions, rope } from '../../src/ops/positions.js';
 import { lstm, slstm } from '../../src/ops/recurrent.js';
+import { scan } from '../../src/ops/scan.js';
 import { selectiveScan } from '../../src/ops/selective-scan.js';
 import { softCap } from '../../src/ops/soft-cap.js';
 import { sum } from '../../src/ops/sum.js';
+import { wkv } from '../../src/ops/wkv.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { referenceDevice, testDevices } from '../support/devices.js';
@@ -94,7 +96,31 @@ const mlstmCases: Case[] = (['exponential', 'sigmoid'] as const).flatMap((inputG
 const N = 3;
 const scanned = of([B, T, 9], [B, T, 9], [9, N], [B, T, N], [B, T, N]);
 const scanInputs = (xs: readonly Tensor[]) => ({ u: xs[0]!, delta: xs[1]!, A: xs[2]!, B: xs[3]!, C: xs[4]! });
-const selectiveScanCases: Case[] = [
+const wkvInputs = (xs: readonly Tensor[]) => ({ k: xs[0]!, v: xs[1]!, w: xs[2]!, u: xs[3]! });
+const wkvInputsOf = [
+  ...of([B, T, 9], [B, T, 9]),
+  { shape: [9], values: normal(randomKey(6), 9).map((x) => Math.exp(x)) },
+  { shape: [9] },
+];
+// A positive denominator, and a maximum that no key of the first step can tie with.
+const wkvState = normal(randomKey(7), 3 * B * 9).map((x, k) => (Math.floor(k / (B * 9)) === 1 ? 1 + x * x : x));
+const scanCases: Case[] = [
+  { name: 'scan', inputs: of([B, T, 9], [B, T, 9], [B, 9]), f: (a, x, s) => scan(a, x, { state: s }) },
+  {
+    name: 'scan, resets',
+    inputs: of([B, T, 9], [B, T, 9]),
+    f: (a, x) => scan(a, x, { reset: resets(a.device) }),
+  },
+  {
+    name: 'wkv',
+    inputs: [...wkvInputsOf, { shape: [3, B, 9], values: wkvState }],
+    f: (...xs) => wkv(wkvInputs(xs), { state: xs[4]! }),
+  },
+  {
+    name: 'wkv, resets',
+    inputs: wkvInputsOf,
+    f: (...xs) => wkv(wkvInputs(xs), { reset: resets(xs[0]!.device) }),
+  },
   {
     name: 'selectiveScan',
     inputs: [...scanned, ...of([9], [B, 9, N])],
@@ -241,8 +267,8 @@ const cases: Case[] = [
   },
   ...recurrentCases,
   ...mlstmCases,
+  ...scanCases,
   ...deltaCases,
-  ...selectiveScanCases,
   ...attentionCases,
 ];
 

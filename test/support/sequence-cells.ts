@@ -286,6 +286,37 @@ function attentionCell(NH: number, NKV: number, DH: number, window: number): Seq
   };
 }
 
+function wkvCell(D: number): SequenceCell {
+  return {
+    name: 'wkv',
+    inputs: [D, D],
+    width: D,
+    async run(device, [k, v], state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [y, stateOut] = [alloc(B * T * D), alloc(3 * B * D)];
+      const w = upload(parameters('wkv rates', D, 1).map((x) => Math.fround(Math.exp(x))));
+      const inputs = [upload(k!), upload(v!), w, upload(parameters('wkv bonus', D, 1))] as const;
+      device.kernels.wkvForward(y, stateOut, null, ...inputs, state && upload(state[0]!), flags(reset), B, T, D);
+      return result(y, [stateOut]);
+    },
+  };
+}
+
+function linearScanCell(D: number): SequenceCell {
+  return {
+    name: 'scan',
+    inputs: [D, D],
+    width: D,
+    async run(device, [a, x], state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [h, stateOut] = [alloc(B * T * D), alloc(B * D)];
+      const decay = upload(a!.map((value) => Math.fround(1 / (1 + Math.exp(-value)))));
+      device.kernels.scanForward(h, stateOut, decay, upload(x!), state && upload(state[0]!), flags(reset), B, T, D);
+      return result(h, [stateOut]);
+    },
+  };
+}
+
 /** Every sequence kernel at small odd sizes. */
 export const sequenceCells: readonly SequenceCell[] = [
   convCell(5, 4),
@@ -296,6 +327,8 @@ export const sequenceCells: readonly SequenceCell[] = [
   deltaCell(2, 5, 7, 64, false),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
   selectiveScanCell(5, 3),
+  wkvCell(5),
+  linearScanCell(5),
   attentionCell(4, 2, 6, 7),
   attentionCell(2, 1, 4, 64),
 ];

@@ -18,8 +18,10 @@ import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
 import { packed } from './packed.js';
 import { optimizer } from './optimizer.js';
+import { scan } from './scan.js';
 import { selectiveScan } from './selective-scan.js';
 import { slstm } from './slstm.js';
+import { wkv } from './wkv.js';
 
 const kernels = {
   ...elementwise,
@@ -31,6 +33,8 @@ const kernels = {
   ...lstm,
   ...mlstm,
   ...selectiveScan,
+  ...wkv,
+  ...scan,
   ...positions,
   ...attention,
   ...deltaRule,

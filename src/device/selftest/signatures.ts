@@ -108,6 +108,10 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'dy dstateOut saved u delta A Bm C skip stateIn reset',
     'B T D N',
   ),
+  wkvForward: forward('y stateOut saved', 'k v w u stateIn reset', 'B T D'),
+  wkvBackward: backward('dk dv dw du dstateIn', 'dy dstateOut saved k v w u stateIn reset', 'B T D'),
+  scanForward: forward('h stateOut', 'a x stateIn reset', 'B T D'),
+  scanBackward: backward('da dx dstateIn', 'dh dstateOut h a stateIn reset', 'B T D'),
 
   positions: forward('y positionOut', 'positionIn reset', 'B T'),
   ropeForward: forward('y', 'x positions', 'N NH DH theta'),
