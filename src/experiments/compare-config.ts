@@ -60,7 +60,18 @@ const taskSchema = z.strictObject({
 
 const modelSchema = z.strictObject({
   label: z.string().min(1).optional().describe('How tables and figures call it. Default: its mixer or pattern.'),
-  mixer: z.string().min(1).optional().describe('The mixer of all blocks, or a ratio such as "xlstm[1:1]".'),
+  architecture: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A published architecture, such as llama: its mixers with the norms, feed-forward layer and initial values around them.',
+    ),
+  mixer: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('The mixer of all blocks, in the frame that model says; or a ratio such as "xlstm[1:1]".'),
   pattern: z
     .array(z.string().min(1))
     .min(1)

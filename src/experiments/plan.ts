@@ -2,6 +2,7 @@
  * @file From a compare.yaml to its runs: tasks x models x sizes x learning rates x seeds, each fully resolved, with a name
  * that stays the same as long as what it does stays the same. It carries nothing out.
  */
+import { findArchitecture, type Architecture } from '../model/architectures.js';
 import { checkConfig, ConfigError, suggestion } from '../model/check-config.js';
 import { modelConfigSchema, writtenConfig, type ModelConfigInput } from '../model/config.js';
 import { findMixer, isCustomMixer, mixerNames } from '../mixers/registry.js';
@@ -77,18 +78,17 @@ function resolveTask(task: CompareTask, label: string, tools: PlanTools): RunSpe
 
 // ---- models --------------------------------------------------------------------------------------------------------
 
-const RATIO = /^xlstm\[(\d+):(\d+)\]$/i;
-
-/** "xLSTM[7:1]" is seven mlstm blocks, then one slstm block, and so on. */
 function patternOf(model: CompareModel, index: number, tools: PlanTools): readonly string[] {
-  const { mixer, pattern, mixerFile } = model;
-  if (mixer !== undefined && pattern !== undefined) {
-    throw new ConfigError(`models.${index}: give mixer or pattern, not both`);
+  const { architecture, mixer, pattern, mixerFile } = model;
+  if ([architecture, mixer, pattern].filter((field) => field !== undefined).length > 1) {
+    throw new ConfigError(`models.${index}: give one of architecture, mixer and pattern`);
   }
-  const names = pattern ?? (mixer === undefined ? [] : ratioOf(mixer));
+  const published = architectureOf(model, index)?.pattern;
+  const names = published ?? pattern ?? (mixer === undefined ? [] : [mixer]);
   const own = mixerFile === undefined ? [] : [tools.mixerFiles.get(mixerFile)!.mixer];
   const all = names.length > 0 ? names : own;
-  if (all.length === 0) throw new ConfigError(`models.${index}: give a mixer, a pattern of mixers, or a mixerFile`);
+  if (all.length === 0)
+    throw new ConfigError(`models.${index}: give an architecture, a mixer, a pattern of mixers, or a mixerFile`);
   const unknown = all.find((name) => findMixer(name) === undefined);
   if (unknown !== undefined) {
     throw new ConfigError(`models.${index}: there is no mixer "${unknown}"${suggestion(unknown, mixerNames())}`);
@@ -96,19 +96,23 @@ function patternOf(model: CompareModel, index: number, tools: PlanTools): readon
   return all;
 }
 
-function ratioOf(mixer: string): string[] {
-  const match = RATIO.exec(mixer);
-  if (match === null) return [mixer];
-  const times = (count: string, name: string) => Array.from({ length: Number(count) }, () => name);
-  return [...times(match[1]!, 'mlstm'), ...times(match[2]!, 'slstm')];
+/** A ratio stands for an architecture too. */
+const RATIO = /^xlstm\[/i;
+
+function architectureOf({ architecture, mixer }: CompareModel, index: number): Architecture | null {
+  const name = architecture ?? (mixer !== undefined && RATIO.test(mixer) ? mixer : undefined);
+  if (name === undefined) return null;
+  try {
+    return findArchitecture(name);
+  } catch (error) {
+    throw new ConfigError(`models.${index}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function modelLabel(model: CompareModel, index: number, tools: PlanTools): string {
   const { label, mixer, pattern } = model;
   if (label !== undefined) return label;
-  const match = RATIO.exec(mixer ?? '');
-  if (match !== null) return `xLSTM[${match[1]}:${match[2]}]`;
-  return mixer ?? (pattern ?? patternOf(model, index, tools)).join('+');
+  return architectureOf(model, index)?.label ?? mixer ?? (pattern ?? patternOf(model, index, tools)).join('+');
 }
 
 interface Cell {
@@ -139,7 +143,14 @@ function planModels(
     const what = `model "${label}" at D${size.dim}x${size.blocks} on ${task.label}`;
     const pattern = patternOf(model, index, tools);
     const blocks = Array.from({ length: size.blocks }, (_, k) => pattern[k % pattern.length]!);
-    const merged = merge({ dim: size.dim, blocks }, config.model, own.model, size.model, model.model);
+    const merged = merge(
+      { dim: size.dim, blocks },
+      { ...architectureOf(model, index)?.model },
+      config.model,
+      own.model,
+      size.model,
+      model.model,
+    );
     const written = withHeads(merged, blocks, size.heads);
     const checked = checkModel(written, what);
     const count = (dim: number): number => tools.countParameters({ ...checked, dim }, task);

@@ -206,9 +206,9 @@ describe('a wrong compare.yaml', () => {
     [{ tasks: [{ name: 'parity', trainnig: {} }] }, 'unknown field "tasks.0.trainnig"; did you mean "training"?'],
     [{ tasks: ['absent'] }, 'task "absent": there is no task "absent"'],
     [{ models: ['lstn'] }, 'models.0: there is no mixer "lstn"; did you mean "lstm"?'],
-    [{ models: [{}] }, 'models.0: give a mixer, a pattern of mixers, or a mixerFile'],
-    [{ models: [{ mixer: 'lstm', pattern: ['lstm'] }] }, 'models.0: give mixer or pattern, not both'],
-    [{ models: ['xlstm[0:0]'] }, 'models.0: give a mixer'],
+    [{ models: [{}] }, 'models.0: give an architecture, a mixer, a pattern of mixers, or a mixerFile'],
+    [{ models: [{ mixer: 'lstm', pattern: ['lstm'] }] }, 'models.0: give one of architecture, mixer and pattern'],
+    [{ models: ['xlstm[0:0]'] }, 'did you mean "xlstm[1:1]"'],
     [
       { models: ['lstm', { mixer: 'lstm', model: { dropout: 0.5 } }] },
       'models.1: another one is called "lstm"; give it a label',
