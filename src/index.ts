@@ -21,10 +21,16 @@ export { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState 
 export { layernorm, rmsnorm, type NormOptions } from './ops/norms.js';
 export { lstm, slstm, type Gates, type RecurrentOptions } from './ops/recurrent.js';
 export type { Reset } from './ops/reset.js';
+export { meanPool } from './ops/mean-pool.js';
+export { selectiveScan, type SelectiveScanInputs, type SelectiveScanOptions } from './ops/selective-scan.js';
 export { softCap } from './ops/soft-cap.js';
 export { sum } from './ops/sum.js';
+export { tokenShift } from './ops/token-shift.js';
 
 export type { Init, ParameterSpec, ParameterTable, ParameterTensors } from './layers/parameter.js';
+export { constant, countParameters, smallInit, wangInit } from './layers/parameter.js';
+export { defineMixer, type FeedForwardKind, type MixerDefinition } from './mixers/definition.js';
+export { findMixer, mixerNames, registerMixer } from './mixers/registry.js';
 export type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixers/mixer.js';
 
 export { ConfigError } from './model/check-config.js';

@@ -2,6 +2,7 @@
 /** @file The command `xlstm`: train, generate, inspect, doctor. Each subcommand is a file beside this one. */
 import { Command } from 'commander';
 import { packageVersion } from './package-version.js';
+import { checkCommand } from './check.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
@@ -27,6 +28,7 @@ const program = new Command('xlstm')
   .addCommand(logitsCommand())
   .addCommand(serveCommand())
   .addCommand(verifyCommand())
+  .addCommand(checkCommand())
   .addCommand(convertCommand())
   .addCommand(quantizeCommand())
   .addCommand(scalingFitCommand())

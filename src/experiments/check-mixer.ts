@@ -145,15 +145,23 @@ async function inPieces(
   return out;
 }
 
+/** Ends of pieces, drawn: each step is the end of one with probability 1/2. */
+function randomCuts(key: RandomKey): number[] {
+  const draws = normal(key, T);
+  return [...allSteps.slice(0, -1).filter((_, t) => draws[t]! > 0), T];
+}
+
 const allSteps = Array.from({ length: T }, (_, t) => t + 1);
 
 async function checkCuts(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck[]> {
   const whole = await sequence(subject, device, x, B);
   const tolerance = TOLERANCES[device.precision].value;
+  const random = (k: number) => randomCuts(fold(fold(subject.key, 'cuts'), k));
   const cuts = [
     ['step by step', allSteps],
-    ['cut in pieces', [3, 4, 9, 11]],
-    ['pieces, then steps', [7, 8, 9, 10, 11]],
+    ['in pieces', [3, 4, 9, T]],
+    ['in pieces, then steps', [7, 8, 9, 10, T]],
+    ...[0, 1, 2].map((k) => [`cut at random (${random(k).join(' ')})`, random(k)] as const),
   ] as const;
   const checks: MixerCheck[] = [];
   for (const [name, ends] of cuts) {
@@ -246,30 +254,38 @@ async function gradients(subject: Subject, device: Device, x: Float64Array, u: F
   return new Map(entries);
 }
 
-async function checkGradients(subject: Subject, devices: readonly Device[], x: Float64Array): Promise<MixerCheck[]> {
+async function checkGradients(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck[]> {
   const u = normal(fold(subject.key, 'u'), x.length);
   const checks: MixerCheck[] = [];
-  for (const device of devices) {
-    const byTape = await gradients(subject, device, x, u);
-    const largest = Math.max(...[...byTape.values()].map((g) => norm(g) / Math.sqrt(g.length)));
-    for (const [name, gradient] of byTape) {
-      const along = normal(fold(fold(subject.key, 'along'), name), gradient.length);
-      const [high, low] = [
-        await projected(subject, x, u, { name, along, by: STEP }),
-        await projected(subject, x, u, { name, along, by: -STEP }),
-      ];
-      const gap = Math.abs((high - low) / (2 * STEP) - dot(gradient, along));
-      const floor = NEGLIGIBLE * largest * Math.sqrt(gradient.length) * norm(along);
-      const error = gap / (norm(gradient) * norm(along) + floor + 1e-6);
-      checks.push({
-        name: `gradient of ${name} on ${device.name}`,
-        error: Number.isNaN(error) ? Infinity : error,
-        tolerance: TOLERANCES[device.precision].gradient,
-        meaning: 'back-propagation does not give the derivative of the forward pass',
-      });
-    }
+  const byTape = await gradients(subject, device, x, u);
+  const largest = Math.max(...[...byTape.values()].map((g) => norm(g) / Math.sqrt(g.length)));
+  for (const [name, gradient] of byTape) {
+    const along = normal(fold(fold(subject.key, 'along'), name), gradient.length);
+    const [high, low] = [
+      await projected(subject, x, u, { name, along, by: STEP }),
+      await projected(subject, x, u, { name, along, by: -STEP }),
+    ];
+    const gap = Math.abs((high - low) / (2 * STEP) - dot(gradient, along));
+    const floor = NEGLIGIBLE * largest * Math.sqrt(gradient.length) * norm(along);
+    const error = gap / (norm(gradient) * norm(along) + floor + 1e-6);
+    checks.push({
+      name: `gradient of ${name} on ${device.name}`,
+      error: Number.isNaN(error) ? Infinity : error,
+      tolerance: TOLERANCES[device.precision].gradient,
+      meaning: 'back-propagation does not give the derivative of the forward pass',
+    });
   }
   return checks;
+}
+
+/** What one part of the checks is about, where it cannot even be carried out. */
+async function guarded(what: string, body: () => Promise<readonly MixerCheck[]>): Promise<readonly MixerCheck[]> {
+  try {
+    return await body();
+  } catch (error) {
+    const meaning = `the mixer threw: ${error instanceof Error ? error.message : String(error)}`;
+    return [{ name: what, error: Infinity, tolerance: 0, meaning }];
+  }
 }
 
 /**
@@ -280,11 +296,15 @@ export async function checkMixer(definition: MixerDefinition, options: CheckOpti
   const subject = makeSubject(definition, options);
   const devices = options.devices ?? [createReferenceDevice()];
   const x = normal(fold(subject.key, INPUT), B * T * subject.dim);
-  const checks = await checkGradients(subject, devices, x);
+  const checks: MixerCheck[] = [];
   for (const device of devices) {
-    checks.push(await checkPacking(subject, device, x));
+    const part = async (what: string, body: () => Promise<readonly MixerCheck[]>) =>
+      checks.push(...(await guarded(`${what} on ${device.name}`, body)));
+    await part('gradients', () => checkGradients(subject, device, x));
+    await part('packed = separate', async () => [await checkPacking(subject, device, x)]);
     if (!subject.mixer.causal) continue;
-    checks.push(await checkCausality(subject, device, x), ...(await checkCuts(subject, device, x)));
+    await part('causality', async () => [await checkCausality(subject, device, x)]);
+    await part('steps = sequence', () => checkCuts(subject, device, x));
   }
   return checks;
 }

@@ -16,7 +16,7 @@ const tools: PlanTools = {
   },
   countParameters: (model, task) =>
     countParameters(parameterTable({ ...model, vocabSize: task.options['vocabSize'] as number })),
-  mixerFiles: new Map([['./mine.ts', { file: '/home/me/mine.ts', sha256: '0'.repeat(64), mixer: 'mine' }]]),
+  mixerFiles: new Map([['./mine.ts', { file: '/mixers/mine.ts', sha256: '0'.repeat(64), mixer: 'mine' }]]),
 };
 
 const plan = (config: object, some: Partial<PlanTools> = {}): RunSpec[] =>
@@ -128,7 +128,7 @@ describe('a plan', () => {
     const runs = plan({ models, sizes: [{ dim: 16, heads: 2 }] });
     expect(runs[0]).toMatchObject({
       mixers: ['mine'],
-      mixerFiles: [{ file: '/home/me/mine.ts', sha256: '0'.repeat(64) }],
+      mixerFiles: [{ file: '/mixers/mine.ts', sha256: '0'.repeat(64) }],
       model: { blocks: ['mine', 'mine'], custom: { mine: { convKernel: 2, heads: 2 } } },
     });
     expect(runs[1]!.mixerFiles).toEqual([]);
