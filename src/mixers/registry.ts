@@ -1,8 +1,11 @@
 /** @file The mixers by name. A new one is its file and a line here; a user's own is added with `registerMixer`. */
 import { attentionMixer } from './attention.js';
 import type { MixerDefinition } from './definition.js';
+import { hgrnMixer } from './hgrn.js';
+import { mambaMixer } from './mamba.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
+import { rwkv4Mixer } from './rwkv4.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
 
 /** The mixers of this library. */
@@ -12,6 +15,9 @@ export const MIXERS = {
   lstm: lstmMixer,
   mlstmLarge: mlstmLargeMixer,
   attention: attentionMixer,
+  mamba: mambaMixer,
+  rwkv4: rwkv4Mixer,
+  hgrn: hgrnMixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

@@ -21,6 +21,9 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     { options: { heads: 2, positions: 'learned', maxPositions: 11 } },
     { options: { positions: 'none', window: 3 } },
   ],
+  mamba: [{ dim: 24 }, { options: { expand: 1.5, stateSize: 5, convKernel: 1, stepRank: 3 } }],
+  rwkv4: [{}, { dim: 12, options: { width: 20 } }],
+  hgrn: [{}, { options: { lowerBounds: false } }],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 
