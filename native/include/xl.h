@@ -128,6 +128,13 @@ XL_API int xl_conv1d_backward(float *dx, float *dweight, float *dbias, float *ds
     const float *dstate_out, const float *x, const float *weight, const float *bias, const float *state_in,
     const uint8_t *reset, int64_t B, int64_t T, int64_t D, int64_t K, int32_t activation);
 
+XL_API int xl_long_conv_forward(float *y /* [B,T,D] */, const float *x, const float *kernel /* [K,D] */,
+    const float *skip /* [D] */, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D, int64_t K,
+    int32_t reversed);
+XL_API int xl_long_conv_backward(float *dx, float *dkernel, float *dskip, const float *dy, const float *x,
+    const float *kernel, const float *skip, const uint8_t *reset, int64_t B, int64_t T, int64_t D, int64_t K,
+    int32_t reversed);
+
 XL_API int xl_slstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [4,B,NH,DH] */, float *saved,
     const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,
     const float *bias /* [4,NH,DH] */, const float *state_in /* [4,B,NH,DH] */, const uint8_t *reset /* [B,T] */,

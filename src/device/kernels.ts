@@ -170,6 +170,18 @@ export interface Kernels {
     B: number, T: number, D: number, K: number, activation: Activation): void;
 
   /**
+   * Long convolution, one filter of K taps per channel; every document stands alone:
+   *   y[b,t,d] = skip[d] x[b,t,d] + sum_j kernel[j,d] x[b,t-j,d], j in 0..K-1 with t-j in the document of t;
+   * with `reversed` the sum runs over x[b,t+j,d]. A device may compute it by Fourier transforms, with rounding errors
+   * relative to the largest outputs of a document.
+   */
+  longConvForward(y: Buf /* [B,T,D] */, x: Buf /* [B,T,D] */, kernel: Buf /* [K,D] */, skip: Opt /* [D] */,
+    reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, K: number, reversed: boolean): void;
+  longConvBackward(dx: Opt /* [B,T,D] */, dkernel: Opt /* [K,D] */, dskip: Opt /* [D] */, dy: Buf /* [B,T,D] */,
+    x: Buf /* [B,T,D] */, kernel: Buf /* [K,D] */, skip: Opt /* [D] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, D: number, K: number, reversed: boolean): void;
+
+  /**
    * sLSTM over a whole sequence (arXiv 2405.04517 eq. 8-17, stabilised, log f = logsigmoid(f~)).
    * Gate g of unit (k,j) is its pre-activation + bias[g,k,j] + sum_i recurrent[k,g,j,i] h[t-1,k,i], g in the order i f z o.
    * States are [4,B,NH,DH] in the order c n m h; absent stateIn means c = n = h = 0, m = -infinity, as after a reset.

@@ -43,6 +43,8 @@ const NAMES = {
   rmsnormBackward: true,
   conv1dForward: true,
   conv1dBackward: true,
+  longConvForward: true,
+  longConvBackward: true,
   slstmForward: true,
   slstmBackward: true,
   lstmForward: true,

@@ -13,6 +13,7 @@ import { languageModel } from './cross-entropy.js';
 import { deltaRule } from './delta-rule.js';
 import { elementwise } from './elementwise.js';
 import { linear } from './linear.js';
+import { longConv } from './long-conv.js';
 import { lstm } from './lstm.js';
 import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
@@ -29,6 +30,7 @@ const kernels = {
   ...packed,
   ...norms,
   ...conv1d,
+  ...longConv,
   ...slstm,
   ...lstm,
   ...mlstm,

@@ -7,6 +7,7 @@ import type { KernelName } from '../kernels.js';
 import { attentionFamilyProblems } from './cases-attention.js';
 import { deltaProblems } from './cases-delta.js';
 import { partProblems } from './cases-parts.js';
+import { longConvProblems } from './cases-long-conv.js';
 import { packedProblems } from './cases-packed.js';
 import { sequenceProblems } from './cases-sequence.js';
 import { scanProblems } from './cases-scan.js';
@@ -21,6 +22,7 @@ export const kernelProblems = (): Problem[] => [
   ...scanProblems(),
   ...attentionFamilyProblems(),
   ...deltaProblems(),
+  ...longConvProblems(),
 ];
 
 /**

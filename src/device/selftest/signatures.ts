@@ -79,6 +79,8 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'dy dstateOut x weight bias stateIn reset',
     'B T D K activation',
   ),
+  longConvForward: forward('y', 'x kernel skip reset', 'B T D K reversed'),
+  longConvBackward: backward('dx dkernel dskip', 'dy x kernel skip reset', 'B T D K reversed'),
   slstmForward: forward('h stateOut saved', 'i f z o recurrent bias stateIn reset', 'B T NH DH'),
   slstmBackward: backward(
     'di df dz do_ drecurrent dbias dstateIn',

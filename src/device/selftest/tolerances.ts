@@ -51,6 +51,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   rmsnormBackward: SUM,
   conv1dForward: SUM,
   conv1dBackward: SUM,
+  longConvForward: SUM,
+  longConvBackward: SUM,
   slstmForward: RECURRENT,
   slstmBackward: RECURRENT_GRADIENT,
   lstmForward: RECURRENT,
