@@ -26,6 +26,7 @@ enum { XL_OK = 0, XL_INVALID = 1, XL_OUT_OF_MEMORY = 2, XL_INTERNAL = 3 };
 enum { XL_ACT_NONE = 0, XL_ACT_SILU = 1, XL_ACT_GELU = 2, XL_ACT_SIGMOID = 3, XL_ACT_TANH = 4, XL_ACT_RELU = 5,
     XL_ACT_EXP = 6, XL_ACT_SOFTPLUS = 7, XL_ACT_LOGSIGMOID = 8, XL_ACT_ELUPLUS1 = 9, XL_ACT_RELU2 = 10 };
 enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
+enum { XL_DECAY_SCALAR = 0, XL_DECAY_VECTOR = 1, XL_DECAY_CONSTANT_SCALAR = 2, XL_DECAY_CONSTANT_VECTOR = 3 };
 enum { XL_BF16 = 0, XL_F16 = 1, XL_INT8 = 2, XL_INT4 = 3 };
 
 /* ---- the library ------------------------------------------------------------------------------------------------ */
@@ -217,6 +218,18 @@ XL_API int xl_delta_rule_backward(float *dq, float *dk, float *dv, float *dbeta,
     const float *do_, const float *dstate_out, const float *q, const float *k, const float *v, const float *beta,
     const float *g, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DK,
     int64_t DV, int64_t L, float scale);
+
+XL_API int xl_linear_attention_forward(float *o /* [B,T,NH,DV] */, float *Sout /* [B,NH,DK,DV] */,
+    float *zout /* [B,NH,DK] */, float *denominator /* [B,T,NH] */, const float *q /* [B,T,NG,DK] */,
+    const float *k /* [B,T,NG,DK] */, const float *v /* [B,T,NH,DV] */, const float *log_decay,
+    const float *u /* [NH,DK] */, const float *Sin, const float *zin, const uint8_t *reset /* [B,T] */, int64_t B,
+    int64_t T, int64_t NH, int64_t NG, int64_t DK, int64_t DV, int64_t L, float scale, float eps, int32_t decay,
+    int32_t normalize, int32_t causal);
+XL_API int xl_linear_attention_backward(float *dq, float *dk, float *dv, float *dlog_decay, float *du, float *dSin,
+    float *dzin, const float *do_, const float *dSout, const float *dzout, const float *q, const float *k,
+    const float *v, const float *log_decay, const float *u, const float *Sin, const float *zin, const uint8_t *reset,
+    const float *o, const float *denominator, int64_t B, int64_t T, int64_t NH, int64_t NG, int64_t DK, int64_t DV,
+    int64_t L, float scale, float eps, int32_t decay, int32_t normalize, int32_t causal);
 
 /* ---- language model --------------------------------------------------------------------------------------------- */
 

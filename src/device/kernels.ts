@@ -49,6 +49,13 @@ export type InputGate = (typeof InputGate)[keyof typeof InputGate];
 export const WeightFormat = { bf16: 0, f16: 1, int8: 2, int4: 3 } as const;
 export type WeightFormat = (typeof WeightFormat)[keyof typeof WeightFormat];
 
+/**
+ * How the decay of a linear attention is given: one number per head or one per key channel, of every step or the same at
+ * all steps. `logDecay` is [B,T,NH], [B,T,NH,DK], [NH] or [NH,DK].
+ */
+export const Decay = { scalar: 0, vector: 1, constantScalar: 2, constantVector: 3 } as const;
+export type Decay = (typeof Decay)[keyof typeof Decay];
+
 type Buf = DeviceBuffer;
 type Opt = DeviceBuffer | null;
 
@@ -335,6 +342,28 @@ export interface Kernels {
     q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */, beta: Buf /* [B,T,NH] */, g: Opt /* [B,T,NH] */,
     stateIn: Opt /* [B,NH,DK,DV] */, reset: Opt /* [B,T] uint8 */,
     B: number, T: number, NH: number, DK: number, DV: number, L: number, scale: number): void;
+
+  /**
+   * Gated linear attention (Katharopoulos et al. 2020, arXiv 2006.16236; Yang et al. 2023, arXiv 2312.06635 eq. 4), per
+   * head: S_t = a_t S_{t-1} + k_t v_t^T with a_t = exp(logDecay) along the keys (1 where it is null), o_t = scale q_t^T S_t.
+   * With a bonus u (RWKV): o_t = scale q_t^T (S_{t-1} + (u k_t) v_t^T), of the state before its decay.
+   * With `normalize` there is also z_t = a_t z_{t-1} + k_t, and o_t is divided by denominator_t = scale q_t . z_t + eps
+   * (with u: of z_{t-1} + u k_t); without it zout, denominator and zin are null and eps is not used.
+   * Without `causal` every step reads the sums over its whole document; logDecay, u and all states must be null then.
+   * Head h reads the queries and keys of group floor(h NG / NH). L is how many steps a device may work on as a block: it
+   * does not change the result. Sout may be the memory of Sin, zout that of zin.
+   */
+  linearAttentionForward(o: Buf /* [B,T,NH,DV] */, Sout: Opt /* [B,NH,DK,DV] */, zout: Opt /* [B,NH,DK] */,
+    denominator: Opt /* [B,T,NH] */, q: Buf /* [B,T,NG,DK] */, k: Buf /* [B,T,NG,DK] */, v: Buf /* [B,T,NH,DV] */,
+    logDecay: Opt, u: Opt /* [NH,DK] */, Sin: Opt /* [B,NH,DK,DV] */, zin: Opt /* [B,NH,DK] */, reset: Opt /* [B,T] uint8 */,
+    B: number, T: number, NH: number, NG: number, DK: number, DV: number, L: number, scale: number, eps: number,
+    decay: Decay, normalize: boolean, causal: boolean): void;
+  linearAttentionBackward(dq: Opt /* [B,T,NG,DK] */, dk: Opt /* [B,T,NG,DK] */, dv: Opt /* [B,T,NH,DV] */, dlogDecay: Opt,
+    du: Opt /* [NH,DK] */, dSin: Opt /* [B,NH,DK,DV] */, dzin: Opt /* [B,NH,DK] */, do_: Buf /* [B,T,NH,DV] */,
+    dSout: Opt /* [B,NH,DK,DV] */, dzout: Opt /* [B,NH,DK] */, q: Buf, k: Buf, v: Buf, logDecay: Opt, u: Opt, Sin: Opt,
+    zin: Opt, reset: Opt, o: Buf, denominator: Opt,
+    B: number, T: number, NH: number, NG: number, DK: number, DV: number, L: number, scale: number, eps: number,
+    decay: Decay, normalize: boolean, causal: boolean): void;
 
   // ---- language model ------------------------------------------------------------------------------------------
 

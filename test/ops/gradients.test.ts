@@ -8,6 +8,7 @@ import { deltaRule } from '../../src/ops/delta-rule.js';
 import { dropout } from '../../src/ops/dropout.js';
 import { activate, add, gatedActivation, mul, skipGate } from '../../src/ops/elementwise.js';
 import { embedding } from '../../src/ops/embedding.js';
+import { linearAttention, type LinearAttentionOptions } from '../../src/ops/linear-attention.js';
 import { linearCrossEntropy } from '../../src/ops/linear-cross-entropy.js';
 import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
 import { mlstm } from '../../src/ops/mlstm.js';
@@ -196,6 +197,47 @@ const deltaCases: Case[] = [
   },
 ];
 
+const linearAttentionInputs = (decay: readonly number[] | null, groups = NH) => ({
+  inputs: of([B, T, groups * DK], [B, T, groups * DK], [B, T, NH * DV], ...(decay ? [decay] : [])),
+  f:
+    (options: Partial<LinearAttentionOptions>, bonusAt?: number, stateAt?: number) =>
+    (...xs: Tensor[]) => {
+      const [q, k, v] = xs as [Tensor, Tensor, Tensor];
+      const logDecay = decay ? activate(xs[3]!, 'logsigmoid') : null;
+      const bonus = bonusAt === undefined ? null : xs[bonusAt]!;
+      const [S, z] = stateAt === undefined ? [] : [xs[stateAt]!, xs[stateAt + 1]];
+      const state = S ? { S, ...(z ? { z: activate(z, 'exp') } : {}) } : null;
+      const positive = (x: Tensor) => (options.normalize ? activate(x, 'exp') : x);
+      const inputs = { q: positive(q), k: positive(k), v, logDecay, bonus };
+      const [o, last] = linearAttention(inputs, { heads: NH, groups, scale: 0.5, state, ...options });
+      return [o, ...(last ? [last.S, ...(last.z ? [last.z] : [])] : [])];
+    },
+});
+const scalarDecay = linearAttentionInputs([B, T, NH]);
+const vectorDecay = linearAttentionInputs([B, T, NH * DK]);
+const constantDecay = linearAttentionInputs([NH, DK], 1);
+const noDecay = linearAttentionInputs(null);
+const linearStates = of([B, NH, DK, DV], [B, NH, DK]);
+const linearAttentionCases: Case[] = [
+  { name: 'linearAttention', inputs: noDecay.inputs, f: noDecay.f({}) },
+  { name: 'linearAttention, not causal', inputs: noDecay.inputs, f: noDecay.f({ causal: false, normalize: true }) },
+  {
+    name: 'linearAttention, scalar decay, normalised, state',
+    inputs: [...scalarDecay.inputs, ...linearStates],
+    f: scalarDecay.f({ normalize: true }, undefined, 4),
+  },
+  {
+    name: 'linearAttention, vector decay, bonus, state',
+    inputs: [...vectorDecay.inputs, ...of([NH, DK], [B, NH, DK, DV])],
+    f: vectorDecay.f({}, 4, 5),
+  },
+  {
+    name: 'linearAttention, constant decay, one group, resets',
+    inputs: constantDecay.inputs,
+    f: (...xs) => constantDecay.f({ reset: resets(xs[0]!.device) })(...xs),
+  },
+];
+
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
@@ -267,6 +309,7 @@ const cases: Case[] = [
   },
   ...recurrentCases,
   ...mlstmCases,
+  ...linearAttentionCases,
   ...scanCases,
   ...deltaCases,
   ...attentionCases,

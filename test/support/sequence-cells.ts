@@ -4,7 +4,7 @@
  */
 import type { Device } from '../../src/device/device.js';
 import type { DeviceBuffer } from '../../src/device/kernels.js';
-import { Activation, InputGate } from '../../src/device/kernels.js';
+import { Activation, Decay, InputGate } from '../../src/device/kernels.js';
 import { CaseRandom } from '../../src/device/selftest/problem.js';
 
 /** What a cell carries; its buffers are the kernel's own state arguments, read back. */
@@ -317,6 +317,47 @@ function linearScanCell(D: number): SequenceCell {
   };
 }
 
+interface LinearVariant {
+  readonly decay: Decay;
+  readonly bonus: boolean;
+  readonly normalize: boolean;
+}
+
+/** Groups of queries and keys, heads, widths. */
+type LinearSizes = readonly [NG: number, NH: number, DK: number, DV: number];
+
+function linearAttentionCell([NG, NH, DK, DV]: LinearSizes, { decay, bonus, normalize }: LinearVariant): SequenceCell {
+  const decays = decay === Decay.vector ? NH * DK : NH;
+  const kind = decay === Decay.vector ? 'vector' : 'scalar';
+  return {
+    name: `linear attention, ${kind} decay${bonus ? ', bonus' : ''}${normalize ? ', normalised' : ''}`,
+    inputs: [NG * DK, NG * DK, NH * DV, decays],
+    width: NH * DV,
+    async run(device, inputs, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      // Keys and queries above 0 where they are divided by, log decays below 0.
+      const [q, k, v, f] = inputs.map((x, e) =>
+        upload(e === 3 ? x.map((y) => Math.fround(-Math.abs(y))) : e < 2 && normalize ? x.map(Math.abs) : x),
+      ) as [DeviceBuffer, DeviceBuffer, DeviceBuffer, DeviceBuffer];
+      const u = bonus ? upload(parameters('bonus', NH * DK, 0.5).map(Math.abs)) : null;
+      const [Sin, zin] = [state && upload(state[0]!), state && normalize ? upload(state[1]!) : null];
+      const [o, Sout] = [alloc(B * T * NH * DV), alloc(B * NH * DK * DV)];
+      const [zout, denominator] = normalize ? [alloc(B * NH * DK), alloc(B * T * NH)] : [null, null];
+      const sizes = [B, T, NH, NG, DK, DV, 64, 0.5, EPS, decay, normalize, true] as const;
+      const before = [u, Sin, zin, flags(reset)] as const;
+      device.kernels.linearAttentionForward(o, Sout, zout, denominator, q, k, v, f, ...before, ...sizes);
+      return result(o, zout ? [Sout, zout] : [Sout]);
+    },
+  };
+}
+
+const linearVariants: readonly LinearVariant[] = [
+  { decay: Decay.scalar, bonus: false, normalize: false },
+  { decay: Decay.scalar, bonus: true, normalize: true },
+  { decay: Decay.vector, bonus: false, normalize: true },
+  { decay: Decay.vector, bonus: true, normalize: false },
+];
+
 /** Every sequence kernel at small odd sizes. */
 export const sequenceCells: readonly SequenceCell[] = [
   convCell(5, 4),
@@ -326,6 +367,7 @@ export const sequenceCells: readonly SequenceCell[] = [
   deltaCell(2, 5, 7, 8, true),
   deltaCell(2, 5, 7, 64, false),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
+  ...linearVariants.map((variant) => linearAttentionCell([2, 4, 5, 7], variant)),
   selectiveScanCell(5, 3),
   wkvCell(5),
   linearScanCell(5),

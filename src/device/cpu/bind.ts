@@ -67,6 +67,8 @@ const NAMES = {
   attentionCacheBackward: true,
   deltaRuleForward: true,
   deltaRuleBackward: true,
+  linearAttentionForward: true,
+  linearAttentionBackward: true,
   embeddingForward: true,
   embeddingBackward: true,
   linearCrossEntropyForward: true,

@@ -14,6 +14,7 @@ import { deltaRule } from './delta-rule.js';
 import { elementwise } from './elementwise.js';
 import { linear } from './linear.js';
 import { longConv } from './long-conv.js';
+import { linearAttention } from './linear-attention.js';
 import { lstm } from './lstm.js';
 import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
@@ -40,6 +41,7 @@ const kernels = {
   ...positions,
   ...attention,
   ...deltaRule,
+  ...linearAttention,
   ...languageModel,
   ...optimizer,
 } satisfies Kernels;

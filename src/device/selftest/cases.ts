@@ -6,6 +6,7 @@ import type { Device } from '../device.js';
 import type { KernelName } from '../kernels.js';
 import { attentionFamilyProblems } from './cases-attention.js';
 import { deltaProblems } from './cases-delta.js';
+import { linearAttentionProblems } from './cases-linear-attention.js';
 import { partProblems } from './cases-parts.js';
 import { longConvProblems } from './cases-long-conv.js';
 import { packedProblems } from './cases-packed.js';
@@ -20,6 +21,7 @@ export const kernelProblems = (): Problem[] => [
   ...packedProblems(),
   ...sequenceProblems(),
   ...scanProblems(),
+  ...linearAttentionProblems(),
   ...attentionFamilyProblems(),
   ...deltaProblems(),
   ...longConvProblems(),

@@ -132,6 +132,16 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'do_ dstateOut q k v beta g stateIn reset',
     'B T NH DK DV L scale',
   ),
+  linearAttentionForward: forward(
+    'o Sout zout denominator',
+    'q k v logDecay u Sin zin reset',
+    'B T NH NG DK DV L scale eps decay normalize causal',
+  ),
+  linearAttentionBackward: backward(
+    'dq dk dv dlogDecay du dSin dzin',
+    'do_ dSout dzout q k v logDecay u Sin zin reset o denominator',
+    'B T NH NG DK DV L scale eps decay normalize causal',
+  ),
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),

@@ -75,6 +75,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   attentionCacheBackward: EXACT,
   deltaRuleForward: RECURRENT,
   deltaRuleBackward: RECURRENT_GRADIENT,
+  linearAttentionForward: RECURRENT,
+  linearAttentionBackward: RECURRENT_GRADIENT,
   embeddingForward: SAME,
   embeddingBackward: SUM,
   linearCrossEntropyForward: SUM,
