@@ -231,6 +231,14 @@ XL_API int xl_linear_attention_backward(float *dq, float *dk, float *dv, float *
     const float *o, const float *denominator, int64_t B, int64_t T, int64_t NH, int64_t NG, int64_t DK, int64_t DV,
     int64_t L, float scale, float eps, int32_t decay, int32_t normalize, int32_t causal);
 
+XL_API int xl_dplr_forward(float *o /* [B,T,NH,DV] */, float *state_out /* [B,NH,DK,DV] */, const float *q /* [B,T,NH,DK] */,
+    const float *k, const float *v /* [B,T,NH,DV] */, const float *a /* [B,T,NH,DK] */, const float *b, const float *g,
+    const float *state_in, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV);
+XL_API int xl_dplr_backward(float *dq, float *dk, float *dv, float *da, float *db, float *dg, float *dstate_in,
+    const float *do_, const float *dstate_out, const float *q, const float *k, const float *v, const float *a,
+    const float *b, const float *g, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH,
+    int64_t DK, int64_t DV);
+
 /* ---- language model --------------------------------------------------------------------------------------------- */
 
 XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,

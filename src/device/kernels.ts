@@ -365,6 +365,24 @@ export interface Kernels {
     B: number, T: number, NH: number, NG: number, DK: number, DV: number, L: number, scale: number, eps: number,
     decay: Decay, normalize: boolean, causal: boolean): void;
 
+  /**
+   * A matrix state S of [DK,DV] per head with a decay of each key channel and a rank one change ("diagonal plus low rank"),
+   * as RWKV-7 has it (arXiv 2503.14456):
+   *   S_t = diag(exp(g_t)) S_{t-1} + a_t (b_t^T S_{t-1}) + k_t v_t^T,   o_t = S_t^T q_t
+   * g is the logarithm of the decay, finite and at most 0. An absent state is zero, as after a reset; stateOut may be
+   * stateIn.
+   */
+  dplrForward(o: Buf /* [B,T,NH,DV] */, stateOut: Opt /* [B,NH,DK,DV] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */,
+    a: Buf /* [B,T,NH,DK] */, b: Buf /* [B,T,NH,DK] */, g: Buf /* [B,T,NH,DK] */,
+    stateIn: Opt /* [B,NH,DK,DV] */, reset: Opt /* [B,T] uint8 */, B: number, T: number, NH: number, DK: number, DV: number): void;
+  dplrBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NH,DK] */, dv: Opt /* [B,T,NH,DV] */,
+    da: Opt /* [B,T,NH,DK] */, db: Opt /* [B,T,NH,DK] */, dg: Opt /* [B,T,NH,DK] */, dstateIn: Opt /* [B,NH,DK,DV] */,
+    do_: Buf /* [B,T,NH,DV] */, dstateOut: Opt /* [B,NH,DK,DV] */,
+    q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */,
+    a: Buf /* [B,T,NH,DK] */, b: Buf /* [B,T,NH,DK] */, g: Buf /* [B,T,NH,DK] */,
+    stateIn: Opt /* [B,NH,DK,DV] */, reset: Opt /* [B,T] uint8 */, B: number, T: number, NH: number, DK: number, DV: number): void;
+
   // ---- language model ------------------------------------------------------------------------------------------
 
   /** y[n] = table[tokens[n]]. Tokens must lie in 0..V-1; a device reports one that does not. */

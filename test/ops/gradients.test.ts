@@ -5,11 +5,13 @@ import { attention, attentionCache } from '../../src/ops/attention.js';
 import { checkpoint } from '../../src/ops/checkpoint.js';
 import { conv1d } from '../../src/ops/conv1d.js';
 import { deltaRule } from '../../src/ops/delta-rule.js';
+import { dplr } from '../../src/ops/dplr.js';
 import { dropout } from '../../src/ops/dropout.js';
 import { activate, add, gatedActivation, mul, skipGate } from '../../src/ops/elementwise.js';
 import { embedding } from '../../src/ops/embedding.js';
 import { linearAttention, type LinearAttentionOptions } from '../../src/ops/linear-attention.js';
 import { linearCrossEntropy } from '../../src/ops/linear-cross-entropy.js';
+import { l2norm } from '../../src/ops/l2norm.js';
 import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
 import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
@@ -238,6 +240,30 @@ const linearAttentionCases: Case[] = [
   },
 ];
 
+const wide: GradInput = { shape: [B, T, NH * DK] };
+const dplrInputs: GradInput[] = [
+  wide,
+  wide,
+  { shape: [B, T, NH * DV] },
+  { ...wide, values: unitKeys.map((x) => -0.7 * x) },
+  { ...wide, values: unitKeys },
+  { ...wide, values: normal(randomKey(12), B * T * NH * DK).map((x) => -0.1 * x * x) },
+];
+const dplrOf = (xs: readonly Tensor[]) => ({ q: xs[0]!, k: xs[1]!, v: xs[2]!, a: xs[3]!, b: xs[4]!, g: xs[5]! });
+const dplrCases: Case[] = [
+  {
+    name: 'dplr, state',
+    inputs: [...dplrInputs, { shape: [B, NH, DK, DV] }],
+    f: (...xs) => dplr(dplrOf(xs), { heads: NH, state: xs[6]! }),
+  },
+  {
+    name: 'dplr, resets',
+    inputs: dplrInputs,
+    f: (...xs) => dplr(dplrOf(xs), { heads: NH, reset: resets(xs[0]!.device) }),
+  },
+  { name: 'l2norm', inputs: of([5, 21]), f: (x) => [l2norm(x, { groups: 3 })] },
+];
+
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
@@ -312,6 +338,7 @@ const cases: Case[] = [
   ...linearAttentionCases,
   ...scanCases,
   ...deltaCases,
+  ...dplrCases,
   ...attentionCases,
 ];
 

@@ -162,6 +162,42 @@ function deltaCell(NH: number, DK: number, DV: number, L: number, hasDecay: bool
   };
 }
 
+function dplrCell(NH: number, DK: number, DV: number): SequenceCell {
+  const keys = NH * DK;
+  return {
+    name: 'dplr',
+    inputs: [keys, keys, NH * DV, keys, keys, keys],
+    width: NH * DV,
+    async run(device, data, state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const [o, stateOut] = [alloc(B * T * NH * DV), alloc(B * NH * DK * DV)];
+      const [q, k, v, x, y, z] = data as [
+        Float64Array,
+        Float64Array,
+        Float64Array,
+        Float64Array,
+        Float64Array,
+        Float64Array,
+      ];
+      // The state must not grow: b about 1 / sqrt(DK) long, a the same turned around by up to as much.
+      const b = y.map((value) => value / DK);
+      const a = b.map((value, at) => -value / (1 + Math.exp(-x[at]!)));
+      const g = z.map((value) => -0.1 * value * value);
+      const inputs = [q, k, v, a, b, g].map(upload) as [
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+        DeviceBuffer,
+      ];
+      const before = [state && upload(state[0]!), flags(reset)] as const;
+      device.kernels.dplrForward(o, stateOut, ...inputs, ...before, B, T, NH, DK, DV);
+      return result(o, [stateOut]);
+    },
+  };
+}
+
 export interface MlstmVariant {
   readonly inputGate: InputGate;
   readonly normalize: boolean;
@@ -366,6 +402,7 @@ export const sequenceCells: readonly SequenceCell[] = [
   recurrentCell('lstm', 3, 5),
   deltaCell(2, 5, 7, 8, true),
   deltaCell(2, 5, 7, 64, false),
+  dplrCell(2, 5, 7),
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
   ...linearVariants.map((variant) => linearAttentionCell([2, 4, 5, 7], variant)),
   selectiveScanCell(5, 3),

@@ -69,6 +69,8 @@ const NAMES = {
   deltaRuleBackward: true,
   linearAttentionForward: true,
   linearAttentionBackward: true,
+  dplrForward: true,
+  dplrBackward: true,
   embeddingForward: true,
   embeddingBackward: true,
   linearCrossEntropyForward: true,

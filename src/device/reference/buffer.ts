@@ -57,3 +57,8 @@ export const bytes = (buffer: DeviceBuffer, length: number): Uint8Array => typed
 /** The flags of a uint8 buffer that must hold at least `length` elements; absent flags stay null. */
 export const optionalFlags = (buffer: DeviceBuffer | null, length: number): Uint8Array | null =>
   buffer === null ? null : bytes(buffer, length);
+
+/** to[row] += values, where `to` has rows as long as `values`. */
+export function addTo(to: Float64Array | null, row: number, values: ArrayLike<number>): void {
+  if (to) for (let e = 0; e < values.length; e++) to[row * values.length + e]! += values[e]!;
+}

@@ -3,7 +3,7 @@
  * here: `L` changes how other devices compute, not what.
  */
 import type { DeviceBuffer, Kernels } from '../kernels.js';
-import { floats, optionalFlags, optionalFloats } from './buffer.js';
+import { addTo, floats, optionalFlags, optionalFloats } from './buffer.js';
 import { addOuter, columnTimes, dotOf, rowTimes } from './matrix.js';
 
 /** Inputs of one head at one step. */
@@ -153,8 +153,3 @@ export const deltaRule = {
     }
   },
 } satisfies Partial<Kernels>;
-
-/** to[row] += values, where `to` has rows as long as `values`. */
-function addTo(to: Float64Array | null, row: number, values: ArrayLike<number>): void {
-  if (to) for (let e = 0; e < values.length; e++) to[row * values.length + e]! += values[e]!;
-}

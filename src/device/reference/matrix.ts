@@ -6,6 +6,9 @@ export function dotOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return sum;
 }
 
+/** Row r of M, in place. */
+export const matrixRow = (M: Float64Array, r: number, C: number): Float64Array => M.subarray(r * C, (r + 1) * C);
+
 /** out[c] = sum_r a[r] M[r,c]. */
 export function rowTimes(a: Float64Array, M: Float64Array): Float64Array {
   const C = M.length / a.length;
@@ -17,7 +20,7 @@ export function rowTimes(a: Float64Array, M: Float64Array): Float64Array {
 /** out[r] = sum_c M[r,c] b[c]. */
 export function columnTimes(M: Float64Array, b: Float64Array): Float64Array {
   const C = b.length;
-  return Float64Array.from({ length: M.length / C }, (_, r) => dotOf(M.subarray(r * C, (r + 1) * C), b));
+  return Float64Array.from({ length: M.length / C }, (_, r) => dotOf(matrixRow(M, r, C), b));
 }
 
 /** M[r,c] += factor a[r] b[c]. */

@@ -11,6 +11,7 @@ import { positions } from './positions.js';
 import { conv1d } from './conv1d.js';
 import { languageModel } from './cross-entropy.js';
 import { deltaRule } from './delta-rule.js';
+import { dplr } from './dplr.js';
 import { elementwise } from './elementwise.js';
 import { linear } from './linear.js';
 import { longConv } from './long-conv.js';
@@ -42,6 +43,7 @@ const kernels = {
   ...attention,
   ...deltaRule,
   ...linearAttention,
+  ...dplr,
   ...languageModel,
   ...optimizer,
 } satisfies Kernels;

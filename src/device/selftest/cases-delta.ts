@@ -1,6 +1,6 @@
 /**
- * @file Problems for the delta rule. Keys are vectors of length one, as the mixers make them: longer ones would let the
- * state grow from step to step, and its rounding errors with it.
+ * @file Problems for the delta rule and for its generalisation in RWKV-7. Keys are vectors of length one, as the mixers
+ * make them: longer ones would let the state grow from step to step, and its rounding errors with it.
  */
 import type { BufferValue, Problem, Value } from './problem.js';
 import { CaseRandom, byteValue, floatValue, output } from './problem.js';
@@ -90,8 +90,77 @@ const inPlace = ({ name, forward, values }: Problem): Problem => ({
   inPlace: { stateOut: 'stateIn' },
 });
 
-/** Every problem of the delta rule. */
-export function deltaProblems(): Problem[] {
+interface DplrOptions {
+  readonly decay?: 'mild' | 'extreme';
+  readonly state?: boolean;
+  readonly stateOut?: boolean;
+  readonly reset?: boolean;
+}
+
+/** With b = -x and a = rate * x for a vector x of length one, as in RWKV-7. */
+function dplr(
+  [B, T, NH, DK, DV]: readonly [number, number, number, number, number],
+  options: DplrOptions = {},
+): Problem {
+  const { decay = 'mild', state = false, stateOut = false, reset = false } = options;
+  const flags = [`decay=${decay}`, state && 'state', stateOut && 'stateOut', reset && 'reset']
+    .filter(Boolean)
+    .join(' ');
+  const name = `B=${B} T=${T} NH=${NH} DK=${DK} DV=${DV} ${flags}`;
+  const random = new CaseRandom(`dplr ${name}`);
+  const [rows, heads] = [B * T * NH, B * NH];
+  const b = unitVectors(random, rows, DK);
+  const values: Record<string, Value> = {
+    o: output(rows * DV),
+    stateOut: stateOut ? output(heads * DK * DV) : null,
+    q: random.floats(rows * DK),
+    k: random.floats(rows * DK),
+    v: random.floats(rows * DV),
+    a: floatValue((b.data as Float64Array).map((x) => -random.uniform() * x)),
+    b,
+    g: logDecays(random, rows * DK, decay),
+    stateIn: state ? random.floats(heads * DK * DV) : null,
+    reset: reset ? resets(random, B, T) : null,
+    B,
+    T,
+    NH,
+    DK,
+    DV,
+  };
+  return { name, forward: 'dplrForward', backward: 'dplrBackward', values, smooth: decay !== 'extreme' };
+}
+
+function dplrProblems(): Problem[] {
+  const all = { state: true, stateOut: true, reset: true } as const;
+  const carried = { state: true, stateOut: true } as const;
+  return [
+    dplr([2, 19, 3, 5, 7], carried),
+    dplr([2, 19, 3, 5, 7], all),
+    dplr([2, 19, 3, 5, 7]),
+    dplr([2, 19, 3, 5, 7], { ...all, decay: 'extreme' }),
+    { ...dplr([2, 19, 3, 5, 7]), name: 'only the values have a gradient', unwanted: ['dq', 'dk', 'da', 'db', 'dg'] },
+    { ...dplr([2, 19, 3, 5, 7], all), name: 'the values have no gradient', unwanted: ['dv', 'dstateIn'] },
+    // Decoding: one step, also with a reset, without a state, and with none that is wanted.
+    dplr([3, 1, 2, 33, 17], carried),
+    inPlace(dplr([3, 1, 2, 33, 17], carried)),
+    dplr([2, 1, 3, 8, 40], all),
+    dplr([2, 1, 3, 8, 8]),
+    inPlace(dplr([2, 19, 2, 8, 8], carried)),
+    dplr([2, 0, 2, 8, 8], all), // no steps: the state stays as it is
+    dplr([2, 0, 2, 8, 8], { stateOut: true }),
+    dplr([1, 1, 1, 1, 1], carried),
+    // The sizes of a small model, and heads wider than a register tile in one direction only.
+    dplr([1, 70, 2, 64, 64], { ...all, reset: false }),
+    dplr([1, 50, 1, 33, 65], all),
+    dplr([1, 50, 2, 65, 9], all),
+    dplr([1, 2000, 1, 6, 4], { ...all, reset: false }),
+  ];
+}
+
+/** Every problem of the delta rule and of its generalisation. */
+export const deltaProblems = (): Problem[] => [...deltaRuleProblems(), ...dplrProblems()];
+
+function deltaRuleProblems(): Problem[] {
   const all = { state: true, stateOut: true, reset: true } as const;
   const sizes: Sizes = [2, 19, 3, 5, 7, 8];
   const oneStep = deltaRule([3, 1, 2, 33, 17, 64], { state: true, stateOut: true });

@@ -142,6 +142,8 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
     'do_ dSout dzout q k v logDecay u Sin zin reset o denominator',
     'B T NH NG DK DV L scale eps decay normalize causal',
   ),
+  dplrForward: forward('o stateOut', 'q k v a b g stateIn reset', 'B T NH DK DV'),
+  dplrBackward: backward('dq dk dv da db dg dstateIn', 'do_ dstateOut q k v a b g stateIn reset', 'B T NH DK DV'),
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),

@@ -77,6 +77,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   deltaRuleBackward: RECURRENT_GRADIENT,
   linearAttentionForward: RECURRENT,
   linearAttentionBackward: RECURRENT_GRADIENT,
+  dplrForward: RECURRENT,
+  dplrBackward: RECURRENT_GRADIENT,
   embeddingForward: SAME,
   embeddingBackward: SUM,
   linearCrossEntropyForward: SUM,
