@@ -4,10 +4,13 @@ import type { Reset } from '../ops/reset.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ParameterTable, ParameterTensors } from './parameter.js';
 
-/** weight [D,K] and bias [D], uniform in +-1/sqrt(K) as torch.nn.Conv1d starts a depthwise kernel. */
-export function convParameters(D: number, K: number): ParameterTable {
+/** weight [D,K] and, unless it has none, bias [D], uniform in +-1/sqrt(K) as torch.nn.Conv1d starts a depthwise kernel. */
+export function convParameters(D: number, K: number, bias = true): ParameterTable {
   const init = { kind: 'uniform', bound: 1 / Math.sqrt(K) } as const;
-  return { weight: { shape: [D, K], init, decay: true }, bias: { shape: [D], init, decay: false } };
+  return {
+    weight: { shape: [D, K], init, decay: true },
+    ...(bias ? { bias: { shape: [D], init, decay: false } } : {}),
+  };
 }
 
 /** SiLU(conv(x)) with the layer called `name`: y [B,T,D] and the state after the last step [B,K-1,D]. */
@@ -18,5 +21,5 @@ export function applyConv(
   state: Tensor | null,
   reset: Reset,
 ): [Tensor, Tensor] {
-  return conv1d(x, p[`${name}.weight`]!, p[`${name}.bias`]!, { activation: 'silu', state, reset });
+  return conv1d(x, p[`${name}.weight`]!, p[`${name}.bias`] ?? null, { activation: 'silu', state, reset });
 }

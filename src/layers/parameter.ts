@@ -11,6 +11,8 @@ export type Init =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly mean?: number; readonly std: number }
   | { readonly kind: 'uniform'; readonly bound: number }
+  /** What `map` makes of numbers uniform in [low, high): the logarithm of a step that is itself log-uniform, say. */
+  | { readonly kind: 'mapped'; readonly low: number; readonly high: number; readonly map: (u: number) => number }
   /** The same values in every instance, such as a bias spread over heads. */
   | { readonly kind: 'values'; readonly values: readonly number[] }
   /** exp of uniform numbers between the logarithms of two bounds, and what `map` makes of them. */
@@ -51,6 +53,8 @@ export function initialValues(spec: ParameterSpec, key: RandomKey): Float64Array
       return normal(key, length, init.mean ?? 0, init.std);
     case 'uniform':
       return uniform(key, length, -init.bound, init.bound);
+    case 'mapped':
+      return uniform(key, length, init.low, init.high).map(init.map);
     case 'values':
       if (init.values.length !== length) {
         throw new RangeError(`initialValues: ${init.values.length} values for a parameter of ${length}`);

@@ -3,6 +3,8 @@ import { attentionMixer } from './attention.js';
 import type { MixerDefinition } from './definition.js';
 import { hgrnMixer } from './hgrn.js';
 import { mambaMixer } from './mamba.js';
+import { deltanetMixer } from './deltanet.js';
+import { gatedDeltanetMixer } from './gated-deltanet.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
 import { rwkv4Mixer } from './rwkv4.js';
@@ -18,6 +20,8 @@ export const MIXERS = {
   mamba: mambaMixer,
   rwkv4: rwkv4Mixer,
   hgrn: hgrnMixer,
+  deltanet: deltanetMixer,
+  gatedDeltanet: gatedDeltanetMixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

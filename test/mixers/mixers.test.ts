@@ -24,6 +24,8 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
   mamba: [{ dim: 24 }, { options: { expand: 1.5, stateSize: 5, convKernel: 1, stepRank: 3 } }],
   rwkv4: [{}, { dim: 12, options: { width: 20 } }],
   hgrn: [{}, { options: { lowerBounds: false } }],
+  deltanet: [{}, { options: { heads: 2, convKernel: 0, negativeEigenvalues: true } }],
+  gatedDeltanet: [{}, { options: { convKernel: 2, negativeEigenvalues: true, chunkSize: 3 } }],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 
