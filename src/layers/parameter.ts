@@ -11,7 +11,7 @@ export type Init =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'normal'; readonly mean?: number; readonly std: number }
   | { readonly kind: 'uniform'; readonly bound: number }
-  /** What `map` makes of numbers uniform in [low, high): the logarithm of a step that is itself log-uniform, say. */
+  /** What `map` makes of numbers uniform in [low, high). */
   | { readonly kind: 'mapped'; readonly low: number; readonly high: number; readonly map: (u: number) => number }
   /** The same values in every instance, such as a bias spread over heads. */
   | { readonly kind: 'values'; readonly values: readonly number[] }

@@ -46,13 +46,7 @@ export const gatedDeltanetMixer = defineMixer({
  * into them: as Mamba-2 and flash-linear-attention start them.
  */
 const RATE: Init = { kind: 'mapped', low: 0, high: 16, map: (rate) => Math.log(Math.max(rate, 1e-4)) };
-const inverseSoftplus = (y: number): number => y + Math.log(-Math.expm1(-y));
-const STEP: Init = {
-  kind: 'mapped',
-  low: Math.log(1e-3),
-  high: Math.log(1e-1),
-  map: (logStep) => inverseSoftplus(Math.exp(logStep)),
-};
+const STEP: Init = { kind: 'logUniform', low: 1e-3, high: 1e-1, map: (step) => step + Math.log(-Math.expm1(-step)) };
 
 function gatedParameters(sizes: DeltaSizes, place: MixerPlace): ParameterTable {
   const { dim: D, inputInit } = place;
