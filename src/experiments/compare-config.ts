@@ -82,6 +82,11 @@ const modelSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('A file whose default export is a mixer of your own; its name may stand in mixer or pattern.'),
+  depth: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Blocks per block of the size: 2 for blocks that have no feed-forward layer behind the mixer.'),
   model: tree().default({}).describe('Fields of the model configuration, such as mlstm: {convKernel: 2}.'),
   training: trainingSchema().describe('Training of this model, where it differs.'),
   learningRates: learningRates('model'),

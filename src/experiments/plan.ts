@@ -142,7 +142,8 @@ function planModels(
   return models.map(([label, model], index) => {
     const what = `model "${label}" at D${size.dim}x${size.blocks} on ${task.label}`;
     const pattern = patternOf(model, index, tools);
-    const blocks = Array.from({ length: size.blocks }, (_, k) => pattern[k % pattern.length]!);
+    const depth = Math.max(1, Math.round(size.blocks * model.depth));
+    const blocks = Array.from({ length: depth }, (_, k) => pattern[k % pattern.length]!);
     const merged = merge(
       { dim: size.dim, blocks },
       { ...architectureOf(model, index)?.model },

@@ -87,10 +87,10 @@ describe('claims of levels', () => {
 
   it('on recall ask for the length and the pairs', () => {
     const values = { 'xLSTM[1:0]': 0.99, Llama: 1, LSTM: 0.3 };
-    const recall = (taskLabel: string) => runsOf('mqar', 'validation/accuracy', values, { taskLabel });
-    expect(judge('recall-64-4', recall('MQAR (64,4)')).verdict).toBe('reproduced');
-    expect(judge('recall-64-4', recall('MQAR (64,48)')).verdict).toBe('untouched');
-    expect(judge('recall-128-8', recall('MQAR (128,8)')).verdict).toBe('reproduced');
+    const recall = (taskLabel: string) => runsOf('recall', 'validation/accuracy', values, { taskLabel });
+    expect(judge('recall-64-4', recall('recall (64,4)')).verdict).toBe('reproduced');
+    expect(judge('recall-64-4', recall('recall (64,48)')).verdict).toBe('untouched');
+    expect(judge('recall-128-8', recall('recall (128,8)')).verdict).toBe('reproduced');
   });
 });
 

@@ -19,11 +19,11 @@ export const figure4: PublishedTable = {
   columns: [
     column('Bucket Sort', 'bucketSort'),
     column('Missing Duplicate', 'missingDuplicate'),
-    column('Mod Arithmetic (w brackets)', 'modArithmeticBrackets'),
+    column('Mod Arithmetic (w brackets)', 'modularArithmeticBrackets'),
     column('Solve Equation', 'solveEquation'),
-    column('Cycle Nav', 'cycleNav'),
+    column('Cycle Nav', 'cycleNavigation'),
     column('Even Pairs', 'evenPairs'),
-    column('Mod Arithmetic (w/o brackets)', 'modArithmetic'),
+    column('Mod Arithmetic (w/o brackets)', 'modularArithmetic'),
     column('Parity', 'parity'),
     column('Majority', 'majority'),
     column('Majority Count', 'majorityCount'),
@@ -93,8 +93,8 @@ export const stateTracking: PublishedTable = {
   better: 'higher',
   columns: [
     column('Parity', 'parity'),
-    column('Mod Arithmetic (w/o brackets)', 'modArithmetic'),
-    column('Mod Arithmetic (w brackets)', 'modArithmeticBrackets'),
+    column('Mod Arithmetic (w/o brackets)', 'modularArithmetic'),
+    column('Mod Arithmetic (w brackets)', 'modularArithmeticBrackets'),
   ],
   rows: rows(
     ['Llama', 0.022, 0.031, 0.025],

@@ -16,8 +16,8 @@ export type Certainty = keyof typeof CERTAINTY;
 export interface PublishedColumn {
   readonly title: string;
   /**
-   * What of results.csv it stands beside: a task by its name, a measure on the set of its headline. Without it the column
-   * is only shown.
+   * What of results.csv it stands beside: a task by its name, and by its label where one task stands for several columns;
+   * a measure on the set of its headline. Without it the column is only shown.
    */
   readonly beside?: { readonly task: string; readonly measure: string; readonly taskLabel?: string };
 }

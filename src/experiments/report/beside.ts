@@ -32,7 +32,9 @@ export function besidePublished(
     const columns = table.columns.flatMap((column, index) => {
       const { beside } = column;
       if (beside === undefined || !(beside.measure in MEASURES)) return [];
-      const own = cells.filter(({ task }) => sameName(task, beside.task));
+      const own = cells.filter(
+        ({ task, taskLabel }) => sameName(task, beside.task) && sameName(taskLabel, beside.taskLabel ?? taskLabel),
+      );
       const headline = headlineOf(own, beside.measure as Measure);
       return own.length === 0 || headline === null ? [] : [{ column, index, own, headline }];
     });

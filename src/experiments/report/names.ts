@@ -15,7 +15,7 @@ const SYNONYMS: readonly (readonly string[])[] = [
   ['GPT-3', 'GPT', 'GPT-2', 'Transformer (GPT)'],
   ['RetNet', 'Retention'],
   ['Linear Transformer', 'linear attention'],
-  ['xLSTM[1:0]', 'mLSTM'],
+  ['xLSTM[1:0]', 'mLSTM', 'both gates learned', 'pre-up-projection with conv'],
   ['xLSTM[0:1]', 'sLSTM'],
   ['DeltaNet', 'deltaNet'],
   ['LSTM (Block)', 'lstmBlock'],
