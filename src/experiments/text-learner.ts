@@ -13,7 +13,8 @@ import { fold, randomKey } from '../tensor/random.js';
 import { resolveRunConfig, type RunConfig } from '../train/config.js';
 import { evaluate } from '../train/evaluate.js';
 import { prepareRunData, type RunData } from '../train/run-data.js';
-import { Trainer } from '../train/trainer.js';
+import { Trainer, type HostBatch } from '../train/trainer.js';
+import { lossByFrequency } from './frequency.js';
 import type { Learner } from './learner.js';
 import type { RunSpec } from './run-spec.js';
 
@@ -35,6 +36,10 @@ export const textOptionsSchema = z.strictObject({
     .array(z.number().int().min(2))
     .default([])
     .describe('Context lengths at which the held-out text is measured after training, in windows side by side.'),
+  frequencies: z
+    .array(z.number().int().min(1))
+    .default([])
+    .describe('Ends of ranges of how often a token stands in the training text; held-out text is measured by them.'),
   evaluationTokens: z
     .number()
     .int()
@@ -74,7 +79,7 @@ function runConfigOf({ model, training, seed }: RunSpec, options: TextOptions): 
 
 function textLearner(
   { training, seed }: RunSpec,
-  { contextLength, lengths, evaluationTokens }: TextOptions,
+  { contextLength, lengths, frequencies, evaluationTokens }: TextOptions,
   data: RunData,
   model: LanguageModel,
   cleanUp: () => void,
@@ -87,11 +92,14 @@ function textLearner(
     stateful: false,
     key: fold(randomKey(seed), 'dropout'),
   });
-  const measure = async (T: number, signal?: AbortSignal): Promise<Record<string, number>> => {
+  const heldOut = (T: number): Iterable<HostBatch> => {
     const B = Math.max(1, Math.floor((batchSize * contextLength) / T));
     const batches = data.validationBatches(Math.ceil(evaluationTokens / (B * T)), { B, T });
     if (batches === null) throw new RangeError('text: there is no held-out text; set validationFraction');
-    const { loss, targets } = await evaluate(model, batches, signal);
+    return batches;
+  };
+  const measure = async (T: number, signal?: AbortSignal): Promise<Record<string, number>> => {
+    const { loss, targets } = await evaluate(model, heldOut(T), signal);
     signal?.throwIfAborted();
     return { loss, perplexity: Math.exp(loss), bitsPerByte: data.bitsPerByte('validation', loss), targets };
   };
@@ -110,6 +118,11 @@ function textLearner(
         const { loss, perplexity } = (await measure(T, signal)) as { loss: number; perplexity: number };
         Object.assign(found, { [`length ${T}/loss`]: loss, [`length ${T}/perplexity`]: perplexity });
       }
+      if (frequencies.length > 0)
+        Object.assign(
+          found,
+          await lossByFrequency(model, heldOut(contextLength), data.trainCounts(), frequencies, signal),
+        );
       return found;
     },
     dispose() {

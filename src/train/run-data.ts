@@ -2,6 +2,7 @@
 import { createBatches, evaluationBatches } from '../data/batches.js';
 import { readTexts } from '../data/corpus.js';
 import { openDataset, type Dataset } from '../data/dataset.js';
+import type { TokenFile } from '../data/token-file.js';
 import { prepareDataset } from '../data/prepare.js';
 import { trainBpe } from '../tokens/bpe-train.js';
 import { ByteTokenizer, END_OF_TEXT } from '../tokens/bytes.js';
@@ -34,6 +35,8 @@ export interface RunData {
    * nothing is held out.
    */
   validationBatches(count: number, size?: { readonly B: number; readonly T: number }): Iterable<HostBatch> | null;
+  /** How often each token stands in the training part [V]. Reads all of it. */
+  trainCounts(): Float64Array;
   /** A loss in nats per token as bits per byte of that part's text. */
   bitsPerByte(part: 'train' | 'validation', loss: number): number;
   close(): void;
@@ -105,9 +108,24 @@ function runData(config: RunConfig, tokenizer: Tokenizer, dataset: Dataset): Run
     batchAt: (index) => batches.batchAt(index),
     validationBatches: (count, { B: rows, T: steps } = { B, T }) =>
       validation.tokens < 2 ? null : evaluationBatches(dataset.validation, { B: rows, T: steps, batches: count }),
+    trainCounts: () => countTokens(dataset.train.tokens, tokenizer.vocabSize),
     bitsPerByte: (part, loss) => loss / Math.LN2 / bytesPerToken[part],
     close: () => dataset.close(),
   };
+}
+
+/** Tokens that are counted at once. */
+const PIECE = 1 << 16;
+
+function countTokens(tokens: TokenFile, vocabSize: number): Float64Array {
+  const counts = new Float64Array(vocabSize);
+  const piece = new Int32Array(PIECE);
+  for (let start = 0; start < tokens.length; start += PIECE) {
+    const length = Math.min(PIECE, tokens.length - start);
+    tokens.copy(piece, 0, start, length);
+    for (let k = 0; k < length; k++) counts[piece[k]!]!++;
+  }
+  return counts;
 }
 
 async function makeTokenizer(config: RunConfig, onPrepare: (progress: PrepareProgress) => void): Promise<Tokenizer> {

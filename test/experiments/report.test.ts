@@ -10,7 +10,8 @@ import {
 } from '../../src/experiments/compare-folder.js';
 import { besidePublished, formatBeside } from '../../src/experiments/report/beside.js';
 import { loadComparison } from '../../src/experiments/report/comparison.js';
-import { comparisonFigures, parseNumberedSet } from '../../src/experiments/report/figures.js';
+import { comparisonFigures } from '../../src/experiments/report/figures.js';
+import { parseNumberedSet } from '../../src/experiments/report/sets.js';
 import { writeReport } from '../../src/experiments/report/report.js';
 import { failedResult, type RunResult, type RunSpec } from '../../src/experiments/run-spec.js';
 import { temporaryFolder } from '../support/folders.js';

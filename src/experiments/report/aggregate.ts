@@ -214,9 +214,3 @@ export function byTask(cells: readonly Cell[]): Map<string, Cell[]> {
   for (const cell of cells) groups.set(cell.taskLabel, [...(groups.get(cell.taskLabel) ?? []), cell]);
   return groups;
 }
-
-/** "length 64" is 64; "length 65-128" its end, 128; anything else null. */
-export function lengthOfSet(set: string): number | null {
-  const match = /^length (?:\d+-)?(\d+)$/.exec(set);
-  return match === null ? null : Number(match[1]);
-}

@@ -19,6 +19,7 @@ import {
 import { formatTick, type AxisSpec } from './axis.js';
 import type { Figure, FigurePoint, FigureSeries } from './chart.js';
 import type { Comparison } from './comparison.js';
+import { innermost, parseNumberedSet, type NumberedSet } from './sets.js';
 import { statistics, type Statistics } from './statistics.js';
 
 /** The figures of one task, the most telling first. */
@@ -94,26 +95,6 @@ const scaleOf = (values: readonly number[], far: 'log2' | 'log10'): 'linear' | '
 const distinct = (values: readonly number[]): number => new Set(values.filter(Number.isFinite)).size;
 
 // ---- by length, by frequency ---------------------------------------------------------------------------------------
-
-interface NumberedSet {
-  readonly set: string;
-  /** What the numbers are: "length" also for test sets of lengths, "test 41-64". */
-  readonly what: string;
-  readonly from: number;
-  readonly end: number;
-}
-
-/** Sets that are numbered: "length 64", "test 41-64", "frequency 11-100". */
-export function parseNumberedSet(set: string): NumberedSet | null {
-  const match = /^(\S.*?) (?:(\d+)-)?(\d+)$/.exec(set);
-  if (match === null) return null;
-  const [, what, from, end] = match;
-  return { set, what: what === 'test' ? 'length' : what!, from: Number(from ?? end), end: Number(end) };
-}
-
-/** Without those that hold another one, such as all lengths beside parts of them. */
-const innermost = (sets: readonly NumberedSet[]): NumberedSet[] =>
-  sets.filter(({ set, from, end }) => !sets.some((o) => o.set !== set && o.from >= from && o.end <= end));
 
 function numberedSets({ task, slug, cells, style }: Context): Figure[] {
   const groups = new Map<string, { measure: Measure; sets: NumberedSet[] }>();

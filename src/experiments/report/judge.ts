@@ -6,13 +6,13 @@ import {
   headlineOf,
   isLowerBetter,
   isTestSet,
-  lengthOfSet,
   measured,
   setsOf,
   type Cell,
   type Measure,
   writtenSpread,
 } from './aggregate.js';
+import { parseNumberedSet } from './sets.js';
 import type { Statistics } from './statistics.js';
 
 /**
@@ -131,12 +131,12 @@ interface Order {
   readonly margin: number;
   /** Largest difference of the numbers of parameters, as a part. Infinity where it does not matter. */
   readonly parameters?: number;
-  /** Which set; default the headline. */
-  readonly set?: (set: string) => boolean;
+  /** Which of the sets that were measured; default the headline. */
+  readonly sets?: (sets: readonly string[]) => readonly string[];
 }
 
 /** One group is better than another, pair by pair, at equal steps and batches and about equal parameters. */
-export function order({ tasks, measure, better, worse, margin, parameters = 0.1, set }: Order): Rule {
+export function order({ tasks, measure, better, worse, margin, parameters = 0.1, sets }: Order): Rule {
   const equal = parameters === Infinity ? '' : `, parameters within ${100 * parameters} %`;
   const needs = `${tasks.name} with ${better.name} and ${worse.name} at one size and one number of steps${equal}`;
   return {
@@ -152,7 +152,7 @@ export function order({ tasks, measure, better, worse, margin, parameters = 0.1,
             .flatMap((a) =>
               group
                 .filter((cell) => worse.has(cell) && alike(a, cell, parameters))
-                .flatMap((b) => orderFindings(a, b, { measure, margin, set })),
+                .flatMap((b) => orderFindings(a, b, { measure, margin, sets })),
             ),
         ),
         needs,
@@ -166,14 +166,14 @@ const alike = (a: Cell, b: Cell, tolerance: number): boolean =>
 function orderFindings(
   a: Cell,
   b: Cell,
-  { measure, margin, set }: Pick<Order, 'measure' | 'margin'> & { readonly set: Order['set'] | undefined },
+  { measure, margin, sets }: Pick<Order, 'measure' | 'margin'> & { readonly sets: Order['sets'] | undefined },
 ): Finding[] {
   const headline = headlineOf([a, b], measure);
-  const sets = set === undefined ? (headline === null ? [] : [headline.set]) : setsOf([a, b], measure).filter(set);
-  return sets.flatMap((name): Finding[] => {
+  const chosen = sets === undefined ? (headline === null ? [] : [headline.set]) : sets(setsOf([a, b], measure));
+  return chosen.flatMap((name): Finding[] => {
     const [x, y] = [measured(a, name, measure), measured(b, name, measure)];
     if (x === null || y === null) return [];
-    const text = `${a.model} ${written(x, measure)}, ${b.model} ${written(y, measure)} (${where(a)}${set === undefined ? '' : `, ${name}`})`;
+    const text = `${a.model} ${written(x, measure)}, ${b.model} ${written(y, measure)} (${where(a)}${sets === undefined ? '' : `, ${name}`})`;
     return [[orderVerdict(x, y, isLowerBetter(measure), margin), text]];
   });
 }
@@ -251,8 +251,9 @@ function flatnessFinding(cell: Cell, measure: Measure, shouldBeFlat: boolean): F
   const { trainLength } = cell.facts;
   const lengths = setsOf([cell], measure)
     .flatMap((set) => {
-      const length = lengthOfSet(set);
-      return length === null ? [] : [{ length, value: measured(cell, set, measure)! }];
+      const numbered = parseNumberedSet(set);
+      if (numbered?.what !== 'length') return [];
+      return [{ length: numbered.end, value: measured(cell, set, measure)! }];
     })
     .toSorted((a, b) => a.length - b.length);
   const far = lengths.at(-1);
