@@ -9,6 +9,8 @@ export interface TaskDefinition<Options extends z.ZodObject = z.ZodObject> {
   readonly name: string;
   /** What it asks, in one line, with its source. */
   readonly summary: string;
+  /** What it reads from disk, where it is not made from a key alone. */
+  readonly files?: string;
   /** Every option with default and description, so that `{}` is a complete configuration. */
   readonly options: Options;
   /** Options by name: the published settings, and such as run on two cores in minutes. */

@@ -1,17 +1,26 @@
 /** @file Draws for one example of a task: whole numbers, choices and shuffles out of a key. */
-import { draw, type RandomKey } from '../../tensor/random.js';
+import { philoxBlock } from '../../device/philox.js';
+import type { RandomKey } from '../../tensor/random.js';
+
+/** Third counter word, so that draws never meet a stream of numbers or a derived key of the same key. */
+const DRAW = 3;
 
 export class Draws {
   readonly #key: RandomKey;
+  /** Four words at a time: an example may need thousands. */
+  #words: readonly number[] = [];
   #count = 0;
 
   constructor(key: RandomKey) {
     this.#key = key;
   }
 
-  /** In [0,1). */
+  /** In [0,1), a multiple of 2^-32. */
   uniform(): number {
-    return draw(this.#key, this.#count++);
+    const place = this.#count % 4;
+    if (place === 0) this.#words = philoxBlock([this.#count / 4, 0, DRAW, 0], this.#key[0], this.#key[1]);
+    this.#count++;
+    return this.#words[place]! / 0x100000000;
   }
 
   /** A whole number from 0 to n - 1. */

@@ -12,6 +12,11 @@ import { parityTask } from './formal-languages/parity.js';
 import { solveEquationTask } from './formal-languages/solve-equation.js';
 import { stackManipulationTask } from './formal-languages/stack-manipulation.js';
 import { oddsFirstTask, repetitionTask, reverseStringTask, setTask } from './formal-languages/string-copies.js';
+import { imageTask } from './lra/image.js';
+import { listopsTask } from './lra/listops.js';
+import { pathfinderTask } from './lra/pathfinder.js';
+import { retrievalTask } from './lra/retrieval.js';
+import { textClassificationTask } from './lra/text-classification.js';
 import { nearestNeighbourTask } from './nearest-neighbour.js';
 import { recallTask } from './recall.js';
 import type { Task } from './task.js';
@@ -35,6 +40,12 @@ const DEFINITIONS: readonly TaskDefinition[] = [
   stackManipulationTask,
   repetitionTask,
   setTask,
+  // Long Range Arena.
+  retrievalTask,
+  listopsTask,
+  pathfinderTask,
+  imageTask,
+  textClassificationTask,
 ];
 
 export const TASKS: ReadonlyMap<string, TaskDefinition> = new Map(
