@@ -1,8 +1,15 @@
 /** @file `xlstm scaling-fit`: the constants of the loss law L(N,D) from a table of runs, with a figure. */
 import fs from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
+import { loadComparison } from '../experiments/report/comparison.js';
 import type { ScalingLaw } from '../experiments/scaling-law.js';
-import { parseScalingPoints, scalingFigure, studyScaling, type ScalingStudy } from '../experiments/scaling-points.js';
+import {
+  parseScalingPoints,
+  pointsOfCells,
+  scalingFigure,
+  studyScaling,
+  type ScalingStudy,
+} from '../experiments/scaling-points.js';
 import { formatCount, formatNumber } from '../format.js';
 import { writeFileWhole } from '../model/disk.js';
 import { numberFrom } from './options.js';
@@ -19,7 +26,10 @@ export function scalingFitCommand(): Command {
     .description(
       'Fit the loss law L(N,D) = e^e + (e^a/N^alpha + e^b/D^beta)^gamma to runs of different size and length.',
     )
-    .argument('<points>', 'a .csv with the columns parameters, tokens, loss, and if there are several also model')
+    .argument(
+      '<points>',
+      'a .csv with the columns parameters, tokens, loss, and if there are several also model; or the folder of a comparison',
+    )
     .option('--gamma <value>', 'free, or what it is held at; 1 for the law of Hoffmann et al. 2022', gammaFrom, 'free')
     .option('--resamples <n>', 'fits to resampled points, for the 95 % intervals', numberFrom(0, true), 100)
     .option('--svg <file>', 'draw the points and the law')
@@ -31,7 +41,8 @@ The column flops is the compute of a run; without it, it is 6 N D.
 
 Examples:
   xlstm scaling-fit points.csv
-  xlstm scaling-fit points.csv --gamma 1 --svg scaling.svg`,
+  xlstm scaling-fit points.csv --gamma 1 --svg scaling.svg
+  xlstm scaling-fit runs/scaling --gamma 1`,
     )
     .action(run);
 }
@@ -44,7 +55,7 @@ function gammaFrom(text: string): 'free' | number {
 }
 
 async function run(file: string, { gamma, resamples, svg, json = false }: Options): Promise<void> {
-  const groups = parseScalingPoints(fs.readFileSync(file, 'utf8'), file);
+  const groups = readPoints(file);
   const studies = [...groups].map(([model, points]) => {
     try {
       return studyScaling(model, points, { gamma, resamples });
@@ -59,6 +70,13 @@ async function run(file: string, { gamma, resamples, svg, json = false }: Option
   }
   process.stdout.write(json ? `${JSON.stringify(studies, null, 2)}\n` : studies.map(describe).join('\n'));
   if (svg !== undefined && !json) process.stdout.write(`\ndrawn in ${svg}\n`);
+}
+
+function readPoints(file: string): ReturnType<typeof parseScalingPoints> {
+  if (!fs.statSync(file).isDirectory()) return parseScalingPoints(fs.readFileSync(file, 'utf8'), file);
+  const groups = pointsOfCells(loadComparison(file).cells);
+  if (groups.size === 0) throw new Error(`${file}: no run of it is a language model; give a comparison on text`);
+  return groups;
 }
 
 const NAMES = ['a', 'b', 'e', 'alpha', 'beta', 'gamma'] as const satisfies readonly (keyof ScalingLaw)[];

@@ -2,6 +2,7 @@
  * @file Measured losses for the scaling law, read from a table, and what is told of a fit: constants, the best size for a
  * budget, slopes over compute, and a figure. The fit itself is in `scaling-fit.ts`.
  */
+import { measured, type Cell } from './report/aggregate.js';
 import type { Figure, FigureSeries } from './report/chart.js';
 import { parseCsv } from './results-csv.js';
 import { fitScalingLaw, type ScalingFit, type ScalingFitOptions, type ScalingPoint } from './scaling-fit.js';
@@ -60,6 +61,35 @@ export function parseScalingPoints(text: string, what: string): Map<string, Meas
   });
   if (groups.size === 0) throw new Error(`${what}: there is no point in it`);
   return groups;
+}
+
+/**
+ * The language models of a comparison by label: mean validation loss of each size over the seeds, the tokens it was trained
+ * on, and the FLOPs of the training, three times those of a forward pass.
+ */
+export function pointsOfCells(cells: readonly Cell[]): Map<string, MeasuredPoint[]> {
+  const groups = new Map<string, MeasuredPoint[]>();
+  for (const cell of cells) {
+    const { parameters, flopsPerToken, steps, batchSize, trainLength } = cell.facts;
+    const loss = measured(cell, 'validation', 'loss')?.mean ?? NaN;
+    if (cell.task !== 'text' || trainLength === null || !(loss > 0 && loss < Infinity)) continue;
+    const tokens = steps * batchSize * trainLength;
+    const point = { parameters, tokens, loss, flops: 3 * flopsPerToken * tokens };
+    groups.set(cell.model, [...(groups.get(cell.model) ?? []), point]);
+  }
+  return groups;
+}
+
+/** With fewer runs than this gamma is held at 1: its interval would say nothing. */
+const ENOUGH_FOR_GAMMA = 30;
+
+/** Studies of the models of a comparison that have runs enough, of three sizes and three lengths at least. */
+export function studyCells(cells: readonly Cell[]): ScalingStudy[] {
+  return [...pointsOfCells(cells)].flatMap(([model, points]) => {
+    const several = (name: 'parameters' | 'tokens') => new Set(points.map((point) => point[name])).size >= 3;
+    if (points.length < 7 || !several('parameters') || !several('tokens')) return [];
+    return [studyScaling(model, points, { gamma: points.length < ENOUGH_FOR_GAMMA ? 1 : 'free', resamples: 50 })];
+  });
 }
 
 export interface ScalingStudy {

@@ -1,9 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { PUBLISHED_LAWS } from '../../src/experiments/published/scaling.js';
 import { standaloneFigure } from '../../src/experiments/report/chart.js';
-import { predictLoss } from '../../src/experiments/scaling-law.js';
-import { parseScalingPoints, scalingFigure, studyScaling } from '../../src/experiments/scaling-points.js';
+import { aggregate, collectRuns } from '../../src/experiments/report/aggregate.js';
+import { scalingTable } from '../../src/experiments/report/tables.js';
+import { predictLoss, type ScalingLaw } from '../../src/experiments/scaling-law.js';
+import {
+  parseScalingPoints,
+  pointsOfCells,
+  scalingFigure,
+  studyCells,
+  studyScaling,
+} from '../../src/experiments/scaling-points.js';
 import { checkMarkup } from '../support/markup.js';
+import { constructedRows } from '../support/results.js';
 
 const SIZES = [1e8, 4e8, 1.4e9, 7e9];
 const RATIOS = [22, 110, 550];
@@ -30,6 +39,35 @@ describe('a table of runs', () => {
       'p.csv:3: tokens must be a number above 0, got "x"; leave the line out',
     );
     expect(() => parseScalingPoints('N,D,loss\n', 'p.csv')).toThrow('there is no point in it');
+  });
+});
+
+describe('language models of a comparison', () => {
+  const law: ScalingLaw = { a: 5, b: 6, e: 0.4, alpha: 0.3, beta: 0.35, gamma: 1 };
+  const rows = constructedRows(
+    [1e5, 4e5, 1.6e6].flatMap((parameters) =>
+      [100, 1000, 10_000].map((steps) => ({
+        ...{ task: 'text', model: 'Llama', mixers: ['attention'], parameters, steps, flopsPerToken: 2 * parameters },
+        size: `${parameters} ${steps}`,
+        metrics: { 'validation/loss': predictLoss(law, parameters, steps * 32 * 128) },
+      })),
+    ),
+  );
+  const cells = aggregate(collectRuns(rows, new Map(rows.map(({ run }) => [run, 128]))));
+
+  it('are points: steps times sequences times their length, and three forward passes of FLOPs', () => {
+    const points = pointsOfCells(cells).get('Llama')!;
+    expect(points).toHaveLength(9);
+    expect(points[0]).toMatchObject({ parameters: 1e5, tokens: 409_600, flops: 6 * 1e5 * 409_600 });
+  });
+
+  it('are studied where there are enough of them, gamma held with few', () => {
+    const [study] = studyCells(cells);
+    for (const name of ['a', 'b', 'e', 'alpha', 'beta', 'gamma'] as const)
+      expect(study!.fit.law[name], name).toBeCloseTo(law[name], 5);
+    expect(studyCells(cells.filter(({ facts }) => facts.parameters > 1e5))).toEqual([]);
+    expect(scalingTable([study!]).markup).toContain('published: xLSTM');
+    expect(checkMarkup(scalingTable([study!]).markup)).toBeNull();
   });
 });
 

@@ -19,6 +19,7 @@ import {
 import { formatTick, type AxisSpec } from './axis.js';
 import type { Figure, FigurePoint, FigureSeries } from './chart.js';
 import type { Comparison } from './comparison.js';
+import { scalingFigure, studyCells } from '../scaling-points.js';
 import { innermost, parseNumberedSet, type NumberedSet } from './sets.js';
 import { statistics, type Statistics } from './statistics.js';
 
@@ -28,11 +29,16 @@ export interface TaskFigures {
   readonly figures: readonly Figure[];
 }
 
+/** Title of the figures that belong to no task. */
+export const SCALING_TITLE = 'Scaling law';
+
 export function comparisonFigures({ cells, curves }: Pick<Comparison, 'cells' | 'curves'>): TaskFigures[] {
   const models = [...new Set(cells.map(({ model }) => model))];
   const style = ({ model }: Cell): number => models.indexOf(model);
   const taken = new Set<string>();
-  return [...byTask(cells)].map(([task, own]) => {
+  const studies = studyCells(cells);
+  const scaling = studies.length === 0 ? [] : [{ task: SCALING_TITLE, figures: [scalingFigure(studies)] }];
+  const ofTasks = [...byTask(cells)].map(([task, own]) => {
     const slug = unique(slugOf(task), taken);
     const headline = headlineOf(own);
     const context: Context = { task, slug, cells: own, style };
@@ -47,6 +53,7 @@ export function comparisonFigures({ cells, curves }: Pick<Comparison, 'cells' | 
       ],
     };
   });
+  return [...ofTasks, ...scaling];
 }
 
 interface Context {

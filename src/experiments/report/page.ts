@@ -4,10 +4,11 @@ import { REPORT_STYLE } from '../../train/report-style.js';
 import { byTask } from './aggregate.js';
 import { besidePublished } from './beside.js';
 import { inlineFigure } from './chart.js';
+import { studyCells } from '../scaling-points.js';
 import { judgeClaims, type JudgedClaim } from './claims.js';
 import type { Comparison } from './comparison.js';
-import type { TaskFigures } from './figures.js';
-import { besideTables, failureTable, overviewTable, resultTable, runTable } from './tables.js';
+import { SCALING_TITLE, type TaskFigures } from './figures.js';
+import { besideTables, failureTable, overviewTable, resultTable, runTable, scalingTable } from './tables.js';
 import { FIGURE_STYLE } from './theme.js';
 import type { Verdict } from './judge.js';
 
@@ -69,6 +70,7 @@ export function comparisonPage(comparison: Comparison, figures: readonly TaskFig
                   tasks.length > 4 && index > 0,
                 )} `,
           )}
+          ${scalingPart(comparison, figures)}
           <h2>Claims of the paper</h2>
           ${claims(judgeClaims(cells))}
           <h2>Published beside measured</h2>
@@ -104,6 +106,13 @@ function figureList(found: TaskFigures | undefined, folded: boolean): Html {
     <summary>${figures.length} figures</summary>
     ${list}
   </details>`;
+}
+
+function scalingPart({ cells }: Comparison, figures: readonly TaskFigures[]): Html[] {
+  const studies = studyCells(cells);
+  if (studies.length === 0) return [];
+  const drawn = figures.find(({ task }) => task === SCALING_TITLE);
+  return [html`<h2>${SCALING_TITLE}</h2>`, scalingTable(studies), figureList(drawn, false)];
 }
 
 // ---- claims --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ import {
   type Measure,
   type Run,
 } from './aggregate.js';
+import { PUBLISHED_LAWS } from '../published/scaling.js';
+import type { ScalingStudy } from '../scaling-points.js';
 import { formatTick } from './axis.js';
 import { CERTAINTY_LEGEND, writtenMeasured, writtenPublished, type BesideTable } from './beside.js';
 import type { Statistics } from './statistics.js';
@@ -159,6 +161,32 @@ export function runTable(runs: readonly Run[], configs: ReadonlyMap<string, stri
       ];
     }),
   );
+}
+
+/** Constants of the loss law by model, with 95 % intervals, and the published ones below. */
+export function scalingTable(studies: readonly ScalingStudy[]): Html {
+  const names = ['a', 'b', 'e', 'alpha', 'beta', 'gamma'] as const;
+  const measuredRows = studies.map(({ model, points, fit, frontier }) => [
+    model,
+    String(points.length),
+    ...names.map((name) => {
+      const [low, high] = fit.intervals?.[name] ?? [NaN, NaN];
+      const value = formatNumber(fit.law[name], 3);
+      return low < high ? `${value} (${formatNumber(low, 3)} to ${formatNumber(high, 3)})` : `${value} (held)`;
+    }),
+    formatNumber(frontier.slope, 2),
+  ]);
+  const publishedRows = Object.entries(PUBLISHED_LAWS).map(([model, law]) => [
+    `published: ${model}`,
+    '–',
+    ...names.map((name) => String(law[name])),
+    '–',
+  ]);
+  return html`<p class="about">
+      L(N,D) = e^e + (e^a/N^alpha + e^b/D^beta)^gamma (arXiv 2510.02228), N parameters, D tokens; in brackets 95 % of
+      fits to resampled runs. The slope is that of log loss over log compute at the best size.
+    </p>
+    ${table(['model', 'runs', ...names, 'slope'], [...measuredRows, ...publishedRows])}`;
 }
 
 /** Published and measured side by side, a table per published one. */
