@@ -4,6 +4,8 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { deviceNames } from '../device/open.js';
+import { findMixer } from '../mixers/registry.js';
+import { ARCHITECTURES } from '../model/architectures.js';
 import { checkConfig } from '../model/check-config.js';
 
 const count = () => z.number().int().min(1);
@@ -148,7 +150,8 @@ export type CompareSize = CompareConfig['sizes'][number];
 export type TrainingFields = CompareConfig['training'];
 
 /**
- * The checked comparison, defaults filled in. A task or a model may be given by its name alone.
+ * The checked comparison, defaults filled in. A task may be given by its name alone, a model by that of its architecture or
+ * mixer.
  * @param file  the file it was read from: the comparison is named after it
  * @throws ConfigError naming each wrong field.
  */
@@ -165,12 +168,15 @@ export function resolveCompareConfig(input: unknown, file: string): CompareConfi
 
 function expandNames(input: unknown): unknown {
   if (typeof input !== 'object' || input === null) return input;
-  const expand = (list: unknown, field: string): unknown =>
-    Array.isArray(list) ? list.map((item: unknown) => (typeof item === 'string' ? { [field]: item } : item)) : list;
+  const expand = (list: unknown, object: (name: string) => object): unknown =>
+    Array.isArray(list) ? list.map((item: unknown) => (typeof item === 'string' ? object(item) : item)) : list;
   const { tasks, models } = input as Record<string, unknown>;
   return {
     ...input,
-    ...(tasks === undefined ? {} : { tasks: expand(tasks, 'name') }),
-    ...(models === undefined ? {} : { models: expand(models, 'mixer') }),
+    ...(tasks === undefined ? {} : { tasks: expand(tasks, (name) => ({ name })) }),
+    ...(models === undefined ? {} : { models: expand(models, (name) => ({ [kindOf(name)]: name })) }),
   };
 }
+
+const kindOf = (name: string): 'architecture' | 'mixer' =>
+  findMixer(name) !== undefined && !(name in ARCHITECTURES) ? 'mixer' : 'architecture';

@@ -36,7 +36,11 @@ export interface PlanTools {
  */
 export function planRuns(config: CompareConfig, tools: PlanTools): RunSpec[] {
   const tasks = named('tasks', config.tasks, (task) => task.label ?? task.name);
-  const models = named('models', config.models, (model, k) => modelLabel(model, k, tools));
+  const kinds = config.models.map((model, k) => architectureOf(model, k, tools));
+  kinds.forEach(checkMixers);
+  const models = named('models', config.models, (model, k) => model.label ?? kinds[k]!.label).map(
+    ([label, own], k): PlannedModel => ({ label, own, architecture: kinds[k]! }),
+  );
   const sizes = named('sizes', config.sizes, (size) => size.label ?? `D${size.dim}x${size.blocks}`);
   const cells = tasks.flatMap(([taskLabel, task]) => {
     const resolved = resolveTask(task, taskLabel, tools);
@@ -78,41 +82,35 @@ function resolveTask(task: CompareTask, label: string, tools: PlanTools): RunSpe
 
 // ---- models --------------------------------------------------------------------------------------------------------
 
-function patternOf(model: CompareModel, index: number, tools: PlanTools): readonly string[] {
-  const { architecture, mixer, pattern, mixerFile } = model;
-  if ([architecture, mixer, pattern].filter((field) => field !== undefined).length > 1) {
-    throw new ConfigError(`models.${index}: give one of architecture, mixer and pattern`);
-  }
-  const published = architectureOf(model, index)?.pattern;
-  const names = published ?? pattern ?? (mixer === undefined ? [] : [mixer]);
-  const own = mixerFile === undefined ? [] : [tools.mixerFiles.get(mixerFile)!.mixer];
-  const all = names.length > 0 ? names : own;
-  if (all.length === 0)
-    throw new ConfigError(`models.${index}: give an architecture, a mixer, a pattern of mixers, or a mixerFile`);
-  const unknown = all.find((name) => findMixer(name) === undefined);
-  if (unknown !== undefined) {
-    throw new ConfigError(`models.${index}: there is no mixer "${unknown}"${suggestion(unknown, mixerNames())}`);
-  }
-  return all;
-}
-
-/** A ratio stands for an architecture too. */
+/** A ratio given as mixer stands for an architecture too. */
 const RATIO = /^xlstm\[/i;
 
-function architectureOf({ architecture, mixer }: CompareModel, index: number): Architecture | null {
-  const name = architecture ?? (mixer !== undefined && RATIO.test(mixer) ? mixer : undefined);
-  if (name === undefined) return null;
-  try {
-    return findArchitecture(name);
-  } catch (error) {
-    throw new ConfigError(`models.${index}: ${(error as Error).message}`, { cause: error });
+/** What a model is made of, before its width and depth. @throws ConfigError when it does not say one thing. */
+function architectureOf(given: CompareModel, index: number, tools: PlanTools): Architecture {
+  const { architecture, mixer, pattern, mixerFile } = given;
+  const what = `models.${index}`;
+  if ([architecture, mixer, pattern].filter((way) => way !== undefined).length > 1) {
+    throw new ConfigError(`${what}: give one of architecture, mixer and pattern`);
   }
+  const name = architecture ?? (RATIO.test(mixer ?? '') ? mixer : undefined);
+  if (name !== undefined) return explain(what, () => findArchitecture(name));
+  const own = mixerFile === undefined ? undefined : tools.mixerFiles.get(mixerFile)!.mixer;
+  const names = pattern ?? [mixer ?? own].filter((one) => one !== undefined);
+  if (names.length > 0) return { label: names.join('+'), pattern: names, model: {} };
+  throw new ConfigError(`${what}: give an architecture, a mixer, a pattern of mixers, or a mixerFile`);
 }
 
-function modelLabel(model: CompareModel, index: number, tools: PlanTools): string {
-  const { label, mixer, pattern } = model;
-  if (label !== undefined) return label;
-  return architectureOf(model, index)?.label ?? mixer ?? (pattern ?? patternOf(model, index, tools)).join('+');
+/** @throws ConfigError naming a mixer that does not exist. */
+function checkMixers({ pattern }: Architecture, index: number): void {
+  const unknown = pattern.find((name) => findMixer(name) === undefined);
+  if (unknown === undefined) return;
+  throw new ConfigError(`models.${index}: there is no mixer "${unknown}"${suggestion(unknown, mixerNames())}`);
+}
+
+interface PlannedModel {
+  readonly label: string;
+  readonly own: CompareModel;
+  readonly architecture: Architecture;
 }
 
 interface Cell {
@@ -132,26 +130,20 @@ function planModels(
   task: RunSpec['task'],
   own: CompareTask,
   size: CompareSize,
-  models: readonly Named<CompareModel>[],
+  models: readonly PlannedModel[],
 ): Cell[] {
   const files = config.models.flatMap(({ mixerFile }) =>
     mixerFile === undefined ? [] : [tools.mixerFiles.get(mixerFile)!],
   );
   const wanted = config.matchParameters?.target;
   let target: number | null = typeof wanted === 'number' ? wanted : null;
-  return models.map(([label, model], index) => {
+  return models.map(({ label, own: model, architecture }) => {
     const what = `model "${label}" at D${size.dim}x${size.blocks} on ${task.label}`;
-    const pattern = patternOf(model, index, tools);
+    const { pattern } = architecture;
     const depth = Math.max(1, Math.round(size.blocks * model.depth));
     const blocks = Array.from({ length: depth }, (_, k) => pattern[k % pattern.length]!);
-    const merged = merge(
-      { dim: size.dim, blocks },
-      { ...architectureOf(model, index)?.model },
-      config.model,
-      own.model,
-      size.model,
-      model.model,
-    );
+    const scopes = [config.model, own.model, size.model, model.model];
+    const merged = merge({ dim: size.dim, blocks }, { ...architecture.model }, ...scopes);
     const written = withHeads(merged, blocks, size.heads);
     const checked = checkModel(written, what);
     const count = (dim: number): number => tools.countParameters({ ...checked, dim }, task);

@@ -19,9 +19,12 @@ const tools: PlanTools = {
   mixerFiles: new Map([['./mine.ts', { file: '/mixers/mine.ts', sha256: '0'.repeat(64), mixer: 'mine' }]]),
 };
 
+/** The mixer with its defaults; "lstm" alone is an architecture. */
+const LSTM = { mixer: 'lstm' };
+
 const plan = (config: object, some: Partial<PlanTools> = {}): RunSpec[] =>
   planRuns(
-    resolveCompareConfig({ tasks: ['parity'], models: ['lstm'], sizes: [{ dim: 16 }], ...config }, 'formal.yaml'),
+    resolveCompareConfig({ tasks: ['parity'], models: [LSTM], sizes: [{ dim: 16 }], ...config }, 'formal.yaml'),
     { ...tools, ...some },
   );
 
@@ -122,9 +125,22 @@ describe('a plan', () => {
     });
   });
 
+  it('takes architectures by name, whose fields stand under those that are written', () => {
+    const [lstm, llama] = plan({
+      models: ['lstm', { architecture: 'llama', model: { normEps: 1e-3 } }],
+      model: { dropout: 0.1 },
+    });
+    expect(lstm).toMatchObject({
+      label: 'LSTM',
+      mixers: ['lstm'],
+      model: { frame: 'stacked', dropout: 0.1, lstm: { heads: 1 } },
+    });
+    expect(llama).toMatchObject({ label: 'Llama', mixers: ['attention'], model: { norm: 'rmsnorm', normEps: 1e-3 } });
+  });
+
   it("takes a user's own mixer, and knows by its file's content when it changed", () => {
     registerMixer({ ...findMixer('lstm')!, name: 'mine' });
-    const models = [{ mixerFile: './mine.ts', label: 'mine', model: { custom: { mine: { convKernel: 2 } } } }, 'lstm'];
+    const models = [{ mixerFile: './mine.ts', label: 'mine', model: { custom: { mine: { convKernel: 2 } } } }, LSTM];
     const runs = plan({ models, sizes: [{ dim: 16, heads: 2 }] });
     expect(runs[0]).toMatchObject({
       mixers: ['mine'],
@@ -143,7 +159,7 @@ describe('a plan', () => {
 describe('equal numbers of parameters', () => {
   it('are found for each model and size, within the tolerance, without the first one changing', () => {
     const runs = plan({
-      models: ['xlstm[1:1]', 'lstm', 'slstm', 'mlstm'],
+      models: ['xlstm[1:1]', LSTM, 'slstm', 'mlstm'],
       sizes: [{ dim: 64 }, { dim: 128, heads: 4 }],
       matchParameters: { tolerance: 0.1, step: 4 },
     });
@@ -157,7 +173,7 @@ describe('equal numbers of parameters', () => {
 
   it('may be a number', () => {
     const runs = plan({
-      models: ['lstm', 'mlstm'],
+      models: [LSTM, 'mlstm'],
       model: { feedForward: { roundTo: 8 } },
       matchParameters: { target: 50_000, tolerance: 0.1, step: 4 },
     });
@@ -205,16 +221,17 @@ describe('a wrong compare.yaml', () => {
     [{ training: { step: 5 } }, 'unknown field "training.step"; did you mean "steps"?'],
     [{ tasks: [{ name: 'parity', trainnig: {} }] }, 'unknown field "tasks.0.trainnig"; did you mean "training"?'],
     [{ tasks: ['absent'] }, 'task "absent": there is no task "absent"'],
-    [{ models: ['lstn'] }, 'models.0: there is no mixer "lstn"; did you mean "lstm"?'],
+    [{ models: ['lama'] }, 'models.0: architecture: there is no "lama"; did you mean "llama"?'],
+    [{ models: [{ mixer: 'lstn' }] }, 'models.0: there is no mixer "lstn"; did you mean "lstm"?'],
     [{ models: [{}] }, 'models.0: give an architecture, a mixer, a pattern of mixers, or a mixerFile'],
     [{ models: [{ mixer: 'lstm', pattern: ['lstm'] }] }, 'models.0: give one of architecture, mixer and pattern'],
     [{ models: ['xlstm[0:0]'] }, 'did you mean "xlstm[1:1]"'],
     [
-      { models: ['lstm', { mixer: 'lstm', model: { dropout: 0.5 } }] },
+      { models: [LSTM, { mixer: 'lstm', model: { dropout: 0.5 } }] },
       'models.1: another one is called "lstm"; give it a label',
     ],
     [
-      { models: ['lstm', { mixer: 'lstm', label: 'b' }] },
+      { models: [LSTM, { mixer: 'lstm', label: 'b' }] },
       'two runs do the same: lstm at D16x2 on parity, learning rate 0.001, seed 0; and b',
     ],
     [{ seeds: [1, 1] }, 'two runs do the same'],
