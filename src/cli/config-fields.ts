@@ -20,8 +20,10 @@ export function configFields(schema: z.ZodType, prefix = ''): ConfigField[] {
     const type = field as z.ZodType;
     const inner = unwrap(type);
     const description = type.description ?? inner.description ?? '';
-    if (inner instanceof z.ZodObject) {
-      return [{ path, type: 'group', fallback: null, description }, ...configFields(inner, path)];
+    const members = inner instanceof z.ZodArray ? unwrap(inner.element as z.ZodType) : inner;
+    if (members instanceof z.ZodObject) {
+      const inside = inner instanceof z.ZodArray ? `${path}[]` : path;
+      return [{ path: inside, type: 'group', fallback: null, description }, ...configFields(members, inside)];
     }
     return [{ path, type: typeName(inner), fallback: defaultOf(type), description }];
   });

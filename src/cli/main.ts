@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { packageVersion } from './package-version.js';
 import { checkCommand } from './check.js';
+import { compareCommand } from './compare.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
@@ -11,6 +12,7 @@ import { inspectCommand } from './inspect.js';
 import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { quantizeCommand } from './quantize.js';
+import { reproduceCommand } from './reproduce.js';
 import { scalingFitCommand } from './scaling-fit.js';
 import { serveCommand } from './serve.js';
 import { trainCommand } from './train.js';
@@ -29,6 +31,8 @@ const program = new Command('xlstm')
   .addCommand(serveCommand())
   .addCommand(verifyCommand())
   .addCommand(checkCommand())
+  .addCommand(compareCommand())
+  .addCommand(reproduceCommand())
   .addCommand(convertCommand())
   .addCommand(quantizeCommand())
   .addCommand(scalingFitCommand())

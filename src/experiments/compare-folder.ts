@@ -17,6 +17,8 @@ export const comparePaths = (folder: string) => ({
   runs: path.join(folder, 'runs'),
   run: (name: string) => path.join(folder, 'runs', name),
   runConfig: (name: string) => path.join(folder, 'runs', name, 'config.yaml'),
+  /** What a run needs while it goes, such as tokens of its text. */
+  scratch: (name: string) => path.join(folder, 'runs', name, 'scratch'),
   runResult: (name: string) => path.join(folder, 'runs', name, 'result.json'),
 });
 

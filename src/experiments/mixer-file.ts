@@ -10,6 +10,7 @@ import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import type { MixerDefinition } from '../mixers/definition.js';
 import { findMixer, isCustomMixer, registerMixer } from '../mixers/registry.js';
+import type { RunSpec } from './run-spec.js';
 import * as hooks from './mixer-hooks.js';
 
 export interface LoadedMixerFile {
@@ -77,6 +78,18 @@ export async function loadMixerFile(file: string): Promise<LoadedMixerFile> {
     throw new RangeError(`${file}: ${(error as Error).message}`, { cause: error });
   }
   return { file: absolute, sha256: createHash('sha256').update(content).digest('hex'), definition };
+}
+
+/**
+ * Loads the mixers of a run.
+ * @throws Error when a file is another one than when the run was planned: its result would have the wrong name.
+ */
+export async function registerRunMixers(files: RunSpec['mixerFiles']): Promise<void> {
+  for (const { file, sha256 } of files) {
+    const loaded = await loadMixerFile(file);
+    if (loaded.sha256 !== sha256)
+      throw new Error(`${file}: has changed since the run was planned; start the comparison again`);
+  }
 }
 
 function checkDefinition(value: unknown, file: string): MixerDefinition {

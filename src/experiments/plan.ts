@@ -24,6 +24,8 @@ export interface LoadedMixerFile {
 export interface PlanTools {
   /** All options of a task, those of the preset under those given. @throws ConfigError or RangeError naming what is wrong. */
   taskOptions(name: string, preset: string | undefined, options: Tree): Tree;
+  /** Steps of the longest sequence of a task, in training or in a test. */
+  longestSequence(task: RunSpec['task']): number;
   /** Parameters of a model for a task. @throws RangeError when the model does not fit its width or the task. */
   countParameters(model: ModelConfigInput, task: RunSpec['task']): number;
   /** The loaded files of mixers by the names under which compare.yaml has them. */
@@ -144,7 +146,7 @@ function planModels(
     const blocks = Array.from({ length: depth }, (_, k) => pattern[k % pattern.length]!);
     const scopes = [config.model, own.model, size.model, model.model];
     const merged = merge({ dim: size.dim, blocks }, { ...architecture.model }, ...scopes);
-    const written = withHeads(merged, blocks, size.heads);
+    const written = withSizes(merged, blocks, { heads: size.heads, length: tools.longestSequence(task) });
     const checked = checkModel(written, what);
     const count = (dim: number): number => tools.countParameters({ ...checked, dim }, task);
     const dim = matchedWidth(config, checked.dim!, count, target, what);
@@ -193,12 +195,25 @@ function checkModel(written: Tree, what: string): ModelConfigInput {
   return model;
 }
 
-function withHeads(written: Tree, blocks: readonly string[], heads: number | undefined): Tree {
-  if (heads === undefined) return written;
-  const headed = [...new Set(blocks)].filter((name) => 'heads' in findMixer(name)!.options.shape);
-  const custom = headed.filter(isCustomMixer);
-  const set = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, { heads }]));
-  return merge({ ...set(headed.filter((name) => !custom.includes(name))), custom: set(custom) }, written);
+/** Options of mixers that say how long a sequence can be: those of the length of a task have its longest one. */
+const LENGTHS = ['window', 'maxLength', 'maxPositions'];
+
+/** Heads and lengths of every mixer that has them, where they are not written. */
+function withSizes(
+  written: Tree,
+  blocks: readonly string[],
+  { heads, length }: { readonly heads: number | undefined; readonly length: number },
+): Tree {
+  const sizesOf = (name: string): Tree => {
+    const fields = Object.keys(findMixer(name)!.options.shape);
+    const lengths = fields.filter((field) => LENGTHS.includes(field)).map((field) => [field, length]);
+    return { ...(heads !== undefined && fields.includes('heads') ? { heads } : {}), ...Object.fromEntries(lengths) };
+  };
+  const trees = [...new Set(blocks)].map((name): Tree => {
+    const sizes = { [name]: sizesOf(name) };
+    return isCustomMixer(name) ? { custom: sizes } : sizes;
+  });
+  return merge({ maxLength: length }, ...trees, written);
 }
 
 /** Later trees win; objects are merged, lists and values replaced. */

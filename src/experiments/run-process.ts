@@ -8,6 +8,12 @@ import { formatBytes } from '../format.js';
 import { WriteError } from '../model/disk.js';
 import type { RunResult, RunSpec, TaskProgress, TrainHooks, TrainTask } from './run-spec.js';
 
+/** What a worker is given. */
+export interface WorkerOrder {
+  readonly spec: RunSpec;
+  readonly scratch: string | undefined;
+}
+
 /** What a worker tells. */
 export type WorkerMessage =
   | { readonly kind: 'progress'; readonly progress: TaskProgress }
@@ -51,7 +57,7 @@ export const inProcesses = (worker: URL): TrainTask =>
     throw new Error(explainEnd(end));
   };
 
-function work(worker: URL, spec: RunSpec, { signal, onProgress }: TrainHooks): Promise<End> {
+function work(worker: URL, spec: RunSpec, { signal, scratch, onProgress }: TrainHooks): Promise<End> {
   return new Promise((resolve, reject) => {
     const child = fork(worker, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     let told: WorkerMessage | null = null;
@@ -73,13 +79,13 @@ function work(worker: URL, spec: RunSpec, { signal, onProgress }: TrainHooks): P
       done();
       resolve({ told, code, signal: ended, words });
     });
-    give(child, spec);
+    give(child, { spec, scratch });
   });
 }
 
 /** A worker that ended before it could be asked shows in its end. */
-function give(child: ChildProcess, spec: RunSpec): void {
-  child.send(spec, () => {});
+function give(child: ChildProcess, order: WorkerOrder): void {
+  child.send(order, () => {});
 }
 
 /** Why a worker ended without a result, in one sentence. */

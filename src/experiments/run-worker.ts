@@ -3,8 +3,8 @@
  * does not outlive the process that started it. How a run is carried out is handed in.
  */
 import { WriteError } from '../model/disk.js';
-import type { WorkerMessage } from './run-process.js';
-import type { RunSpec, TaskProgress, TrainTask } from './run-spec.js';
+import type { WorkerMessage, WorkerOrder } from './run-process.js';
+import type { TaskProgress, TrainTask } from './run-spec.js';
 
 /** No more often than this is told how it goes. */
 const PROGRESS_MILLISECONDS = 200;
@@ -15,10 +15,10 @@ export function serveRun(execute: TrainTask): void {
   // Ctrl-C goes to all processes of a terminal: the parent decides what comes of it.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.exit(1));
-  process.once('message', (spec: RunSpec) => void answer(spec, execute));
+  process.once('message', (order: WorkerOrder) => void answer(order, execute));
 }
 
-async function answer(spec: RunSpec, execute: TrainTask): Promise<void> {
+async function answer({ spec, scratch }: WorkerOrder, execute: TrainTask): Promise<void> {
   let told = 0;
   const onProgress = (progress: TaskProgress) => {
     const now = performance.now();
@@ -28,7 +28,10 @@ async function answer(spec: RunSpec, execute: TrainTask): Promise<void> {
   };
   let message: WorkerMessage;
   try {
-    message = { kind: 'result', result: await execute(spec, { onProgress }) };
+    message = {
+      kind: 'result',
+      result: await execute(spec, { onProgress, ...(scratch === undefined ? {} : { scratch }) }),
+    };
   } catch (error) {
     message = failure(error);
   }

@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { cleanLeftovers, explainWriteFailure, makeFolder, WriteError } from '../model/disk.js';
+import { cleanLeftovers, explainWriteFailure, makeFolder, removeQuietly, WriteError } from '../model/disk.js';
 import { comparePaths, makeRunFolder, readRunResult, writeResultsTable, writeRunResult } from './compare-folder.js';
 import { lockFolder } from './folder-lock.js';
 import { failedResult, type RunResult, type RunSpec, type TaskProgress, type TrainTask } from './run-spec.js';
@@ -25,6 +25,8 @@ export interface RunnerOptions {
   /** Stops: runs in progress are given up, and begin anew the next time. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: RunEvent) => void;
+  /** Called when the folder is there and no other process works in it. */
+  readonly onLocked?: () => void;
 }
 
 export interface RunnerSummary {
@@ -54,6 +56,7 @@ export async function carryOut(
   }
   const lock = lockFolder(folder, 'this comparison');
   try {
+    options.onLocked?.();
     return await carryOutLocked(folder, plan, options);
   } finally {
     lock[Symbol.dispose]();
@@ -70,7 +73,7 @@ async function carryOutLocked(
   const chosenNames = new Set(chosen.map(({ name }) => name));
   const results = new Map<string, RunResult>();
   for (const { name } of plan) {
-    tidy(comparePaths(folder).run(name));
+    tidy(folder, name);
     const result = readRunResult(folder, name);
     const again = retryFailed && chosenNames.has(name) && result?.status === 'failed';
     if (result !== null && !again) results.set(name, result);
@@ -83,8 +86,12 @@ async function carryOutLocked(
   return { results, carriedOut: pool.carriedOut, before, left: pending.length - pool.carriedOut };
 }
 
-function tidy(runFolder: string): void {
-  if (fs.existsSync(runFolder)) cleanLeftovers(runFolder);
+/** What a killed process left of a run. */
+function tidy(folder: string, name: string): void {
+  const { run, scratch } = comparePaths(folder);
+  if (!fs.existsSync(run(name))) return;
+  cleanLeftovers(run(name));
+  removeQuietly(scratch(name));
 }
 
 /** The runs in progress. */
@@ -150,12 +157,15 @@ class Pool {
     try {
       result = await execute(spec, {
         signal,
+        scratch: comparePaths(this.#folder).scratch(spec.name),
         onProgress: (progress) => onEvent?.({ kind: 'progress', spec, progress }),
       });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof WriteError) throw error;
       result = failedResult(sentence(error));
+    } finally {
+      removeQuietly(comparePaths(this.#folder).scratch(spec.name));
     }
     writeRunResult(this.#folder, spec.name, result);
     this.#results.set(spec.name, result);

@@ -49,13 +49,14 @@ export const textOptionsSchema = z.strictObject({
 });
 
 /**
- * Reads and tokenises the text and makes the model. The tokens lie in a temporary folder until `dispose`.
+ * Reads and tokenises the text and makes the model. The tokens lie in `scratch`, or in a temporary folder, until `dispose`.
  * @throws ConfigError for wrong options; Error naming the file at fault.
  */
-export async function createTextLearner(spec: RunSpec, device: Device): Promise<Learner> {
+export async function createTextLearner(spec: RunSpec, device: Device, scratch?: string): Promise<Learner> {
   const options = checkConfig(textOptionsSchema, spec.task.options, spec.task.label);
   const config = runConfigOf(spec, options);
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'xlstm-compare-'));
+  const folder = scratch ?? fs.mkdtempSync(path.join(os.tmpdir(), 'xlstm-compare-'));
+  fs.mkdirSync(folder, { recursive: true });
   let data: RunData | null = null;
   try {
     data = await prepareRunData(config, folder, {});

@@ -22,7 +22,9 @@ export async function trainTask(spec: RunSpec, hooks: TrainHooks = {}): Promise<
   const { name, threads } = spec.device;
   const device = openDevice(name, threads === 0 ? {} : { threads });
   const learner =
-    spec.task.name === TEXT_TASK ? await createTextLearner(spec, device) : createSequenceLearner(spec, device);
+    spec.task.name === TEXT_TASK
+      ? await createTextLearner(spec, device, hooks.scratch)
+      : createSequenceLearner(spec, device);
   try {
     return await train(learner, spec, hooks);
   } finally {

@@ -14,6 +14,7 @@ const tools: PlanTools = {
     if (name === 'absent') throw new RangeError('there is no task "absent"');
     return { vocabSize: 16, ...(preset === 'paper' ? { maxLength: 40 } : { maxLength: 10 }), ...options };
   },
+  longestSequence: () => 77,
   countParameters: (model, task) =>
     countParameters(parameterTable({ ...model, vocabSize: task.options['vocabSize'] as number })),
   mixerFiles: new Map([['./mine.ts', { file: '/mixers/mine.ts', sha256: '0'.repeat(64), mixer: 'mine' }]]),
@@ -135,7 +136,11 @@ describe('a plan', () => {
       mixers: ['lstm'],
       model: { frame: 'stacked', dropout: 0.1, lstm: { heads: 1 } },
     });
-    expect(llama).toMatchObject({ label: 'Llama', mixers: ['attention'], model: { norm: 'rmsnorm', normEps: 1e-3 } });
+    expect(llama).toMatchObject({
+      label: 'Llama',
+      mixers: ['attention'],
+      model: { norm: 'rmsnorm', normEps: 1e-3, maxLength: 77, attention: { window: 77 } },
+    });
   });
 
   it("takes a user's own mixer, and knows by its file's content when it changed", () => {
