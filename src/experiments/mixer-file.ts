@@ -21,7 +21,7 @@ export interface LoadedMixerFile {
   readonly definition: MixerDefinition;
 }
 
-const FEED_FORWARD = ['none', 'layer', 'channelMix'];
+const FEED_FORWARD = ['none', 'layer', 'channelMix', 'plainChannelMix'];
 const EXAMPLE = 'export default defineMixer({ name, summary, options, feedForward, create })';
 
 let hooked = false;

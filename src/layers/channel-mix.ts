@@ -1,6 +1,7 @@
 /**
- * @file The channel mix of RWKV-4 to 6, which stands where other architectures have a feed-forward layer: a plain layer
- * with relu squared behind a token shift, under a sigmoid gate (arXiv 2305.13048 eq. 16-18).
+ * @file The channel mix of RWKV, which stands where other architectures have a feed-forward layer: a plain layer with relu
+ * squared behind a token shift; in RWKV-4 to 6 under a sigmoid gate (arXiv 2305.13048 eq. 16-18), in RWKV-7 without
+ * (arXiv 2503.14456).
  */
 import { activate, gatedActivation } from '../ops/elementwise.js';
 import type { Reset } from '../ops/reset.js';
@@ -43,4 +44,29 @@ export function applyChannelMix(
   const key = activate(applyLinear(p, 'key', forKey), 'relu2'); // [B,T,F]
   const value = applyLinear(p, 'value', key); // [B,T,D]
   return [gatedActivation(applyLinear(p, 'receptance', forReceptance), value, 'sigmoid'), last];
+}
+
+/** key [F,D], orthogonal, and value [D,F], zero: those of RWKV-7. Its shift is (d / D)^(rest^4) with rest = 1 - block / NB. */
+export function plainChannelMixParameters(
+  D: number,
+  F: number,
+  { block, blocks }: { block: number; blocks: number },
+): ParameterTable {
+  const values = Array.from({ length: D }, (_, d) => (d / D) ** ((1 - block / blocks) ** 4));
+  return {
+    keyShift: { shape: [D], init: { kind: 'values', values }, decay: false },
+    ...prefixed('key', linearParameters(D, F, { kind: 'orthogonal', gain: 1 }, false)),
+    ...prefixed('value', linearParameters(F, D, constant(0), false)),
+  };
+}
+
+/** V relu(K x_k)^2: y [B,T,D] and the last input [B,1,D]. */
+export function applyPlainChannelMix(
+  p: ParameterTensors,
+  x: Tensor,
+  state: Tensor | null,
+  reset: Reset,
+): [y: Tensor, last: Tensor] {
+  const [forKey, last] = tokenShift(x, p['keyShift']!, { state, reset });
+  return [applyLinear(p, 'value', activate(applyLinear(p, 'key', forKey), 'relu2')), last];
 }

@@ -7,9 +7,9 @@ import type { Mixer, MixerPlace } from './mixer.js';
 
 /**
  * What stands behind a mixer in its residual block: nothing, the feed-forward layer of the model's configuration, or the
- * channel mix of RWKV with its own state.
+ * channel mix of RWKV with its own state: that of RWKV-4 to 6, or that of RWKV-7, which has no gate.
  */
-export type FeedForwardKind = 'none' | 'layer' | 'channelMix';
+export type FeedForwardKind = 'none' | 'layer' | 'channelMix' | 'plainChannelMix';
 
 export interface MixerDefinition<Options extends z.ZodObject = z.ZodObject> {
   /** As configurations call it: lower camel case. */

@@ -40,6 +40,13 @@ export interface StateSpec {
   readonly initial: number | readonly number[];
 }
 
+/**
+ * What blocks of one pass over the model leave for later ones, by name: RWKV-7 reads the values of its first block in all
+ * others. It lives as long as the pass and is no part of the state; tensors have the shape [B,T,...] of the pass, or
+ * [B,...] in a step.
+ */
+export type SharedValues = Map<string, Tensor>;
+
 export interface MixerContext {
   /** State after what came before; null to start afresh. */
   readonly state: MixerState | null;
@@ -48,6 +55,8 @@ export interface MixerContext {
   readonly reset: Reset;
   /** Key of this mixer's dropout; null at inference. */
   readonly key: RandomKey | null;
+  /** What earlier blocks left; absent where a mixer runs alone. */
+  readonly shared?: SharedValues;
 }
 
 export interface StepOptions {
@@ -56,6 +65,8 @@ export interface StepOptions {
    * state given must not be used afterwards, but for the tensors that come back in the next one. Default false.
    */
   readonly inPlace?: boolean;
+  /** As in `MixerContext`: what the mixers of earlier blocks left in this step. */
+  readonly shared?: SharedValues;
 }
 
 export interface Mixer {

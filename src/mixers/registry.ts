@@ -8,6 +8,7 @@ import { gatedDeltanetMixer } from './gated-deltanet.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
 import { rwkv4Mixer } from './rwkv4.js';
+import { rwkv7Mixer } from './rwkv7.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
 
 /** The mixers of this library. */
@@ -22,6 +23,7 @@ export const MIXERS = {
   hgrn: hgrnMixer,
   deltanet: deltanetMixer,
   gatedDeltanet: gatedDeltanetMixer,
+  rwkv7: rwkv7Mixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

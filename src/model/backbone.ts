@@ -18,6 +18,7 @@ import {
   stateSize,
   type MixerContext,
   type MixerState,
+  type SharedValues,
   type Stateful,
   type StepOptions,
 } from '../mixers/mixer.js';
@@ -87,10 +88,11 @@ export class Backbone {
     const { state = null, wantState = true, reset = null, key = null, checkpointBlocks = false } = options;
     const run = checkpointBlocks ? checkpointed : direct;
     const [start, position] = this.#addPositions(p, x, state?.blocks[this.blocks.length] ?? null, reset);
+    const shared: SharedValues = new Map();
     let y = start;
     const states = this.blocks.map((block, index) => {
       const blockKey = key === null ? null : fold(key, index);
-      const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey };
+      const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey, shared };
       const tensors = under(`blocks.${index}`, p);
       const [next, after] = currentScope(x.device).within(`blocks.${index}`, () => run(block, tensors, y, context));
       y = next;
@@ -110,8 +112,9 @@ export class Backbone {
     const before = state.blocks[this.blocks.length] ?? null;
     const [start, position] = before === null ? [x, []] : this.#addPositions(p, x.reshape([B, 1, D]), before, null);
     let y = start.reshape([B, D]);
+    const stepOptions = { ...options, shared: new Map() };
     const states = this.blocks.map((block, index) => {
-      const [next, after] = block.step(under(`blocks.${index}`, p), y, state.blocks[index]!, options);
+      const [next, after] = block.step(under(`blocks.${index}`, p), y, state.blocks[index]!, stepOptions);
       y = next;
       return after;
     });
@@ -160,22 +163,30 @@ const positionTable = (config: ModelConfig): ParameterSpec => ({
 export const tokenInit = ({ dim, init }: ModelConfig): Init =>
   init === 'gpt' ? { kind: 'normal', std: 0.02 } : smallInit(dim);
 
-type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: MixerContext) => [Tensor, MixerState];
+type BlockContext = MixerContext & { readonly shared: SharedValues };
+type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: BlockContext) => [Tensor, MixerState];
 
 const direct: RunBlock = (block, p, x, context) => block.forward(p, x, context);
 
+/** The state and what earlier blocks left go in as inputs, what this one leaves comes out as outputs: both have gradients. */
 const checkpointed: RunBlock = (block, p, x, context) => {
   const before = Object.entries(context.state ?? {});
+  const earlier = [...context.shared];
   let names: string[] = [];
+  let left: string[] = [];
   const [y, ...after] = checkpoint(
-    ([input, ...states]) => {
-      const state = context.state === null ? null : Object.fromEntries(before.map(([name], k) => [name, states[k]!]));
-      const [output, next] = block.forward(p, input!, { ...context, state });
+    ([input, ...others]) => {
+      const state = context.state === null ? null : Object.fromEntries(before.map(([name], k) => [name, others[k]!]));
+      const shared: SharedValues = new Map(earlier.map(([name], k) => [name, others[before.length + k]!]));
+      const [output, next] = block.forward(p, input!, { ...context, state, shared });
+      const added = [...shared].slice(earlier.length);
       names = Object.keys(next);
-      return [output, ...Object.values(next)];
+      left = added.map(([name]) => name);
+      return [output, ...Object.values(next), ...added.map(([, tensor]) => tensor)];
     },
-    [x, ...before.map(([, tensor]) => tensor)],
+    [x, ...before.map(([, tensor]) => tensor), ...earlier.map(([, tensor]) => tensor)],
     Object.values(p),
   );
-  return [y!, Object.fromEntries(after.map((tensor, k) => [names[k]!, tensor]))];
+  left.forEach((name, k) => context.shared.set(name, after[names.length + k]!));
+  return [y!, Object.fromEntries(names.map((name, k) => [name, after[k]!]))];
 };

@@ -2,7 +2,12 @@
  * @file A residual block: x + mixer(norm(x)), and where the architecture has one a second residual with a feed-forward
  * layer or the channel mix of RWKV (arXiv 2405.04517 fig. 10 and 11; arXiv 2305.13048 fig. 2).
  */
-import { applyChannelMix, channelMixParameters } from '../layers/channel-mix.js';
+import {
+  applyChannelMix,
+  applyPlainChannelMix,
+  channelMixParameters,
+  plainChannelMixParameters,
+} from '../layers/channel-mix.js';
 import { applyFeedForward, feedForwardParameters, feedForwardWidth } from '../layers/feed-forward.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import {
@@ -78,17 +83,20 @@ function createFeedForward(config: ModelConfig, place: MixerPlace): SecondBranch
   };
 }
 
-function createChannelMix(config: ModelConfig, place: MixerPlace): SecondBranch {
+/** With the sigmoid gate of RWKV-4 to 6, or without as in RWKV-7. */
+function createChannelMix(config: ModelConfig, place: MixerPlace, gated: boolean): SecondBranch {
   const { factor, roundTo } = config.feedForward;
   const D = place.dim;
-  const parameters = prefixed('channelMix', channelMixParameters(D, feedForwardWidth(D, factor, roundTo), place));
+  const make = gated ? channelMixParameters : plainChannelMixParameters;
+  const apply = gated ? applyChannelMix : applyPlainChannelMix;
+  const parameters = prefixed('channelMix', make(D, feedForwardWidth(D, factor, roundTo), place));
   return {
     parameters,
     flopsPerToken: 2 * weightsOf(parameters),
     stateSpecs: (B) => ({ [SHIFT]: { shape: [B, 1, D], batchAxis: 0, initial: 0 } }),
     apply(p, x, { state, reset }) {
       const steps = x.shape.length === 3 ? x : x.reshape([x.extent(0), 1, D]);
-      const [y, last] = applyChannelMix(under('channelMix', p), steps, state?.[SHIFT] ?? null, reset);
+      const [y, last] = apply(under('channelMix', p), steps, state?.[SHIFT] ?? null, reset);
       return [y.reshape(x.shape), { [SHIFT]: last }];
     },
   };
@@ -97,7 +105,9 @@ function createChannelMix(config: ModelConfig, place: MixerPlace): SecondBranch 
 function secondBranch(published: FeedForwardKind, config: ModelConfig, place: MixerPlace): SecondBranch | null {
   const { behind } = config.feedForward;
   if (behind === 'none' || (behind === 'published' && published === 'none')) return null;
-  return published === 'channelMix' ? createChannelMix(config, place) : createFeedForward(config, place);
+  if (published === 'channelMix') return createChannelMix(config, place, true);
+  if (published === 'plainChannelMix') return createChannelMix(config, place, false);
+  return createFeedForward(config, place);
 }
 
 /** @throws RangeError when the mixer's options do not fit the width. */

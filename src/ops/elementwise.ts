@@ -21,6 +21,34 @@ export function add(a: Tensor, b: Tensor): Tensor {
   return y;
 }
 
+/** a - b, equal shapes. @throws RangeError when they differ. */
+export function subtract(a: Tensor, b: Tensor): Tensor {
+  checkSameShape('subtract: b', a, b);
+  const { device } = a;
+  const y = Tensor.output(device, a.shape);
+  device.kernels.copy(y.buffer, a.buffer, y.size);
+  device.kernels.accumulate(y.buffer, b.buffer, -1, y.size);
+  if (isRecorded([a, b])) {
+    record('subtract', [y], [], ([dy]) => {
+      if (a.requiresGrad) device.kernels.accumulate(a.grad, dy!, 1, y.size);
+      if (b.requiresGrad) device.kernels.accumulate(b.grad, dy!, -1, y.size);
+    });
+  }
+  return y;
+}
+
+/** factor * x. */
+export function scaled(x: Tensor, factor: number): Tensor {
+  const { device } = x;
+  const y = Tensor.output(device, x.shape);
+  device.kernels.fill(y.buffer, 0, y.size);
+  device.kernels.accumulate(y.buffer, x.buffer, factor, y.size);
+  if (isRecorded([x])) {
+    record('scaled', [y], [], ([dy]) => device.kernels.accumulate(x.grad, dy!, factor, y.size));
+  }
+  return y;
+}
+
 /** a * b elementwise, equal shapes. @throws RangeError when they differ. */
 export function mul(a: Tensor, b: Tensor): Tensor {
   checkSameShape('mul: b', a, b);

@@ -25,6 +25,7 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
   rwkv4: [{}, { dim: 12, options: { width: 20 } }],
   hgrn: [{}, { options: { lowerBounds: false } }],
   deltanet: [{}, { options: { heads: 2, convKernel: 0, negativeEigenvalues: true } }],
+  rwkv7: [{ options: { headDim: 8, decayRank: 5 } }, { dim: 12 }],
   gatedDeltanet: [{}, { options: { convKernel: 2, negativeEigenvalues: true, chunkSize: 3 } }],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };

@@ -7,7 +7,7 @@ import { conv1d } from '../../src/ops/conv1d.js';
 import { deltaRule } from '../../src/ops/delta-rule.js';
 import { dplr } from '../../src/ops/dplr.js';
 import { dropout } from '../../src/ops/dropout.js';
-import { activate, add, gatedActivation, mul, skipGate } from '../../src/ops/elementwise.js';
+import { activate, add, gatedActivation, mul, scaled, skipGate, subtract } from '../../src/ops/elementwise.js';
 import { embedding } from '../../src/ops/embedding.js';
 import { linearAttention, type LinearAttentionOptions } from '../../src/ops/linear-attention.js';
 import { linearCrossEntropy } from '../../src/ops/linear-cross-entropy.js';
@@ -267,6 +267,9 @@ const dplrCases: Case[] = [
 const cases: Case[] = [
   { name: 'add', inputs: of([3, 5], [3, 5]), f: (a, b) => [add(a, b)] },
   { name: 'add of a tensor to itself', inputs: of([3, 5]), f: (a) => [add(a, a)] },
+  { name: 'subtract', inputs: of([3, 5], [3, 5]), f: (a, b) => [subtract(a, b)] },
+  { name: 'subtract, both of one tensor', inputs: of([3, 5]), f: (a) => [subtract(a, activate(a, 'tanh'))] },
+  { name: 'scaled', inputs: of([3, 5]), f: (a) => [scaled(a, -0.7)] },
   { name: 'mul', inputs: of([3, 5], [3, 5]), f: (a, b) => [mul(a, b)] },
   ...(['silu', 'gelu', 'sigmoid', 'tanh', 'exp', 'softplus', 'logsigmoid', 'eluplus1', 'relu2'] as const).map(
     (name): Case => ({
