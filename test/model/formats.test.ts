@@ -74,6 +74,7 @@ async function logitsOf(folder: string, options: SourceOptions = {}): Promise<Fl
 describe('round trips, byte for byte', () => {
   it.each([
     ['hf_xlstm', 'hf'],
+    ['hf_llama', 'hf'],
     ['xlstm_large', 'nxai'],
     ['xlstm_lm_mixed', 'nxai'],
     ['xlstm_lm_tied_bias', 'nxai'],
@@ -144,6 +145,50 @@ describe('round trips, byte for byte', () => {
     fs.writeFileSync(file, JSON.stringify({ ...fields, model: { ...fields.model, dropout: 0.25 } }));
     const back = parse(fs.readFileSync(path.join(await converted(native, 'nxai'), 'config.yaml'), 'utf8')) as Fields;
     expect(back['dropout']).toBe(0.25);
+  });
+
+  it.each([
+    { tieWeights: true, bias: true, attention: { heads: 4, kvHeads: 2, theta: 5e4, window: 9 } },
+    { tieWeights: false, bias: false, attention: { heads: 2, window: 64 } },
+  ])('a Llama trained here -> hf -> native, and its logits are those it had: %j', async (more) => {
+    const folder = path.join(temporaryFolder(), 'own');
+    fs.mkdirSync(folder);
+    const feedForward = { factor: 8 / 3, bias: more.bias, activation: 'silu' } as const;
+    const config = {
+      vocabSize: 41,
+      dim: 24,
+      blocks: ['attention', 'attention'],
+      norm: 'rmsnorm',
+      feedForward,
+    } as const;
+    using model = LanguageModel.create({ ...config, ...more, blocks: [...config.blocks] }, referenceDevice(), 3);
+    await saveModel(folder, model, { tokenizer: null });
+    const written = await converted(folder, 'hf');
+    expect(JSON.parse(fs.readFileSync(path.join(written, 'config.json'), 'utf8'))).toMatchObject({
+      model_type: 'llama',
+      intermediate_size: 64,
+      num_key_value_heads: 2,
+      max_position_embeddings: more.attention.window,
+    });
+    expect(await logitsOf(await converted(written, 'native'))).toEqual(await logitsOf(folder));
+  });
+
+  it('a Llama folder of an older release: base of the frequencies beside, and frequencies among the tensors', async () => {
+    const folder = checkpoint('hf_llama', (fields) => {
+      delete fields['rope_parameters'];
+      Object.assign(fields, { rope_theta: 10_000, rope_scaling: null, num_key_value_heads: null });
+    });
+    const file = path.join(folder, 'model.safetensors');
+    const tensors = (() => {
+      using stored = openSafetensors(file);
+      return [...stored.tensors].map(([name, tensor]) => ({ name, ...tensor, data: stored.read(name) }));
+    })();
+    const frequencies = { dtype: 'F32', shape: [8], data: new Float32Array(8) } as const;
+    await writeSafetensors(file, [
+      ...tensors,
+      { name: 'model.layers.0.self_attn.rotary_emb.inv_freq', ...frequencies },
+    ]);
+    expect(await logitsOf(folder)).toEqual(await logitsOf(checkpoint('hf_llama')));
   });
 
   it('says what a layout cannot hold', async () => {
@@ -221,11 +266,17 @@ describe('the two layouts of the sLSTM', () => {
 describe('refused in one sentence', () => {
   it.each([
     ['hf_xlstm', { use_bias: true }, 'use_bias: biases are not supported, use_bias must be false'],
-    ['hf_xlstm', { model_type: 'llama' }, 'is of a model of type "llama"; this library reads "xlstm"'],
+    ['hf_xlstm', { model_type: 'bert' }, 'is of a model of type "bert"; this library reads xlstm, llama'],
     ['hf_xlstm', { num_heads: 3 }, 'heads must divide the widths of keys and values'],
     ['hf_xlstm', { ffn_proj_factor: 4 }, 'ffn.proj_down.weight must be [128,512] by the configuration, got [128,384]'],
     ['hf_xlstm', { weight_mode: 'fused' }, 'lacks the tensor "backbone.blocks.0.mlstm_layer.qkv_opreact.weight"'],
     ['hf_xlstm', { num_hidden_layers: 1 }, 'holds "backbone.blocks.1.ffn.proj_down.weight", which a model of its'],
+    ['hf_llama', { rope_scaling: { type: 'linear', factor: 2 } }, 'scaled rotary frequencies are not supported'],
+    ['hf_llama', { rope_parameters: { rope_type: 'llama3', rope_theta: 1e4 } }, 'scaled rotary frequencies are not'],
+    ['hf_llama', { hidden_act: 'gelu' }, 'the activation must be silu'],
+    ['hf_llama', { head_dim: 32 }, 'head_dim: heads must share out hidden_size exactly: 4 heads of 32 are not 64'],
+    ['hf_llama', { attention_bias: true }, 'lacks the tensor "model.layers.0.self_attn.q_proj.bias"'],
+    ['hf_llama', { num_key_value_heads: 2 }, 'k_proj.weight must be [32,64] by the configuration, got [64,64]'],
     ['xlstm_large', { eps: 1e-3 }, 'the eps of the cell must be 0.000001'],
     ['xlstm_large', { rope: true }, 'unknown field "rope"'],
     ['xlstm_lm_mixed', { slstm_at: [9] }, 'slstm_at: there is no block 9 of 4'],

@@ -1,6 +1,6 @@
 /**
  * @file Language models against the implementations that wrote their checkpoints, opened from their folders: NX-AI/xlstm
- * 2.0.5 (the paper's architecture and xLSTM Large) and transformers 5.17: logits, loss, step form, gradients, greedy text.
+ * 2.0.5 (the paper's architecture and xLSTM Large) and transformers 5.17 (xLSTM Large, Llama): logits, loss, step form, gradients, greedy text.
  */
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../../src/device/device.js';
@@ -17,7 +17,7 @@ import { goldenExpected, goldenFolder, parameterValues } from '../support/models
 import type { Fixture } from '../support/safetensors.js';
 
 const PAPER = ['xlstm_lm_mixed', 'xlstm_lm_mlstm_only', 'xlstm_lm_slstm_only', 'xlstm_lm_tied_bias'];
-const LARGE = ['xlstm_large', 'hf_xlstm'];
+const LARGE = ['xlstm_large', 'hf_xlstm', 'hf_llama'];
 
 /** The parameters were rounded to float32 after the recording, hence 1e-6 and not 1e-12; seen on float32: 2e-6. */
 const PAPER_TOLERANCE = { float64: 1e-6, float32: 1e-5 };
@@ -131,7 +131,7 @@ describe.each(runs(LARGE))('%s on %s', (name, _, create) => {
     const prompt = Int32Array.from(expected.tensors['prompt']!.data as BigInt64Array, Number);
     const greedy = Array.from(expected.tensors['greedy']!.data as BigInt64Array, Number);
     // transformers records the prompt as well, NX-AI/xlstm what comes after it.
-    const wanted = name === 'hf_xlstm' ? greedy.slice(prompt.length) : greedy;
+    const wanted = name.startsWith('hf_') ? greedy.slice(prompt.length) : greedy;
     using session = new Session(model);
     await session.read(prompt);
     const text: number[] = [];

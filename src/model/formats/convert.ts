@@ -15,6 +15,7 @@ import { CONFIG_FILE, configText, parseJson, quantizationOf } from './native.js'
 import { parseYaml, YAML_FILE } from './open.js';
 import { paperTensors, readPaperConfig, writePaperConfig } from './paper.js';
 import type { ModelFormat, ModelSource, Origin, ParameterSource } from './source.js';
+import { architectureFor, architectureOf } from './transformers.js';
 
 /** Layouts to convert to; "nxai" is the package's own layout of the model's architecture. */
 export type ConvertTarget = 'hf' | 'nxai' | 'native';
@@ -125,11 +126,19 @@ function layoutOf(source: ModelSource, format: Origin['format'], options: Conver
     const tensors = paperTensors(config, table, known?.backend ?? 'vanilla');
     return { text: known?.config ?? stringify(writePaperConfig(config)), tensors, origin: known };
   }
+  const architecture = format === 'hf' ? architectureFor(config) : undefined;
+  const more = format === 'hf' ? { dtype: dtypeName(source, options), ...options.fields } : {};
+  if (architecture !== undefined) {
+    const problem = architecture.refusal(config);
+    if (problem !== null)
+      throw new Error(`convert: the ${architecture.modelType} of hf cannot hold this model: ${problem}`);
+    const text = known?.config ?? jsonText({ ...architecture.writeConfig(config), ...more });
+    return { text, tensors: architecture.tensors(config, table), origin: known };
+  }
   const weightMode = options.weightMode ?? known?.weightMode ?? 'single';
   const fields = writeLargeConfig(config, format, weightMode);
   const tensors = largeTensors(config, table, format, weightMode);
   if (known?.weightMode === weightMode) return { text: known.config, tensors, origin: known };
-  const more = format === 'hf' ? { dtype: dtypeName(source, options), ...options.fields } : {};
   const text = format === 'hf' ? jsonText({ ...fields, ...more }) : stringify(fields);
   return { text, tensors, origin: null };
 }
@@ -139,7 +148,9 @@ function describes({ format, config: text }: Origin, config: ModelConfig): boole
   const what = 'the configuration that the model came with';
   const read = (): ModelConfig => {
     if (format === 'nxai') return readPaperConfig(parseYaml(text, what), what).config;
-    return readLargeConfig(format === 'hf' ? parseJson(text, what) : parseYaml(text, what), format, what).config;
+    const fields = format === 'hf' ? parseJson(text, what) : parseYaml(text, what);
+    const architecture = format === 'hf' ? architectureOf(fields) : undefined;
+    return architecture?.readConfig(fields, what) ?? readLargeConfig(fields, format, what).config;
   };
   const comparable = (value: ModelConfig): string =>
     JSON.stringify({
@@ -160,7 +171,7 @@ function dtypeName({ parameters }: ModelSource, { dtype }: ConvertOptions): stri
 
 /** Fields that transformers refuses as whole numbers. */
 const FLOATS =
-  /^( *"(?:norm_eps|eps|qk_dim_factor|v_dim_factor|ffn_proj_factor|gate_soft_cap|output_logit_soft_cap)": \d+)(?=,?$)/gm;
+  /^( *"(?:norm_eps|eps|rms_norm_eps|rope_theta|attention_dropout|qk_dim_factor|v_dim_factor|ffn_proj_factor|gate_soft_cap|output_logit_soft_cap)": \d+)(?=,?$)/gm;
 
 /** As Hugging Face writes it: fields in the order of their names, 15.0 for a float. */
 function jsonText(fields: Readonly<Record<string, unknown>>): string {

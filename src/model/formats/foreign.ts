@@ -28,18 +28,20 @@ export interface Transposed {
 
 /**
  * The parameters in the tensors of a file.
+ * @param derived  names of tensors that may be there and are passed over
  * @throws SafetensorsError for a tensor that is missing, has another shape or type, or that the layout does not know.
  */
 export function foreignSources(
   file: TensorSet,
   tensors: readonly ForeignTensor[],
   table: ParameterTable,
+  derived?: RegExp,
 ): Map<string, ParameterSource> {
-  checkTensors(file, tensors);
+  checkTensors(file, tensors, derived);
   return new Map(tensors.flatMap((tensor) => partsOf(file, tensor, table).map((part) => [part.name, part] as const)));
 }
 
-function checkTensors(file: TensorSet, tensors: readonly ForeignTensor[]): void {
+function checkTensors(file: TensorSet, tensors: readonly ForeignTensor[], derived?: RegExp): void {
   const known = new Set(tensors.map(({ name }) => name));
   for (const { name, shape } of tensors) {
     const found = file.tensors.get(name);
@@ -50,7 +52,7 @@ function checkTensors(file: TensorSet, tensors: readonly ForeignTensor[]): void 
       );
     }
   }
-  const stranger = [...file.tensors.keys()].find((name) => !known.has(name));
+  const stranger = [...file.tensors.keys()].find((name) => !known.has(name) && derived?.test(name) !== true);
   if (stranger === undefined) return;
   throw new SafetensorsError(`${file.path}: holds "${stranger}", which a model of its configuration does not have`);
 }

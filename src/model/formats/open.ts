@@ -11,6 +11,7 @@ import { largeTensors, readLargeConfig } from './large.js';
 import { CONFIG_FILE, openNativeSource, parseJson } from './native.js';
 import { backendOfShapes, paperTensors, readPaperConfig, RECURRENT_SUFFIX, type SlstmBackend } from './paper.js';
 import type { ModelFormat, ModelSource, Origin } from './source.js';
+import { architectureNames, architectureOf } from './transformers.js';
 
 export interface SourceOptions {
   /** Backend of NX-AI/xlstm that wrote the sLSTM parameters; needed where their shapes do not tell. */
@@ -32,9 +33,9 @@ export function formatOf(folder: string): ModelFormat {
       model_type?: unknown;
     };
     if (format === 'xlstm') return 'native';
-    if (type === 'xlstm') return 'hf';
+    if (type === 'xlstm' || architectureOf({ model_type: type }) !== undefined) return 'hf';
     const what = type === undefined ? 'has no "model_type"' : `is of a model of type ${JSON.stringify(type)}`;
-    throw new Error(`${json}: ${what}; this library reads "xlstm"`);
+    throw new Error(`${json}: ${what}; this library reads ${['xlstm', ...architectureNames].join(', ')}`);
   }
   const yaml = path.join(folder, YAML_FILE);
   if (fs.existsSync(yaml)) {
@@ -62,7 +63,7 @@ export function openModelSource(folder: string, options: SourceOptions = {}): Mo
   const file = openTensors(folder);
   try {
     const text = fs.readFileSync(configFile(folder, format), 'utf8');
-    const { config, tensors, ...layout } = foreignLayout(folder, format, text, file, options);
+    const { config, tensors, derived, ...layout } = foreignLayout(folder, format, text, file, options);
     const close = (): void => file.close();
     return {
       format,
@@ -70,7 +71,7 @@ export function openModelSource(folder: string, options: SourceOptions = {}): Mo
       config,
       facts: { tokenizer: null, training: {} },
       origin: { format, config: text, metadata: file.metadata, ...shardsOf(folder), ...layout },
-      parameters: foreignSources(file, tensors, parameterTable(config)),
+      parameters: foreignSources(file, tensors, parameterTable(config), derived),
       close,
       [Symbol.dispose]: close,
     };
@@ -94,6 +95,7 @@ function shardsOf(folder: string): Pick<Origin, 'weightMap' | 'index'> {
 interface ForeignLayout extends Pick<Origin, 'weightMode' | 'backend'> {
   readonly config: ModelConfig;
   readonly tensors: readonly ForeignTensor[];
+  readonly derived?: RegExp | undefined;
 }
 
 /** Configuration and tensors of a folder of another library. */
@@ -110,11 +112,13 @@ function foreignLayout(
     const backend = backendOf(file, configured, options, name);
     return { config, backend, tensors: paperTensors(config, parameterTable(config), backend) };
   }
-  const { config, weightMode } = readLargeConfig(
-    format === 'hf' ? parseJson(text, name) : parseYaml(text, name),
-    format,
-    name,
-  );
+  const fields = format === 'hf' ? parseJson(text, name) : parseYaml(text, name);
+  const architecture = format === 'hf' ? architectureOf(fields) : undefined;
+  if (architecture !== undefined) {
+    const config = architecture.readConfig(fields, name);
+    return { config, tensors: architecture.tensors(config, parameterTable(config)), derived: architecture.derived };
+  }
+  const { config, weightMode } = readLargeConfig(fields, format, name);
   return { config, weightMode, tensors: largeTensors(config, parameterTable(config), format, weightMode) };
 }
 
