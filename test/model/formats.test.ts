@@ -12,6 +12,7 @@ import { formatOf, openModelSource, type SourceOptions } from '../../src/model/f
 import { presetConfig } from '../../src/model/presets.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
+import { fold, normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { relativeRms } from '../support/compare.js';
@@ -75,6 +76,8 @@ describe('round trips, byte for byte', () => {
   it.each([
     ['hf_xlstm', 'hf'],
     ['hf_llama', 'hf'],
+    ['hf_mamba', 'hf'],
+    ['hf_rwkv', 'hf'],
     ['xlstm_large', 'nxai'],
     ['xlstm_lm_mixed', 'nxai'],
     ['xlstm_lm_tied_bias', 'nxai'],
@@ -173,6 +176,33 @@ describe('round trips, byte for byte', () => {
     expect(await logitsOf(await converted(written, 'native'))).toEqual(await logitsOf(folder));
   });
 
+  it.each([
+    { blocks: ['mamba', 'mamba'], norm: 'rmsnorm', bias: true, mamba: { expand: 1.5, stateSize: 5, stepRank: 3 } },
+    { blocks: ['mamba'], norm: 'rmsnorm', tieWeights: true },
+    {
+      blocks: ['rwkv4', 'rwkv4'],
+      norm: 'layernormBias',
+      embeddingNorm: true,
+      rwkv4: { width: 40 },
+      feedForward: { factor: 4, roundTo: 64 },
+    },
+    { blocks: ['rwkv4'], norm: 'layernormBias', embeddingNorm: true, tieWeights: true },
+  ] as const)('trained here -> hf -> native, and its logits are those it had: %j', async (more) => {
+    const folder = path.join(temporaryFolder(), 'own');
+    fs.mkdirSync(folder);
+    const config = { vocabSize: 41, dim: 24, ...more, blocks: [...more.blocks] };
+    using model = LanguageModel.create(config, referenceDevice(), 3);
+    // Maps that start at zero would hide each other.
+    const key = fold(randomKey(4), 'weights');
+    for (const [name, { size }] of Object.entries(model.tensors)) {
+      if (name.endsWith('.weight')) model.parameters.write(name, normal(fold(key, name), size, 0, 0.3));
+    }
+    await saveModel(folder, model, { tokenizer: null });
+    const written = await converted(folder, 'hf');
+    expect(await logitsOf(written)).toEqual(await logitsOf(folder));
+    expect(await logitsOf(await converted(written, 'native'))).toEqual(await logitsOf(folder));
+  });
+
   it('a Llama folder of an older release: base of the frequencies beside, and frequencies among the tensors', async () => {
     const folder = checkpoint('hf_llama', (fields) => {
       delete fields['rope_parameters'];
@@ -266,7 +296,7 @@ describe('the two layouts of the sLSTM', () => {
 describe('refused in one sentence', () => {
   it.each([
     ['hf_xlstm', { use_bias: true }, 'use_bias: biases are not supported, use_bias must be false'],
-    ['hf_xlstm', { model_type: 'bert' }, 'is of a model of type "bert"; this library reads xlstm, llama'],
+    ['hf_xlstm', { model_type: 'bert' }, 'is of a model of type "bert"; this library reads xlstm, llama, mamba, rwkv'],
     ['hf_xlstm', { num_heads: 3 }, 'heads must divide the widths of keys and values'],
     ['hf_xlstm', { ffn_proj_factor: 4 }, 'ffn.proj_down.weight must be [128,512] by the configuration, got [128,384]'],
     ['hf_xlstm', { weight_mode: 'fused' }, 'lacks the tensor "backbone.blocks.0.mlstm_layer.qkv_opreact.weight"'],
@@ -277,6 +307,12 @@ describe('refused in one sentence', () => {
     ['hf_llama', { head_dim: 32 }, 'head_dim: heads must share out hidden_size exactly: 4 heads of 32 are not 64'],
     ['hf_llama', { attention_bias: true }, 'lacks the tensor "model.layers.0.self_attn.q_proj.bias"'],
     ['hf_llama', { num_key_value_heads: 2 }, 'k_proj.weight must be [32,64] by the configuration, got [64,64]'],
+    ['hf_mamba', { use_conv_bias: false }, 'use_conv_bias: the convolution must have a bias'],
+    ['hf_mamba', { hidden_act: 'gelu' }, 'hidden_act: the activation must be silu'],
+    ['hf_mamba', { time_step_rank: 3 }, 'dt_proj.weight must be [128,3] by the configuration, got [128,4]'],
+    ['hf_mamba', { use_bias: true }, 'lacks the tensor "backbone.layers.0.mixer.in_proj.bias"'],
+    ['hf_rwkv', { attention_hidden_size: 48 }, 'time_decay must be [48] by the configuration, got [64]'],
+    ['hf_rwkv', { intermediate_size: 192 }, 'feed_forward.key.weight must be [192,64] by the configuration'],
     ['xlstm_large', { eps: 1e-3 }, 'the eps of the cell must be 0.000001'],
     ['xlstm_large', { rope: true }, 'unknown field "rope"'],
     ['xlstm_lm_mixed', { slstm_at: [9] }, 'slstm_at: there is no block 9 of 4'],

@@ -3,6 +3,7 @@
  * follow each other, or one with its axes in another order. One table per layout serves reading and writing.
  */
 import type { HostMemory } from '../../device/device.js';
+import { feedForwardWidth } from '../../layers/feed-forward.js';
 import { size, type Shape } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import type { ModelConfig } from '../config.js';
@@ -77,6 +78,12 @@ function partsOf(
     const memory = (): HostMemory | null => (transposed === undefined ? file.memory(name, begin, byteLength) : null);
     return { name: part, shape, dtype, packing: null, byteLength, bytes, memory };
   });
+}
+
+/** A factor whose feed-forward layer has exactly this width, whatever the rounding of the quotient. */
+export function factorOf(width: number, dim: number): number {
+  const factor = width / dim;
+  return feedForwardWidth(dim, factor, 1) === width ? factor : (width - 0.5) / dim;
 }
 
 /** Why no layout of NX-AI can hold the frame around a model's mixers, or null. */

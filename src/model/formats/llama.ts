@@ -7,7 +7,7 @@ import { feedForwardWidth } from '../../layers/feed-forward.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';
-import type { ForeignTensor } from './foreign.js';
+import { factorOf, type ForeignTensor } from './foreign.js';
 import type { Architecture } from './transformers.js';
 
 const count = () => z.number().int().min(1);
@@ -49,12 +49,6 @@ const schema = z
       message: `heads must share out hidden_size exactly: ${heads} heads of ${width} are not ${dim}`,
     });
   });
-
-/** A factor whose feed-forward layer has exactly this width, whatever the rounding of the quotient. */
-function factorOf(width: number, dim: number): number {
-  const factor = width / dim;
-  return feedForwardWidth(dim, factor, 1) === width ? factor : (width - 0.5) / dim;
-}
 
 function readConfig(value: unknown, what: string): ModelConfig {
   const fields = checkConfig<z.ZodType<z.output<typeof schema>>>(schema, value, what);

@@ -6,6 +6,8 @@ import type { ParameterTable } from '../../layers/parameter.js';
 import type { ModelConfig } from '../config.js';
 import type { ForeignTensor } from './foreign.js';
 import { llama } from './llama.js';
+import { mamba } from './mamba.js';
+import { rwkv } from './rwkv.js';
 
 export interface Architecture {
   /** As config.json names it. */
@@ -26,7 +28,7 @@ export interface Architecture {
   readonly derived?: RegExp;
 }
 
-const ARCHITECTURES: readonly Architecture[] = [llama];
+const ARCHITECTURES: readonly Architecture[] = [llama, mamba, rwkv];
 
 /** Values of `model_type` that are read, that of xLSTM Large not counted. */
 export const architectureNames = ARCHITECTURES.map(({ modelType }) => modelType);
