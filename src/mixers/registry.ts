@@ -5,8 +5,12 @@ import { hgrnMixer } from './hgrn.js';
 import { mambaMixer } from './mamba.js';
 import { deltanetMixer } from './deltanet.js';
 import { gatedDeltanetMixer } from './gated-deltanet.js';
+import { glaMixer } from './gla.js';
+import { hgrn2Mixer } from './hgrn2.js';
+import { linearAttentionMixer } from './linear-attention.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
+import { retnetMixer } from './retnet.js';
 import { rwkv4Mixer } from './rwkv4.js';
 import { rwkv7Mixer } from './rwkv7.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
@@ -24,6 +28,10 @@ export const MIXERS = {
   deltanet: deltanetMixer,
   gatedDeltanet: gatedDeltanetMixer,
   rwkv7: rwkv7Mixer,
+  linearAttention: linearAttentionMixer,
+  retnet: retnetMixer,
+  gla: glaMixer,
+  hgrn2: hgrn2Mixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

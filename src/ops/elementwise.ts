@@ -37,11 +37,11 @@ export function subtract(a: Tensor, b: Tensor): Tensor {
   return y;
 }
 
-/** factor * x. */
-export function scaled(x: Tensor, factor: number): Tensor {
+/** factor * x + offset. */
+export function scaled(x: Tensor, factor: number, offset = 0): Tensor {
   const { device } = x;
   const y = Tensor.output(device, x.shape);
-  device.kernels.fill(y.buffer, 0, y.size);
+  device.kernels.fill(y.buffer, offset, y.size);
   device.kernels.accumulate(y.buffer, x.buffer, factor, y.size);
   if (isRecorded([x])) {
     record('scaled', [y], [], ([dy]) => device.kernels.accumulate(x.grad, dy!, factor, y.size));
