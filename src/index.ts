@@ -82,6 +82,19 @@ export type { CompleteOptions, Completion } from './generate/complete.js';
 export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 
+export {
+  readHellaswag,
+  readLambada,
+  scoreChoices,
+  scoreLastWords,
+  type ChoiceItem,
+  type ChoiceScore,
+  type Continuation,
+  type ContinuationScorer,
+  type LastWordItem,
+  type LastWordScore,
+} from './data/tasks/multiple-choice.js';
+export { ContinuationReader } from './evaluate/continuation.js';
 export { perplexityByLength, type LengthScores } from './evaluate/context-length.js';
 export { logitsOf, writeLogits, type LogitsOptions } from './evaluate/logits.js';
 export { windowPerplexity, wholePerplexity, type WindowOptions } from './evaluate/perplexity.js';

@@ -3,7 +3,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { isSourceFile, listSourceFiles, textFile, type SourceFile } from '../data/source-files.js';
+import {
+  type Accuracy,
+  readHellaswag,
+  readLambada,
+  scoreChoices,
+  scoreLastWords,
+} from '../data/tasks/multiple-choice.js';
 import { perplexityByLength } from '../evaluate/context-length.js';
+import { ContinuationReader } from '../evaluate/continuation.js';
 import { domainScores, listDomains, type Domain } from '../evaluate/domains.js';
 import { wholePerplexity, windowPerplexity } from '../evaluate/perplexity.js';
 import { writeEvaluation, type Evaluation } from '../evaluate/report.js';
@@ -23,6 +31,9 @@ interface Options extends ModelOptions {
   window?: number;
   stride?: number;
   lengths?: number[];
+  lambada?: string;
+  hellaswag?: string;
+  limit?: number;
   field: string;
   out?: string;
   json?: boolean;
@@ -45,6 +56,9 @@ export function evalCommand(): Command {
       numberFrom(1, true),
     )
     .option('--lengths <list>', 'also as a function of the context length: 256,1024,4096,16384', wholeNumbers)
+    .option('--lambada <file>', 'zero-shot: the last word of each text, .jsonl with "text"')
+    .option('--hellaswag <file>', 'zero-shot: the best ending, .jsonl with "ctx", "endings", "label"')
+    .option('--limit <n>', 'only the first n items of zero-shot tasks', numberFrom(1, true))
     .option('--field <name>', 'field of a .jsonl record that holds the text', 'text')
     .option('--out <folder>', 'write results.json, report.html and the plots there')
     .option('--json', 'print the results as JSON')
@@ -57,7 +71,8 @@ Examples:
   xlstm eval runs/sotu --text book.txt
   xlstm eval runs/sotu --text book.txt --window 1024 --stride 512
   xlstm eval runs/sotu --text book.txt --lengths 256,1024,4096 --out evaluation
-  xlstm eval runs/sotu --by-domain corpora/`,
+  xlstm eval runs/sotu --by-domain corpora/
+  xlstm eval xlstm-125m --lambada lambada_test.jsonl --hellaswag hellaswag_val.jsonl`,
     )
     .action(evaluateCommand);
   return addModelOptions(command);
@@ -71,8 +86,10 @@ function wholeNumbers(text: string): number[] {
 }
 
 async function evaluateCommand(folder: string, options: Options): Promise<void> {
-  const { text = [], byDomain, window, stride, lengths } = options;
-  if (text.length === 0 && byDomain === undefined) throw new Error('eval: give texts with --text or --by-domain');
+  const { text = [], byDomain, window, stride, lengths, lambada, hellaswag } = options;
+  if (text.length === 0 && [byDomain, lambada, hellaswag].every((given) => given === undefined)) {
+    throw new Error('eval: give texts with --text or --by-domain, or a task with --lambada or --hellaswag');
+  }
   if (lengths !== undefined && text.length === 0) throw new Error('eval: --lengths needs a text; give it with --text');
   if (stride !== undefined && window === undefined) throw new Error('eval: --stride needs --window');
   const domains = byDomain === undefined ? [] : await listDomains(byDomain);
@@ -111,6 +128,7 @@ async function evaluate(
   options: Options,
   signal: AbortSignal,
 ): Promise<Evaluation> {
+  const zeroShot = await zeroShotScores(new ContinuationReader(model, tokenizer), options, signal);
   const { window, stride = Math.max(1, (window ?? 0) >> 1), lengths, field } = options;
   const source = (files: readonly SourceFile[]) => tokenText(files, tokenizer, field);
   const score = (files: readonly SourceFile[]): Promise<Score> =>
@@ -136,6 +154,31 @@ async function evaluate(
             perplexityByLength(model, source(text.files), lengths, watch),
           ),
         }),
+    ...zeroShot,
+  };
+}
+
+/** The scores of the tasks that were given. */
+async function zeroShotScores(
+  reader: ContinuationReader,
+  { lambada, hellaswag, limit }: Options,
+  signal: AbortSignal,
+): Promise<Pick<Evaluation, 'lambada' | 'hellaswag'>> {
+  using scorer = reader;
+  const score = (context: string, continuation: string) => scorer.score(context, continuation);
+  async function run<Item, Found>(
+    file: string,
+    read: (file: string) => Item[],
+    scoring: (items: readonly Item[], by: typeof score, options: object) => Promise<Found>,
+  ): Promise<Found & { name: string }> {
+    const items = read(file).slice(0, limit);
+    using progress = new WorkProgress(`answering ${path.basename(file)}`);
+    const onItem = (done: number): void => progress.update(done / items.length);
+    return { name: file, ...(await scoring(items, score, { signal, onItem })) };
+  }
+  return {
+    ...(lambada === undefined ? {} : { lambada: await run(lambada, readLambada, scoreLastWords) }),
+    ...(hellaswag === undefined ? {} : { hellaswag: await run(hellaswag, readHellaswag, scoreChoices) }),
   };
 }
 
@@ -166,7 +209,10 @@ async function watched<T>(
 const measures = ({ perplexity, bitsPerByte, loss }: MacroAverage): string =>
   `perplexity ${formatNumber(perplexity)}  bits/byte ${formatNumber(bitsPerByte)}  loss ${formatNumber(loss)}`;
 
-function describe({ method, text, domains, lengths }: Evaluation): string {
+const share = ({ accuracy, standardError }: Accuracy): string =>
+  `${(100 * accuracy).toFixed(2)} % +- ${(100 * standardError).toFixed(2)}`;
+
+function describe({ method, text, domains, lengths, lambada, hellaswag }: Evaluation): string {
   const lines: string[] = [];
   if (text !== undefined || domains !== undefined) lines.push(method);
   if (text !== undefined) {
@@ -192,6 +238,20 @@ function describe({ method, text, domains, lengths }: Evaluation): string {
     lines.push(
       `by context length, over the same ${predicted.toLocaleString('en-US')} tokens`,
       ...lengths.lengths.map((score) => `  ${String(score.length).padStart(7)}  ${measures(score)}`),
+    );
+  }
+  if (lambada !== undefined) {
+    const { name, items, perplexity } = lambada;
+    lines.push(
+      `${name}, the last word of ${items.toLocaleString('en-US')} texts`,
+      `  accuracy ${share(lambada)}  perplexity of the word ${formatNumber(perplexity)}`,
+    );
+  }
+  if (hellaswag !== undefined) {
+    const { name, items, sum, perByte } = hellaswag;
+    lines.push(
+      `${name}, the ending of ${items.toLocaleString('en-US')} texts`,
+      `  accuracy ${share(sum)}  by log p per byte ${share(perByte)}`,
     );
   }
   return `${lines.join('\n')}\n`;

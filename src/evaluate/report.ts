@@ -3,6 +3,7 @@
  * shows what it is given.
  */
 import path from 'node:path';
+import type { Accuracy, ChoiceScore, LastWordScore } from '../data/tasks/multiple-choice.js';
 import { formatNumber } from '../format.js';
 import { makeFolder, writeFileWhole } from '../model/disk.js';
 import { html, trustedHtml, type Html } from '../train/html.js';
@@ -24,6 +25,9 @@ export interface Evaluation {
   readonly text?: Score & { readonly name: string };
   readonly domains?: DomainScores;
   readonly lengths?: LengthScores;
+  /** Zero-shot tasks, each with the file that was given. */
+  readonly lambada?: LastWordScore & { readonly name: string };
+  readonly hellaswag?: ChoiceScore & { readonly name: string };
 }
 
 /** Writes the files into a folder, which is made. @returns their names. @throws WriteError if the disk refuses. */
@@ -94,7 +98,7 @@ const lightColour = (name: string): string => new RegExp(`${name}: (#[0-9a-f]+)`
 // ---- the page ----------------------------------------------------------------------------------------------------------
 
 function page(evaluation: Evaluation, plots: readonly Plot[]): string {
-  const { model, fingerprint, device, method, text, domains, lengths } = evaluation;
+  const { model, fingerprint, device, method, text, domains, lengths, lambada, hellaswag } = evaluation;
   return html`<!doctype html>
     <html lang="en">
       <head>
@@ -115,6 +119,7 @@ function page(evaluation: Evaluation, plots: readonly Plot[]): string {
           ${domains === undefined ? [] : [html`<h2>By domain</h2>`, domainTable(domains)]}
           ${text === undefined && domains === undefined ? [] : [html`<p class="about">${method}</p>`]}
           ${lengths === undefined ? [] : [html`<h2>By context length</h2>`, figures(plots), lengthTable(lengths)]}
+          ${lambada === undefined && hellaswag === undefined ? [] : [html`<h2>Zero-shot</h2>`, zeroShotTable(evaluation)]}
           <footer>
             Loss is nats per token: the sum of -log p over all predicted tokens over their number. Perplexity is
             exp(loss). Bits per byte are loss / log 2 times tokens per byte of the same text.
@@ -172,6 +177,27 @@ function domainTable({ domains, macro, micro }: DomainScores): Html {
   </tr>`;
   return html`${scoreTable([...rows, ['micro average: each token the same', micro]])}
   ${table(['', ...MEASURES, '', '', ''], [averages])}`;
+}
+
+function zeroShotTable({ lambada, hellaswag }: Evaluation): Html {
+  const percent = ({ accuracy, standardError }: Accuracy): string =>
+    `${(100 * accuracy).toFixed(2)} ± ${(100 * standardError).toFixed(2)}`;
+  const rows: (readonly [string, string, number, string, string])[] = [];
+  if (lambada !== undefined) {
+    rows.push([lambada.name, 'last word', lambada.items, percent(lambada), formatNumber(lambada.perplexity)]);
+  }
+  if (hellaswag !== undefined) {
+    const { name, items, sum, perByte } = hellaswag;
+    rows.push([name, 'ending', items, percent(sum), ''], [name, 'ending, log p per byte', items, percent(perByte), '']);
+  }
+  const cells = rows.map(
+    ([name, what, items, accuracy, perplexity]) =>
+      html`<tr>
+        <th>${name}, ${what}</th>
+        ${count(items)}${number(accuracy)}${number(perplexity)}
+      </tr> `,
+  );
+  return table(['', 'items', 'accuracy, %', 'perplexity of the word'], cells);
 }
 
 const lengthTable = ({ lengths }: LengthScores): Html =>

@@ -63,6 +63,25 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     expect(window.text!.loss).not.toBe(results.text!.loss);
   });
 
+  it('answers zero-shot tasks', async () => {
+    const [model, folder] = [await smallModelFolder(), temporaryFolder()];
+    const [words, endings, out] = ['words.jsonl', 'endings.jsonl', 'out'].map((name) => path.join(folder, name));
+    fs.writeFileSync(words!, '{"text": "the end of the story"}\n{"text": "another last word"}\n');
+    const item = { ctx: 'A man sits.', activity_label: 'Roof', endings: ['He sings.', 'No', 'A bird flies by.'] };
+    fs.writeFileSync(endings!, [0, 1, 2].map((label) => JSON.stringify({ ...item, label })).join('\n'));
+    const printed = await output(model, '--lambada', words!, '--hellaswag', endings!, '--out', out!);
+    expect(printed).toMatch(/words.jsonl, the last word of 2 texts\n {2}accuracy \d.* %.* perplexity of the word \d/);
+    // One of the three labels is what it answers.
+    expect(printed).toMatch(/endings.jsonl, the ending of 3 texts\n {2}accuracy 33.33 % \+- 33.33 {2}by .* 33.33 %/);
+    const results = JSON.parse(fs.readFileSync(path.join(out!, 'results.json'), 'utf8')) as Evaluation;
+    expect(results.lambada).toMatchObject({ name: words, items: 2 });
+    expect(results.lambada!.perplexity).toBeCloseTo(Math.exp(results.lambada!.loss), 6);
+    const page = fs.readFileSync(path.join(out!, 'report.html'), 'utf8');
+    expect(page).toContain('ending, log p per byte');
+    const first = JSON.parse(await output(model, '--hellaswag', endings!, '--limit', '1', '--json')) as Evaluation;
+    expect(first.hellaswag!.items).toBe(1);
+  });
+
   it('refuses in one sentence', async () => {
     const [model, folder] = [await smallModelFolder(), temporaryFolder()];
     const short = path.join(folder, 'short.txt');
@@ -78,6 +97,8 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
       ],
       [['--text', short, '--lengths', '64'], 'the longest document has 5 tokens, too few for the length of 64'],
       [['--by-domain', folder, '--lengths', '64'], '--lengths needs a text'],
+      [['--lambada', path.join(folder, 'none')], 'lambada: there is no file'],
+      [['--hellaswag', short], 'short.txt:1 is not JSON'],
     ];
     const results = await Promise.all(cases.map(([args]) => xlstm(['eval', model, ...args, ...device])));
     for (const [k, { code, stderr }] of results.entries()) {
