@@ -95,6 +95,14 @@ export {
   type LastWordScore,
 } from './data/tasks/multiple-choice.js';
 export { ContinuationReader } from './evaluate/continuation.js';
+
+export { checkMixer, passes, type CheckOptions, type MixerCheck } from './experiments/check-mixer.js';
+export { planComparison, runComparison, type CompareOptions, type Comparison } from './experiments/compare.js';
+export type { CompareConfig } from './experiments/compare-config.js';
+export { loadMixerFile, type LoadedMixerFile } from './experiments/mixer-file.js';
+export { parseResults, type ResultRow } from './experiments/results-csv.js';
+export type { RunResult, RunSpec } from './experiments/run-spec.js';
+
 export { perplexityByLength, type LengthScores } from './evaluate/context-length.js';
 export { logitsOf, writeLogits, type LogitsOptions } from './evaluate/logits.js';
 export { windowPerplexity, wholePerplexity, type WindowOptions } from './evaluate/perplexity.js';

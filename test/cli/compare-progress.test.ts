@@ -60,10 +60,13 @@ describe('the progress of a comparison', () => {
     expect(taken()).toBe('');
     pass(100);
     shown.update({ kind: 'progress', spec: specs[1], progress });
-    expect(taken()).toMatch(/^\r\x1b\[1A\x1b\[J(.{49}\n){2}\[0\/2\] runs, 0\.2s$/);
+    const repainted = taken();
+    expect(repainted.startsWith('\r\x1b[1A\x1b[J')).toBe(true);
+    expect(repainted).toMatch(/J(.{49}\n){2}\[0\/2\] runs, 0\.2s$/);
     end(specs[0], failedResult('broken\x1b[31m'));
     const text = taken();
-    expect(text).toMatch(/^\r\x1b\[2A\x1b\[J\[1\/2\] .*: failed: broken␛\[31m, 0\.2s left\n/);
+    expect(text.startsWith('\r\x1b[2A\x1b[J[1/2] ')).toBe(true);
+    expect(text).toMatch(/: failed: broken␛\[31m, 0\.2s left\n/);
     expect(text).toMatch(/\n\[1\/2\] runs, 1 failed, 0\.2s$/);
     shown[Symbol.dispose]();
     expect(taken()).toBe('\r\x1b[1A\x1b[J');

@@ -78,7 +78,7 @@ describe.skipIf(!commandIsBuilt)('xlstm compare', () => {
     for (const jobs of ['1', '3']) {
       const out = path.join(folder, jobs);
       expect((await xlstm(['compare', file, '--out', out, '--jobs', jobs])).code).toBe(0);
-      results.push(rowsOf(out).map(({ seconds: _, tokensPerSecond: __, ...row }) => row));
+      results.push(rowsOf(out).map((row) => ({ ...row, seconds: 0, tokensPerSecond: 0 })));
     }
     expect(results[0]).toEqual(results[1]);
   });
