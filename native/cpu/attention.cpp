@@ -162,9 +162,9 @@ void attend(Tile &tile, const AttentionShape &s, const AttentionInputs &in, cons
 extern "C" int XL_KERNEL(xl_attention_forward)(float *y, float *lse, const float *q, const float *k, const float *v,
                                                const float *bias, const float *k_cache, const float *v_cache,
                                                const int32_t *positions, int64_t B, int64_t T, int64_t NH, int64_t NKV,
-                                               int64_t DK, int64_t DV, int64_t W, int64_t P, double scale,
+                                               int64_t DK, int64_t DV, int64_t W, int64_t Q, int64_t P, double scale,
                                                int32_t causal) {
-  const AttentionShape s{B, T, NH, NKV, DK, DV, W, P, float(scale), causal != 0, q != nullptr};
+  const AttentionShape s{B, T, NH, NKV, DK, DV, W, Q, P, float(scale), causal != 0, q != nullptr};
   const AttentionInputs in{q, k, v, bias, k_cache, v_cache, positions};
   if (int status = check_attention("attention_forward", s, in)) return status;
   if (T == 1) return attention_step(s, in, y, lse);

@@ -17,7 +17,7 @@ constexpr int64_t QUERIES = 64, KEYS = 64;
 
 struct AttentionShape {
   int64_t B, T, NH, NKV, DK, DV;
-  int64_t window, extent;  // W and P of the contract
+  int64_t window, rows, extent;  // W, Q and P of the contract
   float scale;
   bool causal, has_keys;
 
@@ -27,6 +27,9 @@ struct AttentionShape {
   int64_t row_k() const { return padded_k() + W; }
   int64_t row_v() const { return padded_v() + W; }
   int64_t group() const { return NH / NKV; }
+  // Where the bias of a query and the first key begins, and how far that of the next query is.
+  int64_t bias_at(int64_t head, int64_t position) const { return (head * rows + (rows == 1 ? 0 : position)) * extent; }
+  int64_t bias_step() const { return rows == 1 ? 0 : extent; }
 };
 
 struct AttentionInputs {
@@ -45,6 +48,9 @@ inline int check_attention(const char *name, const AttentionShape &s, const Atte
   if (!in.q != !in.k || (!in.q && !in.bias) || (in.q && !in.k_cache != !in.v_cache))
     return xl::fail(XL_INVALID, "%s: needs q and k, or bias and neither, and a cache of both k and v or of neither",
                     name);
+  if (in.bias && s.rows != s.extent && s.rows != 1)
+    return xl::fail(XL_INVALID, "%s: the bias must have a row per position or one, got Q=%lld P=%lld", name,
+                    (long long)s.rows, (long long)s.extent);
   const int64_t limit = in.bias ? s.extent : INT32_MAX;
   for (int64_t n = 0; n < s.B * s.T; n++)
     if (in.positions[n] < 0 || in.positions[n] >= limit)
@@ -174,8 +180,8 @@ XL_INLINE void panel_logits(const AttentionShape &shape, const Sight &sight, Log
 inline void load_bias(float *to, float *rows, const AttentionShape &s, const float *bias, int64_t head,
                       const Span &span, const KeyTile &tile, int64_t col) {
   const int64_t n = min_of(P, span.n - col), padded = round_up(tile.n, W);
-  const float *from = bias + (head * s.extent + span.position + col) * s.extent + tile.position;
-  copy_rows(rows, KEYS + W, round_up(n, W), padded, {from, s.extent, n, tile.n}, 1);
+  const float *from = bias + s.bias_at(head, span.position + col) + tile.position;
+  copy_rows(rows, KEYS + W, round_up(n, W), padded, {from, s.bias_step(), n, tile.n}, 1);
   transpose_to_panels(to, rows, KEYS + W, round_up(n, W), padded);
 }
 

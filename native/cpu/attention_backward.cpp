@@ -171,7 +171,7 @@ void add_to_keys(float *to, int64_t step, int64_t width, const float *left, cons
 void add_dbias(const Tiles &tiles, const AttentionShape &s, const Span &span, const KeyTile &tile, const Sight &sight,
                int64_t head, float *dbias) {
   for (int64_t t = 0; t < span.n; t++) {
-    float *row = dbias + (head * s.extent + span.position + t) * s.extent + tile.position;
+    float *row = dbias + s.bias_at(head, span.position + t) + tile.position;
     for (int64_t key = sight.first_key(t); key < sight.end_key(t); key++) row[key] += tiles.dlogits[key * STEP + t];
   }
 }
@@ -217,8 +217,8 @@ extern "C" int XL_KERNEL(xl_attention_backward)(float *dq, float *dk, float *dv,
                                                 const float *q, const float *k, const float *v, const float *bias,
                                                 const float *k_cache, const float *v_cache, const int32_t *positions,
                                                 int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV,
-                                                int64_t W, int64_t P, double scale, int32_t causal) {
-  const AttentionShape s{B, T, NH, NKV, DK, DV, W, P, float(scale), causal != 0, q != nullptr};
+                                                int64_t W, int64_t Q, int64_t P, double scale, int32_t causal) {
+  const AttentionShape s{B, T, NH, NKV, DK, DV, W, Q, P, float(scale), causal != 0, q != nullptr};
   const AttentionInputs in{q, k, v, bias, k_cache, v_cache, positions};
   const Gradients g{dq, dk, dv, dbias, dk_cache, dv_cache, dy, y, lse};
   if (int status = check_attention("attention_backward", s, in)) return status;

@@ -50,7 +50,7 @@ struct StepHead {
           x = s.scale * step_logits(in.q + (span.b * s.NH + head(g)) * s.DK, keys.data + key * keys.step, keys.step,
                                     count, s.DK);
         if (in.bias)
-          x += load_lanes(in.bias + (head(g) * s.extent + span.position) * s.extent + tile.position + key, count);
+          x += load_lanes(in.bias + s.bias_at(head(g), span.position) + tile.position + key, count);
         store_lanes(logits + g * padded + (tile.position - first) + key, x, count);
       }
     }

@@ -196,15 +196,15 @@ XL_API int xl_rope_forward(float *y /* [N,NH,DH] */, const float *x, const int32
 XL_API int xl_rope_backward(float *dx /* [N,NH,DH] */, const float *dy, const int32_t *positions /* [N] */, int64_t N,
     int64_t NH, int64_t DH, double theta);
 XL_API int xl_attention_forward(float *y /* [B,T,NH,DV] */, float *lse /* [B,T,NH,2] */, const float *q /* [B,T,NH,DK] */,
-    const float *k /* [B,T,NKV,DK] */, const float *v /* [B,T,NKV,DV] */, const float *bias /* [NH,P,P] */,
+    const float *k /* [B,T,NKV,DK] */, const float *v /* [B,T,NKV,DV] */, const float *bias /* [NH,Q,P] */,
     const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */, const int32_t *positions /* [B,T] */,
-    int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV, int64_t W, int64_t P, double scale,
-    int32_t causal);
+    int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV, int64_t W, int64_t Q, int64_t P,
+    double scale, int32_t causal);
 XL_API int xl_attention_backward(float *dq, float *dk, float *dv, float *dbias, float *dk_cache, float *dv_cache,
     const float *dy, const float *y, const float *lse /* [B,T,NH,2] */, const float *q, const float *k, const float *v,
-    const float *bias /* [NH,P,P] */, const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */,
+    const float *bias /* [NH,Q,P] */, const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */,
     const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV,
-    int64_t W, int64_t P, double scale, int32_t causal);
+    int64_t W, int64_t Q, int64_t P, double scale, int32_t causal);
 XL_API int xl_attention_cache(float *k_out /* [B,W,R] */, const float *k_in /* [B,W,R] */, const float *k /* [B,T,R] */,
     const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
 XL_API int xl_attention_cache_backward(float *dk /* [B,T,R] */, float *dk_in /* [B,W,R] */,
@@ -230,6 +230,12 @@ XL_API int xl_linear_attention_backward(float *dq, float *dk, float *dv, float *
     const float *v, const float *log_decay, const float *u, const float *Sin, const float *zin, const uint8_t *reset,
     const float *o, const float *denominator, int64_t B, int64_t T, int64_t NH, int64_t NG, int64_t DK, int64_t DV,
     int64_t L, float scale, float eps, int32_t decay, int32_t normalize, int32_t causal);
+XL_API int xl_linformer_forward(float *y /* [B,T,NH,DV] */, const float *q /* [B,T,NH,DK] */, const float *k,
+    const float *v /* [B,T,NH,DV] */, const float *E /* [P,R] */, const int32_t *positions /* [B,T] */, int64_t B,
+    int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t P, int64_t R, double scale);
+XL_API int xl_linformer_backward(float *dq, float *dk, float *dv, float *dE, const float *dy, const float *q,
+    const float *k, const float *v, const float *E /* [P,R] */, const int32_t *positions /* [B,T] */, int64_t B,
+    int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t P, int64_t R, double scale);
 
 XL_API int xl_dplr_forward(float *o /* [B,T,NH,DV] */, float *state_out /* [B,NH,DK,DV] */, const float *q /* [B,T,NH,DK] */,
     const float *k, const float *v /* [B,T,NH,DV] */, const float *a /* [B,T,NH,DK] */, const float *b, const float *g,

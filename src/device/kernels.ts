@@ -302,20 +302,21 @@ export interface Kernels {
    * y = softmax(scale q.k + bias) v over the keys that a query sees, never holding [T,T]. Query head h has key head
    * h / (NH/NKV). A causal query at position p sees positions max(0,p-W+1)..p of its document: steps of this call, and
    * before these slot (position mod W) of the caches, nothing where they are null. Without `causal` it sees the steps of
-   * its document in this call, whatever W and the caches. Without q and k the logits are the bias alone.
+   * its document in this call, whatever W and the caches. Without q and k the logits are the bias alone. The bias has a
+   * row per query position (Q = P), or one for all queries (Q = 1).
    * Keeps of each query the largest logit and the log of the sum of exp(logit - largest): their sum is rounded too far
    * where logits are large.
    */
   attentionForward(y: Buf /* [B,T,NH,DV] */, lse: Buf /* [B,T,NH,2] */, q: Opt /* [B,T,NH,DK] */, k: Opt /* [B,T,NKV,DK] */,
-    v: Buf /* [B,T,NKV,DV] */, bias: Opt /* [NH,P,P]: head, query position, key position */, kCache: Opt /* [B,W,NKV,DK] */,
+    v: Buf /* [B,T,NKV,DV] */, bias: Opt /* [NH,Q,P]: head, query position, key position */, kCache: Opt /* [B,W,NKV,DK] */,
     vCache: Opt /* [B,W,NKV,DV] */, positions: Buf /* [B,T] int32 */, B: number, T: number, NH: number, NKV: number,
-    DK: number, DV: number, W: number, P: number, scale: number, causal: boolean): void;
-  attentionBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NKV,DK] */, dv: Opt /* [B,T,NKV,DV] */, dbias: Opt /* [NH,P,P] */,
+    DK: number, DV: number, W: number, Q: number, P: number, scale: number, causal: boolean): void;
+  attentionBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NKV,DK] */, dv: Opt /* [B,T,NKV,DV] */, dbias: Opt /* [NH,Q,P] */,
     dkCache: Opt /* [B,W,NKV,DK] */, dvCache: Opt /* [B,W,NKV,DV] */, dy: Buf /* [B,T,NH,DV] */, y: Buf /* [B,T,NH,DV] */,
     lse: Buf /* [B,T,NH,2] */, q: Opt /* [B,T,NH,DK] */, k: Opt /* [B,T,NKV,DK] */, v: Buf /* [B,T,NKV,DV] */,
-    bias: Opt /* [NH,P,P] */, kCache: Opt /* [B,W,NKV,DK] */, vCache: Opt /* [B,W,NKV,DV] */, positions: Buf /* [B,T] int32 */,
-    B: number, T: number, NH: number, NKV: number, DK: number, DV: number, W: number, P: number, scale: number,
-    causal: boolean): void;
+    bias: Opt /* [NH,Q,P] */, kCache: Opt /* [B,W,NKV,DK] */, vCache: Opt /* [B,W,NKV,DV] */, positions: Buf /* [B,T] int32 */,
+    B: number, T: number, NH: number, NKV: number, DK: number, DV: number, W: number, Q: number, P: number,
+    scale: number, causal: boolean): void;
   /**
    * The ring after the last step: slot (position mod W) holds the newest row of the last document there, zeros where it
    * has none. kOut may be kIn. With T = 0 it stays as it is.
@@ -324,6 +325,17 @@ export interface Kernels {
     positions: Buf /* [B,T] int32 */, B: number, T: number, W: number, R: number): void;
   attentionCacheBackward(dk: Opt /* [B,T,R] */, dkIn: Opt /* [B,W,R] */, dkOut: Buf /* [B,W,R] */,
     positions: Buf /* [B,T] int32 */, B: number, T: number, W: number, R: number): void;
+  /**
+   * Linformer (arXiv 2006.04768 eq. 7), each step over all of its document in this call: with E_p the row of a step's
+   * position, K' = sum over the document of E_p k^T and V' likewise [R,NH,D.], y = softmax(scale q K'^T) V'.
+   */
+  linformerForward(y: Buf /* [B,T,NH,DV] */, q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */,
+    E: Buf /* [P,R] */, positions: Buf /* [B,T] int32 */, B: number, T: number, NH: number, DK: number, DV: number,
+    P: number, R: number, scale: number): void;
+  linformerBackward(dq: Opt /* [B,T,NH,DK] */, dk: Opt /* [B,T,NH,DK] */, dv: Opt /* [B,T,NH,DV] */, dE: Opt /* [P,R] */,
+    dy: Buf /* [B,T,NH,DV] */, q: Buf /* [B,T,NH,DK] */, k: Buf /* [B,T,NH,DK] */, v: Buf /* [B,T,NH,DV] */,
+    E: Buf /* [P,R] */, positions: Buf /* [B,T] int32 */, B: number, T: number, NH: number, DK: number, DV: number,
+    P: number, R: number, scale: number): void;
 
   /**
    * The gated delta rule over a whole sequence, chunkwise (chunks of L, any T), with a matrix state S of [DK,DV] per head:

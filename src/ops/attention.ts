@@ -16,7 +16,10 @@ export interface AttentionInputs {
   readonly k: Tensor | null;
   /** [B,T,NKV*DV] */
   readonly v: Tensor;
-  /** [NH,P,P]: added to the logit of head, position of the query, position of the key; null for none. */
+  /**
+   * [NH,P,P]: added to the logit of head, position of the query, position of the key; [NH,1,P] for the same bias for all
+   * queries; null for none.
+   */
   readonly bias?: Tensor | null;
 }
 
@@ -63,14 +66,14 @@ export function attention(inputs: AttentionInputs, positions: Tensor, options: A
   const W = cache === null ? (options.window ?? NO_WINDOW) : cache.v.extent(1);
   if (!Number.isInteger(W) || W < 1) throw new RangeError(`attention: window must be at least 1, got ${W}`);
   if (cache !== null) checkCache(cache, options.window, [B, W, NKV * DK], [B, W, NKV * DV]);
-  const P = bias?.extent(-1) ?? 0;
+  const [Q, P] = [bias?.extent(-2) ?? 0, bias?.extent(-1) ?? 0];
   const scale = options.scale ?? 1 / Math.sqrt(Math.max(DK, 1));
 
   const { device } = v;
   const y = Tensor.output(device, [B, T, NH * DV]);
   const lse = currentScope(device).alloc('float', B * T * NH * 2);
   const [ck, cv] = [cache?.k ?? null, cache?.v ?? null];
-  const sizes = [B, T, NH, NKV, DK, DV, W, P, scale, causal] as const;
+  const sizes = [B, T, NH, NKV, DK, DV, W, Q, P, scale, causal] as const;
   const operands = [
     bufferOf(q),
     bufferOf(k),
@@ -109,7 +112,10 @@ function checkInputs({ q, k, v, bias = null }: AttentionInputs, options: Attenti
   const [DK, DV] = [keys / NKV, values / NKV];
   if (q !== null) checkShape('attention: q', q.shape, [B, T, NH * DK]);
   if (k !== null) checkShape('attention: k', k.shape, [B, T, keys]);
-  if (bias !== null) checkShape('attention: bias', bias.shape, [NH, bias.extent(-1), bias.extent(-1)]);
+  if (bias !== null) {
+    const P = bias.extent(-1);
+    checkShape('attention: bias', bias.shape, [NH, bias.extent(-2) === 1 ? 1 : P, P]);
+  }
   return { B, T, NH, NKV, DK, DV };
 }
 

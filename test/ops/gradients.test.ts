@@ -13,6 +13,7 @@ import { linearAttention, type LinearAttentionOptions } from '../../src/ops/line
 import { linearCrossEntropy } from '../../src/ops/linear-cross-entropy.js';
 import { l2norm } from '../../src/ops/l2norm.js';
 import { headwiseLinear, linear, linearConcat } from '../../src/ops/linear.js';
+import { linformer } from '../../src/ops/linformer.js';
 import { mlstm } from '../../src/ops/mlstm.js';
 import { layernorm, rmsnorm } from '../../src/ops/norms.js';
 import { positions, rope } from '../../src/ops/positions.js';
@@ -155,6 +156,16 @@ const attentionCases: Case[] = [
       const y = attention({ q: q, k: k, v: v }, at, { heads: 2, cache: { k: keys, v: values } });
       return [y, cache(k, keys), cache(v, values)];
     },
+  },
+  {
+    name: 'attention, one bias for all queries',
+    inputs: of([B, T, 2 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [2, 1, T]),
+    f: (q, k, v, bias) => [attention({ q: q!, k: k!, v: v!, bias: bias! }, placed(v!), { heads: 2 })],
+  },
+  {
+    name: 'linformer',
+    inputs: of([B, T, 2 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [T, 3]),
+    f: (q, k, v, E) => [linformer({ q: q!, k: k!, v: v! }, E!, placed(v!), 2)],
   },
   {
     name: 'attention of the bias alone, not causal',

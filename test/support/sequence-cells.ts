@@ -312,7 +312,7 @@ function attentionCell(NH: number, NKV: number, DH: number, window: number): Seq
       kernels.positions(positions, position, positionIn, flags(reset), B, T);
       kernels.ropeForward(turned, q, positions, B * T, NH, DH, 100);
       kernels.ropeForward(key, k, positions, B * T, NKV, DH, 100);
-      const sizes = [B, T, NH, NKV, DH, DH, window, 0, 1 / Math.sqrt(DH), true] as const;
+      const sizes = [B, T, NH, NKV, DH, DH, window, 0, 0, 1 / Math.sqrt(DH), true] as const;
       kernels.attentionForward(y, lse, turned, key, v, null, kIn, vIn, positions, ...sizes);
       kernels.attentionCache(kOut, kIn, key, positions, B, T, window, keys);
       kernels.attentionCache(vOut, vIn, v, positions, B, T, window, keys);

@@ -65,6 +65,8 @@ const NAMES = {
   attentionBackward: true,
   attentionCache: true,
   attentionCacheBackward: true,
+  linformerForward: true,
+  linformerBackward: true,
   deltaRuleForward: true,
   deltaRuleBackward: true,
   linearAttentionForward: true,

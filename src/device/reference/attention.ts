@@ -65,16 +65,17 @@ interface Sizes {
   readonly NKV: number;
   readonly DK: number;
   readonly DV: number;
+  readonly Q: number;
   readonly P: number;
   readonly scale: number;
 }
 
 /** The index of bias (head, query position, key position). */
-function biasAt({ P }: Sizes, head: number, query: number, key: number): number {
+function biasAt({ Q, P }: Sizes, head: number, query: number, key: number): number {
   if (query >= P || key >= P) {
     throw new RangeError(`attention: position ${Math.max(query, key)} lies outside of the ${P} positions of the bias`);
   }
-  return (head * P + query) * P + key;
+  return (head * Q + (Q === 1 ? 0 : query)) * P + key;
 }
 
 /** Row of a key head in [rows,NKV,width]. */
@@ -116,9 +117,9 @@ function forRing(
 }
 
 export const attention = {
-  attentionForward(y, lse, q, k, v, bias, kCache, vCache, positions, B, T, NH, NKV, DK, DV, W, P, scale, causal) {
+  attentionForward(y, lse, q, k, v, bias, kCache, vCache, positions, B, T, NH, NKV, DK, DV, W, Q, P, scale, causal) {
     const [Y, Lse, Positions] = [floats(y, B * T * NH * DV), floats(lse, B * T * NH * 2), ints(positions, B * T)];
-    const sizes = { NH, NKV, DK, DV, P, scale };
+    const sizes = { NH, NKV, DK, DV, Q, P, scale };
     const of = operands(q, k, v, bias, kCache, vCache, B, T, W, sizes);
     const reach = { positions: Positions, T, W, causal, hasCache: vCache !== null };
     forQueries([B, T, NH], (b, t, head, row) => {
@@ -157,17 +158,18 @@ export const attention = {
     DK,
     DV,
     W,
+    Q,
     P,
     scale,
     causal,
   ) {
     const [DQ, DK_] = [optionalFloats(dq, B * T * NH * DK), optionalFloats(dk, B * T * NKV * DK)];
-    const [DV_, DBias] = [optionalFloats(dv, B * T * NKV * DV), optionalFloats(dbias, NH * P * P)];
+    const [DV_, DBias] = [optionalFloats(dv, B * T * NKV * DV), optionalFloats(dbias, NH * Q * P)];
     const DKCache = optionalFloats(dkCache, B * W * NKV * DK);
     const DVCache = optionalFloats(dvCache, B * W * NKV * DV);
     const [DY, Y] = [floats(dy, B * T * NH * DV), floats(y, B * T * NH * DV)];
     const [Lse, Positions] = [floats(lse, B * T * NH * 2), ints(positions, B * T)];
-    const sizes = { NH, NKV, DK, DV, P, scale };
+    const sizes = { NH, NKV, DK, DV, Q, P, scale };
     const of = operands(q, k, v, bias, kCache, vCache, B, T, W, sizes);
     const reach = { positions: Positions, T, W, causal, hasCache: vCache !== null };
     forQueries([B, T, NH], (b, t, head, row) => {
@@ -227,13 +229,13 @@ function operands(
   B: number,
   T: number,
   W: number,
-  { NH, NKV, DK, DV, P }: Sizes,
+  { NH, NKV, DK, DV, Q, P }: Sizes,
 ): Operands {
   return {
     q: optionalFloats(q, B * T * NH * DK),
     k: optionalFloats(k, B * T * NKV * DK),
     v: floats(v, B * T * NKV * DV),
-    bias: optionalFloats(bias, NH * P * P),
+    bias: optionalFloats(bias, NH * Q * P),
     kCache: optionalFloats(kCache, B * W * NKV * DK),
     vCache: optionalFloats(vCache, B * W * NKV * DV),
   };

@@ -16,6 +16,7 @@ import { elementwise } from './elementwise.js';
 import { linear } from './linear.js';
 import { longConv } from './long-conv.js';
 import { linearAttention } from './linear-attention.js';
+import { linformer } from './linformer.js';
 import { lstm } from './lstm.js';
 import { mlstm } from './mlstm.js';
 import { norms } from './norms.js';
@@ -41,6 +42,7 @@ const kernels = {
   ...scan,
   ...positions,
   ...attention,
+  ...linformer,
   ...deltaRule,
   ...linearAttention,
   ...dplr,

@@ -51,6 +51,8 @@ interface AttentionOptions {
   /** Sequences go on without a ring: what was before is not seen. */
   noCache?: boolean;
   bias?: boolean;
+  /** One row of the bias for all queries. */
+  oneRow?: boolean;
   /** Neither q nor k. */
   biasOnly?: boolean;
   full?: boolean;
@@ -81,11 +83,13 @@ function attention(sizes: AttentionSizes, options: AttentionOptions = {}): Probl
   const [B, T, NH, NKV, DK, DV, W] = sizes;
   const { reset = false, cache = false, noCache = false, biasOnly = false, full = false, large = false } = options;
   const bias = (options.bias ?? false) || biasOnly;
+  const { oneRow = false } = options;
   const flags = Object.keys(options).filter((key) => options[key as keyof AttentionOptions]);
   const name = `B=${B} T=${T} NH=${NH} NKV=${NKV} DK=${DK} DV=${DV} W=${W} ${flags.join(' ')}`;
   const random = new CaseRandom(`attention ${name}`);
   const before = Array.from({ length: B }, (_, b) => (cache || noCache ? [2, W + 3, 3 * W, 0][b % 4]! : 0));
   const P = bias ? Math.max(...before) + T + 2 : 0;
+  const Q = oneRow ? 1 : P;
   const rows = (count: number, isKey: boolean): BufferValue =>
     large ? largeRows(random, count, DK, isKey) : random.floats(count * DK);
   const values: Record<string, Value> = {
@@ -94,11 +98,11 @@ function attention(sizes: AttentionSizes, options: AttentionOptions = {}): Probl
     q: biasOnly ? null : rows(B * T * NH, false),
     k: biasOnly ? null : rows(B * T * NKV, true),
     v: random.floats(B * T * NKV * DV),
-    bias: bias ? random.floats(NH * P * P) : null,
+    bias: bias ? random.floats(NH * Q * P) : null,
     kCache: cache && !biasOnly ? rows(B * W * NKV, true) : null,
     vCache: cache ? random.floats(B * W * NKV * DV) : null,
     positions: positionsOf(before, reset ? resetFlags(random, B, T) : null, T),
-    ...{ B, T, NH, NKV, DK, DV, W, P },
+    ...{ B, T, NH, NKV, DK, DV, W, Q, P },
     scale: large ? 0.25 : Math.fround(1 / Math.sqrt(Math.max(DK, 1))),
     causal: !full,
   };
@@ -124,6 +128,8 @@ const attentionProblems = (): Problem[] => [
   attention([2, 23, 2, 2, 8, 8, 16], { noCache: true }),
   attention([2, 23, 4, 2, 8, 9, 64], { bias: true, reset: true }),
   attention([2, 80, 2, 2, 8, 9, 30], { bias: true, cache: true }),
+  attention([2, 70, 4, 2, 8, 9, 128], { bias: true, oneRow: true, reset: true }),
+  attention([4, 1, 4, 2, 8, 9, 12], { bias: true, oneRow: true, cache: true }),
   attention([2, 75, 3, 3, 0, 9, 128], { biasOnly: true, reset: true }),
   attention([3, 1, 2, 2, 0, 9, 14], { biasOnly: true, cache: true }),
   attention([2, 75, 4, 2, 8, 9, 128], { full: true, reset: true }),
@@ -135,6 +141,37 @@ const attentionProblems = (): Problem[] => [
   attention([2, 0, 2, 2, 8, 8, 16], { cache: true }),
   attention([2, 20, 2, 2, 8, 8, 16], { cache: true, unwanted: ['dq', 'dv', 'dkCache'] }),
   attention([2, 20, 2, 2, 8, 8, 16], { bias: true, unwanted: ['dk', 'dbias'] }),
+];
+
+function linformer(
+  [B, T, NH, DK, DV, R]: readonly [B: number, T: number, NH: number, DK: number, DV: number, R: number],
+  options: { reset?: boolean; unwanted?: readonly string[] } = {},
+): Problem {
+  const { reset = false, unwanted = [] } = options;
+  const name = `B=${B} T=${T} NH=${NH} DK=${DK} DV=${DV} R=${R}${reset ? ' reset' : ''} ${unwanted.join(' ')}`;
+  const random = new CaseRandom(`linformer ${name}`);
+  const P = T + 3;
+  const values: Record<string, Value> = {
+    y: output(B * T * NH * DV),
+    q: random.floats(B * T * NH * DK),
+    k: random.floats(B * T * NH * DK),
+    v: random.floats(B * T * NH * DV),
+    E: random.floats(P * R, 1 / Math.sqrt(Math.max(T, 1))),
+    positions: positionsOf(new Array<number>(B).fill(0), reset ? resetFlags(random, B, T) : null, T),
+    ...{ B, T, NH, DK, DV, P, R },
+    scale: Math.fround(1 / Math.sqrt(DK)),
+  };
+  return { name, forward: 'linformerForward', backward: 'linformerBackward', values, unwanted };
+}
+
+const linformerProblems = (): Problem[] => [
+  linformer([2, 19, 3, 5, 7, 4], { reset: true }),
+  linformer([2, 150, 2, 16, 8, 17]),
+  linformer([1, 1, 2, 4, 4, 3]),
+  linformer([9, 20, 4, 8, 8, 33], { reset: true }), // more heads than groups of partial sums
+  linformer([2, 0, 2, 4, 4, 3]),
+  linformer([1, 70, 1, 8, 9, 1], { unwanted: ['dq', 'dE'] }),
+  linformer([1, 70, 2, 8, 9, 5], { unwanted: ['dk', 'dv'] }),
 ];
 
 function ring(B: number, T: number, W: number, R: number, options: { reset?: boolean; empty?: boolean } = {}): Problem {
@@ -177,4 +214,5 @@ export const attentionFamilyProblems = (): Problem[] => [
   ropeProblem(40, 2, 34, 100, 1_000_000),
   ...attentionProblems(),
   ...ringProblems(),
+  ...linformerProblems(),
 ];

@@ -118,11 +118,11 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   positions: forward('y positionOut', 'positionIn reset', 'B T'),
   ropeForward: forward('y', 'x positions', 'N NH DH theta'),
   ropeBackward: backward('dx', 'dy positions', 'N NH DH theta'),
-  attentionForward: forward('y lse', 'q k v bias kCache vCache positions', 'B T NH NKV DK DV W P scale causal'),
+  attentionForward: forward('y lse', 'q k v bias kCache vCache positions', 'B T NH NKV DK DV W Q P scale causal'),
   attentionBackward: backward(
     'dq dk dv dbias dkCache dvCache',
     'dy y lse q k v bias kCache vCache positions',
-    'B T NH NKV DK DV W P scale causal',
+    'B T NH NKV DK DV W Q P scale causal',
   ),
   attentionCache: forward('kOut', 'kIn k positions', 'B T W R'),
   attentionCacheBackward: backward('dk dkIn', 'dkOut positions', 'B T W R'),
@@ -144,6 +144,9 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   ),
   dplrForward: forward('o stateOut', 'q k v a b g stateIn reset', 'B T NH DK DV'),
   dplrBackward: backward('dq dk dv da db dg dstateIn', 'do_ dstateOut q k v a b g stateIn reset', 'B T NH DK DV'),
+
+  linformerForward: forward('y', 'q k v E positions', 'B T NH DK DV P R scale'),
+  linformerBackward: backward('dq dk dv dE', 'dy q k v E positions', 'B T NH DK DV P R scale'),
 
   embeddingForward: forward('y', 'tokens table', 'N D V'),
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),

@@ -73,6 +73,8 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   attentionBackward: RECURRENT_GRADIENT,
   attentionCache: SAME,
   attentionCacheBackward: EXACT,
+  linformerForward: SUM,
+  linformerBackward: RECURRENT_GRADIENT,
   deltaRuleForward: RECURRENT,
   deltaRuleBackward: RECURRENT_GRADIENT,
   linearAttentionForward: RECURRENT,
