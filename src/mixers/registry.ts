@@ -8,12 +8,14 @@ import { gatedDeltanetMixer } from './gated-deltanet.js';
 import { glaMixer } from './gla.js';
 import { hgrn2Mixer } from './hgrn2.js';
 import { linearAttentionMixer } from './linear-attention.js';
+import { linformerMixer } from './linformer.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
 import { retnetMixer } from './retnet.js';
 import { rwkv4Mixer } from './rwkv4.js';
 import { rwkv7Mixer } from './rwkv7.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
+import { synthesizerMixer } from './synthesizer.js';
 
 /** The mixers of this library. */
 export const MIXERS = {
@@ -22,6 +24,8 @@ export const MIXERS = {
   lstm: lstmMixer,
   mlstmLarge: mlstmLargeMixer,
   attention: attentionMixer,
+  synthesizer: synthesizerMixer,
+  linformer: linformerMixer,
   mamba: mambaMixer,
   rwkv4: rwkv4Mixer,
   hgrn: hgrnMixer,

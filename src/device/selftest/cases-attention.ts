@@ -167,7 +167,8 @@ function linformer(
 const linformerProblems = (): Problem[] => [
   linformer([2, 19, 3, 5, 7, 4], { reset: true }),
   linformer([2, 150, 2, 16, 8, 17]),
-  linformer([1, 1, 2, 4, 4, 3]),
+  // Of one step: all projected keys are multiples of one, and gradients what cancellation leaves. [4.6e-6 on the cpu device]
+  { ...linformer([1, 1, 2, 4, 4, 3]), amplification: 4 },
   linformer([9, 20, 4, 8, 8, 33], { reset: true }), // more heads than groups of partial sums
   linformer([2, 0, 2, 4, 4, 3]),
   linformer([1, 70, 1, 8, 9, 1], { unwanted: ['dq', 'dE'] }),
