@@ -10,6 +10,14 @@ export { backward, type BackwardOptions } from './tensor/tape.js';
 export { Tensor } from './tensor/tensor.js';
 export { fold, normal, randomKey, uniform, type RandomKey } from './tensor/random.js';
 
+export {
+  attention,
+  attentionCache,
+  type AttentionCache,
+  type AttentionCacheOptions,
+  type AttentionInputs,
+  type AttentionOptions,
+} from './ops/attention.js';
 export { checkpoint } from './ops/checkpoint.js';
 export { conv1d, type Conv1dOptions } from './ops/conv1d.js';
 export { dropout } from './ops/dropout.js';
@@ -17,8 +25,10 @@ export { activate, add, gatedActivation, mul, skipGate, type ActivationName } fr
 export { embedding } from './ops/embedding.js';
 export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
 export { headwiseLinear, linear, linearConcat } from './ops/linear.js';
+export { linformer, type LinformerInputs } from './ops/linformer.js';
 export { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState } from './ops/mlstm.js';
 export { layernorm, rmsnorm, type NormOptions } from './ops/norms.js';
+export { positions, rope, type PositionOptions } from './ops/positions.js';
 export { lstm, slstm, type Gates, type RecurrentOptions } from './ops/recurrent.js';
 export type { Reset } from './ops/reset.js';
 export { meanPool } from './ops/mean-pool.js';

@@ -1,14 +1,12 @@
 /**
- * @file Softmax attention as a mixer: the one of Llama with rotary positions and shared key heads, and that of GPT with
- * learned ones. The feed-forward layer, norms and initial values around it are the model's.
+ * @file Softmax attention as a mixer: that of Llama with rotary positions and shared key heads, and that of GPT, whose
+ * learned positions are the model's, as are feed-forward layer, norms and initial values.
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { attention, attentionCache } from '../ops/attention.js';
 import { dropout } from '../ops/dropout.js';
-import { add } from '../ops/elementwise.js';
-import { embedding } from '../ops/embedding.js';
 import { positions, rope } from '../ops/positions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
@@ -25,16 +23,13 @@ const attentionOptions = z.strictObject({
     .default(0)
     .describe('Heads of keys and values, which groups of query heads share; must divide heads; 0 for as many.'),
   positions: z
-    .enum(['rotary', 'learned', 'none'])
+    .enum(['rotary', 'none'])
     .default('rotary')
-    .describe(
-      'Queries and keys turned by their positions, a learned vector per position added to the input, or neither.',
-    ),
+    .describe('Whether queries and keys are turned by their positions; learned ones are those of the model.'),
   theta: z.number().positive().default(10_000).describe('Base of the rotary frequencies.'),
   window: count()
     .default(2048)
     .describe('Positions that a step sees, its own included, and the length of the cache that is its state.'),
-  maxPositions: count().default(2048).describe('Number of learned positions; longer documents are refused.'),
 });
 
 export type AttentionMixerOptions = z.output<typeof attentionOptions>;
@@ -59,18 +54,16 @@ function createAttention(options: AttentionMixerOptions, place: MixerPlace): Mix
   if (isRotary && DH % 2 !== 0) {
     throw new RangeError(`attention: rotary positions need heads of even width, got ${D} / ${NH} = ${DH}`);
   }
-  const parameters = attentionParameters(options, place, NKV * DH);
+  const parameters = attentionParameters(place, NKV * DH);
 
   const forward = (
     p: ParameterTensors,
-    input: Tensor,
+    x: Tensor,
     { state, wantState, reset, key }: MixerContext,
     { inPlace = false }: StepOptions = {},
   ): [Tensor, MixerState] => {
-    const [B, T] = input.shape as [number, number, number];
-    const [at, position] = positions(input.device, B, T, { state: state?.['position'] ?? null, reset });
-    const table = p['positions.weight'];
-    const x = table === undefined ? input : add(input, embedding(at, table));
+    const [B, T] = x.shape as [number, number, number];
+    const [at, position] = positions(x.device, B, T, { state: state?.['position'] ?? null, reset });
     const turn = (y: Tensor, heads: number): Tensor => (isRotary ? rope(y, at, heads, theta) : y);
     const q = turn(applyLinear(p, 'q', x), NH); // [B,T,D]
     const k = turn(applyLinear(p, 'k', x), NKV); // [B,T,NKV*DH]
@@ -101,19 +94,14 @@ function createAttention(options: AttentionMixerOptions, place: MixerPlace): Mix
       return [y.reshape([B, D]), next];
     },
     // Logits and weighted values of the steps of a document as long as the window, which see half of it on average.
-    flopsPerToken: 2 * (countParameters(parameters) - (parameters['positions.weight']?.shape[0] ?? 0) * D) + 2 * D * W,
+    flopsPerToken: 2 * countParameters(parameters) + 2 * D * W,
   };
 }
 
 /** Maps that read and write the residual stream, as the model's `init` has them. */
-function attentionParameters(options: AttentionMixerOptions, place: MixerPlace, keys: number): ParameterTable {
+function attentionParameters(place: MixerPlace, keys: number): ParameterTable {
   const { dim: D, bias, inputInit, outputInit } = place;
-  const positionTable: ParameterTable =
-    options.positions === 'learned'
-      ? { 'positions.weight': { shape: [options.maxPositions, D], init: { kind: 'normal', std: 0.02 }, decay: false } }
-      : {};
   return {
-    ...positionTable,
     ...prefixed('q', linearParameters(D, D, inputInit, bias)),
     ...prefixed('k', linearParameters(D, keys, inputInit, bias)),
     ...prefixed('v', linearParameters(D, keys, inputInit, bias)),

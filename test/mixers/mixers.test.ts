@@ -15,12 +15,7 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } },
   ],
   slstm: [{ options: { recurrentInit: 'standard' } }, { options: { convKernel: 0, heads: 1 } }],
-  attention: [
-    {},
-    { options: { kvHeads: 2, window: 4 } },
-    { options: { heads: 2, positions: 'learned', maxPositions: 11 } },
-    { options: { positions: 'none', window: 3 } },
-  ],
+  attention: [{}, { options: { kvHeads: 2, window: 4 } }, { options: { positions: 'none', window: 3 } }],
   mamba: [{ dim: 24 }, { options: { expand: 1.5, stateSize: 5, convKernel: 1, stepRank: 3 } }],
   rwkv4: [{}, { dim: 12, options: { width: 20 } }],
   hgrn: [{}, { options: { lowerBounds: false } }],

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import { describe, expect, it } from 'vitest';
+import { findArchitecture } from '../../src/model/architectures.js';
 import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { convertModel, type ConvertOptions, type ConvertTarget } from '../../src/model/formats/convert.js';
 import { formatOf, openModelSource, type SourceOptions } from '../../src/model/formats/open.js';
@@ -219,6 +220,21 @@ describe('round trips, byte for byte', () => {
       { name: 'model.layers.0.self_attn.rotary_emb.inv_freq', ...frequencies },
     ]);
     expect(await logitsOf(folder)).toEqual(await logitsOf(checkpoint('hf_llama')));
+  });
+
+  it('says what the layout of Llama cannot hold', async () => {
+    const folder = path.join(temporaryFolder(), 'gpt');
+    fs.mkdirSync(folder);
+    const { model: frame } = findArchitecture('gpt');
+    using model = LanguageModel.create(
+      { ...frame, vocabSize: 41, dim: 8, blocks: ['attention'], maxLength: 9 },
+      referenceDevice(),
+      3,
+    );
+    await saveModel(folder, model, { tokenizer: null });
+    await expect(converted(folder, 'hf')).rejects.toThrow(
+      'convert: the llama of hf cannot hold this model: its norms are not rmsnorm',
+    );
   });
 
   it('says what a layout cannot hold', async () => {

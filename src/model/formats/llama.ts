@@ -79,11 +79,12 @@ function readConfig(value: unknown, what: string): ModelConfig {
 }
 
 function refusal(config: ModelConfig): string | null {
-  const { attention, feedForward, frame, embeddingNorm, norm, outputNorm, logitSoftCap } = config;
+  const { attention, feedForward, frame, embeddingNorm, norm, outputNorm, logitSoftCap, positions } = config;
   if (frame !== 'residual') return 'its blocks have no residual connections';
   if (embeddingNorm) return 'it has a norm behind the embedding';
   if (norm !== 'rmsnorm' || !outputNorm) return 'its norms are not rmsnorm, the one before the output layer included';
-  if (attention.positions !== 'rotary') return `its positions are not rotary but ${attention.positions}`;
+  if (positions !== 'none') return 'it has learned positions';
+  if (attention.positions !== 'rotary') return 'its positions are not rotary';
   if (feedForward.behind === 'none') return 'it has no feed-forward layers';
   if (feedForward.kind !== 'gated' || feedForward.activation !== 'silu')
     return 'its feed-forward layers are not gated by silu';
