@@ -116,75 +116,99 @@ struct Task {
     copy_rows(to, head.row_v, s.DK, s.padded_v(), {from + at * s.DK * s.DV, s.DV, s.DK, s.DV}, 1);
   }
 
-  // First part of a step back: dS += q do^T; dq, dk, da in lanes; dv and dknown.
+  // First part of a step back: dS += q do^T; dq, dk, da in lanes; dv and dknown. (Members are copied to locals wherever a
+  // loop stores vectors, which might change them as far as the compiler knows.)
   void into_state(const float *after, const float *known, int64_t row) {
-    const float *q = in.q + row * s.DK, *k = in.k + row * s.DK, *a = in.a + row * s.DK;
-    for (int64_t e = 0; e < s.padded_v(); e += W) {
-      store(head.dv + e, vf{});
-      store(head.dknown + e, vf{});
+    const float *const q = in.q + row * s.DK, *const k = in.k + row * s.DK, *const a = in.a + row * s.DK;
+    const float *const values = head.values, *const cotangents = head.cotangent;
+    float *const dS = head.dS, *const dv = head.dv, *const dknown = head.dknown;
+    float *const dq_lanes = lanes_of(DQ, 0), *const dk_lanes = lanes_of(DK_, 0), *const da_lanes = lanes_of(DA, 0);
+    const int64_t padded_v = s.padded_v(), row_v = head.row_v, DK = s.DK;
+    for (int64_t e = 0; e < padded_v; e += W) {
+      store(dv + e, vf{});
+      store(dknown + e, vf{});
     }
     auto rows = [&](int64_t d, auto count) {
       constexpr int R = decltype(count)::value;
-      vf dq[R], dk[R], da[R];
+      vf dq[R], dk[R], da[R], q_d[R], k_d[R], a_d[R];
+      float *const dS_row = dS + d * row_v;
+      const float *const after_row = after + d * row_v;
 #pragma GCC unroll 2
-      for (int r = 0; r < R; r++) dq[r] = dk[r] = da[r] = vf{};
-      for (int64_t e = 0; e < s.padded_v(); e += W) {
-        const vf cotangent = load(head.cotangent + e), value = load(head.values + e), memory = load(known + e);
-        vf dv = load(head.dv + e), dknown = load(head.dknown + e);
+      for (int r = 0; r < R; r++) {
+        dq[r] = dk[r] = da[r] = vf{};
+        q_d[r] = splat(q[d + r]);
+        k_d[r] = splat(k[d + r]);
+        a_d[r] = splat(a[d + r]);
+      }
+      for (int64_t e = 0; e < padded_v; e += W) {
+        const vf cotangent = load(cotangents + e), value = load(values + e), memory = load(known + e);
+        vf dv_sum = load(dv + e), dknown_sum = load(dknown + e);
 #pragma GCC unroll 2
         for (int r = 0; r < R; r++) {
-          const int64_t entry = (d + r) * head.row_v + e;
-          const vf dS = load(head.dS + entry) + q[d + r] * cotangent;
-          store(head.dS + entry, dS);
-          dq[r] += load(after + entry) * cotangent;
-          dk[r] += dS * value;
-          da[r] += dS * memory;
-          dv += k[d + r] * dS;
-          dknown += a[d + r] * dS;
+          const vf x = load(dS_row + r * row_v + e) + q_d[r] * cotangent;
+          store(dS_row + r * row_v + e, x);
+          dq[r] += load(after_row + r * row_v + e) * cotangent;
+          dk[r] += x * value;
+          da[r] += x * memory;
+          dv_sum += k_d[r] * x;
+          dknown_sum += a_d[r] * x;
         }
-        store(head.dv + e, dv);
-        store(head.dknown + e, dknown);
+        store(dv + e, dv_sum);
+        store(dknown + e, dknown_sum);
       }
 #pragma GCC unroll 2
       for (int r = 0; r < R; r++) {
-        store(lanes_of(DQ, d + r), dq[r]);
-        store(lanes_of(DK_, d + r), dk[r]);
-        store(lanes_of(DA, d + r), da[r]);
+        store(dq_lanes + (d + r) * W, dq[r]);
+        store(dk_lanes + (d + r) * W, dk[r]);
+        store(da_lanes + (d + r) * W, da[r]);
       }
     };
     int64_t d = 0;
-    for (; d + 2 <= s.DK; d += 2) rows(d, Count<2>());
-    if (d < s.DK) rows(d, Count<1>());
+    for (; d + 2 <= DK; d += 2) rows(d, Count<2>());
+    if (d < DK) rows(d, Count<1>());
   }
 
   // Second part: db and dg in lanes; dS of the state before the step.
   void through_state(const float *before, const float *decay, int64_t row) {
-    const float *b_row = in.b + row * s.DK;
+    const float *const b_row = in.b + row * s.DK, *const dknown = head.dknown;
+    float *const dS = head.dS, *const db_lanes = lanes_of(DB, 0), *const dg_lanes = lanes_of(DG, 0);
+    const int64_t padded_v = s.padded_v(), row_v = head.row_v, DK = s.DK;
     auto rows = [&](int64_t d, auto count) {
       constexpr int R = decltype(count)::value;
       vf db[R], dg[R];
+      float *const dS_row = dS + d * row_v;
+      const float *const before_row = before + d * row_v;
 #pragma GCC unroll 4
       for (int r = 0; r < R; r++) db[r] = dg[r] = vf{};
-      for (int64_t e = 0; e < s.padded_v(); e += W) {
-        const vf dknown = load(head.dknown + e);
+      for (int64_t e = 0; e < padded_v; e += W) {
+        const vf known = load(dknown + e);
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++) {
-          const int64_t entry = (d + r) * head.row_v + e;
-          const vf S = load(before + entry), dS = load(head.dS + entry) * decay[d + r];
-          db[r] += S * dknown;
-          dg[r] += S * dS;
-          store(head.dS + entry, dS + b_row[d + r] * dknown);
+          const vf S = load(before_row + r * row_v + e), x = load(dS_row + r * row_v + e) * decay[d + r];
+          db[r] += S * known;
+          dg[r] += S * x;
+          store(dS_row + r * row_v + e, x + b_row[d + r] * known);
         }
       }
 #pragma GCC unroll 4
       for (int r = 0; r < R; r++) {
-        store(lanes_of(DB, d + r), db[r]);
-        store(lanes_of(DG, d + r), dg[r]);
+        store(db_lanes + (d + r) * W, db[r]);
+        store(dg_lanes + (d + r) * W, dg[r]);
       }
     };
     int64_t d = 0;
-    for (; d + 4 <= s.DK; d += 4) rows(d, Count<4>());
-    for (; d < s.DK; d++) rows(d, Count<1>());
+    for (; d + 4 <= DK; d += 4) rows(d, Count<4>());
+    for (; d < DK; d++) rows(d, Count<1>());
+  }
+
+  // Rows of one head have those of other heads between them, so that the hardware does not see which comes next.
+  void prefetch_step(const float *d_out, int64_t row) const {
+    const float *const keys[] = {in.q, in.k, in.a, in.b, out.q, out.k, out.a, out.b, out.g};
+    const float *const values[] = {in.v, d_out, out.v};
+    for (const float *p : keys)
+      if (p) prefetch(p + row * s.DK, s.DK);
+    for (const float *p : values)
+      if (p) prefetch(p + row * s.DV, s.DV);
   }
 
   float *lanes_of(int vector, int64_t d) const { return head.lanes + (vector * s.padded_k() + d) * W; }
@@ -207,6 +231,7 @@ struct Task {
     for (int64_t i = x.n - 1; i >= 0; i--) {
       const int64_t row = x.row + i * s.NH;
       const bool cut = is_cut(x.begin + i);
+      if (x.begin + i > 0) prefetch_step(d_out, row - s.NH);
       copy_rows(head.values, 0, 1, s.padded_v(), {in.v + row * s.DV, 0, 1, s.DV}, 1);
       copy_rows(head.cotangent, 0, 1, s.padded_v(), {d_out + row * s.DV, 0, 1, s.DV}, 1);
       into_state(head.states + (i + 1) * head.state, head.known + i * head.row_v, row);
