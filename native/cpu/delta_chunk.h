@@ -1,13 +1,13 @@
-// What the forward and the backward pass of the chunkwise delta rule share: sizes, the decay within a chunk, the decayed
-// products of its rows, and the forward substitution that finds what each step writes.
+// What the forward and the backward pass of the chunkwise delta rule share: sizes, the decay within a chunk, the
+// decayed products of its rows, and the forward substitution that finds what each step writes.
 //
 // With b_t the sum of g up to step t of the chunk and S the state before it, the step form
 //   delta_t = v_t - e^g_t S_{t-1}^T k_t,   u_t = beta_t delta_t,   S_t = e^g_t S_{t-1} + k_t u_t^T,   o_t = q_t^T S_t
 // unrolls to
 //   delta_t = v_t - e^b_t S^T k_t - sum_{s<t} N[s,t] u_s,   N[s,t] = e^(b_t - b_s) k_s . k_t
 //   o_t = e^b_t S^T q_t + sum_{s<=t} M[s,t] u_s,            M[s,t] = e^(b_t - b_s) k_s . q_t
-// with q scaled: a unit lower triangular system for u (the WY form of arXiv 2406.06484, 2412.06464). It is solved column
-// by column of the values, which are independent of each other. No exponent is above zero.
+// with q scaled: a unit lower triangular system for u (the WY form of arXiv 2406.06484, 2412.06464). It is solved
+// column by column of the values, which are independent of each other. No exponent is above zero.
 #ifndef XL_CPU_DELTA_CHUNK_H
 #define XL_CPU_DELTA_CHUNK_H
 #include <math.h>
@@ -116,7 +116,8 @@ inline void delta_decay(DeltaRows &rows, const DeltaShape &s, const float *g, in
   }
 }
 
-// to[s][t] = decay[s,t] k_s . x_t for s <= t (s < t when `strict`, with 0 at s = t) in blocks on and above the diagonal.
+// to[s][t] = decay[s,t] k_s . x_t for s <= t (s < t when `strict`, with 0 at s = t) in blocks on and above the
+// diagonal.
 inline void decayed_products(float *to, const DeltaRows &rows, const DeltaShape &s, const float *x_columns, bool strict,
                              int64_t n) {
   const int64_t row = s.row_l(), row_k = s.row_k(), L = round_up(n, W);
@@ -154,8 +155,8 @@ inline void load_delta_rows(DeltaRows &rows, const DeltaShape &s, const DeltaInp
   decayed_products(rows.key_products, rows, s, rows.key_columns, true, n);
 }
 
-// Solves for one panel of values: `values` is its first row at the caller, `cols` columns of it exist, `state` its panel
-// of the state or NULL for zeros. u [round_up(n, W)][P], with zeros from row n on; delta likewise unless NULL.
+// Solves for one panel of values: `values` is its first row at the caller, `cols` columns of it exist, `state` its
+// panel of the state or NULL for zeros. u [round_up(n, W)][P], with zeros from row n on; delta likewise unless NULL.
 template <int NV>
 inline void solve_panel(float *u, float *delta, const DeltaRows &rows, const DeltaShape &s, const float *state,
                         const float *values, int64_t cols, int64_t n) {

@@ -1,5 +1,5 @@
-// Backward of one chunk of the delta rule. With X = delta before the substitution and everything per panel of values, the
-// forward lines of delta_chunk.h are
+// Backward of one chunk of the delta rule. With X = delta before the substitution and everything per panel of values,
+// the forward lines of delta_chunk.h are
 //   X_t = v_t - e^b_t S^T k_t,   delta_t = X_t - sum_{s<t} N[s,t] u_s,   u_t = beta_t delta_t,
 //   o_t = e^b_t S^T q_t + sum_{s<=t} M[s,t] u_s,   S' = carry S + sum_s last_weight_s k_s u_s^T.
 // Backwards, with y_t the cotangent of X_t times -1:
@@ -198,7 +198,8 @@ inline void pair_gradient(DeltaGradientHead &head, const DeltaShape &s, int64_t 
 
 // dq of a panel of keys; in lanes[1], q_t . (the part of it that comes from the state).
 template <int NV>
-inline void query_gradient(DeltaGradientHead &head, const DeltaShape &s, float *dq, bool empty, int64_t col, int64_t n) {
+inline void query_gradient(DeltaGradientHead &head, const DeltaShape &s, float *dq, bool empty, int64_t col,
+                           int64_t n) {
   const int64_t L = round_up(n, W), row_v = s.row_v(), step = s.NH * s.DK;
   for (int64_t t = 0; t < n; t += MR) {
     vf acc[MR][NV];

@@ -77,7 +77,8 @@ void panel_outputs(float *o, const Head &head, const DeltaShape &s, const float 
 #pragma GCC unroll 4
     for (int r = 0; r < MR; r++) {
       if (t + r >= n) break;
-      row_lanes<NV>(o + (t + r) * step, cols, [&](float *p, int64_t lanes, int v) { store_lanes(p, acc[r][v], lanes); });
+      row_lanes<NV>(o + (t + r) * step, cols,
+                    [&](float *p, int64_t lanes, int v) { store_lanes(p, acc[r][v], lanes); });
     }
   }
 }

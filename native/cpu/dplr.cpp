@@ -1,6 +1,6 @@
-// The diagonal-plus-low-rank state of RWKV-7 over a sequence, forward: step by step, each head of each sequence alone, in
-// panels of columns that stay in the first cache. One pass over the state does a step and asks what the next one knows,
-// so that it costs five multiply-adds per element: no more than working in chunks would.
+// The diagonal-plus-low-rank state of RWKV-7 over a sequence, forward: step by step, each head of each sequence alone,
+// in panels of columns that stay in the first cache. One pass over the state does a step and asks what the next one
+// knows, so that it costs five multiply-adds per element: no more than working in chunks would.
 #include "dplr.h"
 #include "state_step.h"
 

@@ -1,5 +1,5 @@
-// What the forward and the backward pass of the diagonal-plus-low-rank state share: sizes, the decays of some steps, and
-// one step of a few columns of the state. The columns, one per value, do not depend on each other.
+// What the forward and the backward pass of the diagonal-plus-low-rank state share: sizes, the decays of some steps,
+// and one step of a few columns of the state. The columns, one per value, do not depend on each other.
 #ifndef XL_CPU_DPLR_H
 #define XL_CPU_DPLR_H
 #include "panels.h"
@@ -39,9 +39,9 @@ struct DplrStepInputs {
   const float *q, *k, *a, *decay;
 };
 
-// One step of NV vectors of columns: to = diag(decay) from + a known^T + k value^T; rows of `from` and `to`, which may be
-// the same, are `step` floats apart, and `from` NULL is zeros. Adds to^T q to `sum` unless q is NULL, and to^T b_next to
-// `next`, which is what the step after this one knows, unless b_next is NULL.
+// One step of NV vectors of columns: to = diag(decay) from + a known^T + k value^T; rows of `from` and `to`, which may
+// be the same, are `step` floats apart, and `from` NULL is zeros. Adds to^T q to `sum` unless q is NULL, and to^T
+// b_next to `next`, which is what the step after this one knows, unless b_next is NULL.
 template <int NV>
 XL_INLINE void dplr_step(float *to, const float *from, int64_t step, DplrStepInputs in, int64_t DK,
                          const vf (&known)[NV], const vf (&value)[NV], vf (&sum)[NV], const float *b_next,

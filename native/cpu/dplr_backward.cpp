@@ -1,6 +1,6 @@
-// The diagonal-plus-low-rank state of RWKV-7 over a sequence, backward. The state at every block_steps-th step is kept, the
-// ones between are computed again block by block; the recurrence is never run backwards, since a decay near zero has no
-// inverse. With S the state before a step, S' the one after it and known = S^T b, the forward lines are
+// The diagonal-plus-low-rank state of RWKV-7 over a sequence, backward. The state before each block of steps is kept,
+// the ones between are computed again block by block; the recurrence is never run backwards, since a decay near zero
+// has no inverse. With S the state before a step, S' the one after it and known = S^T b, the forward lines are
 //   S' = diag(decay) S + a known^T + k v^T,   o = S'^T q
 // and backwards, with dS' the cotangent of S' including q do^T:
 //   dq = S' do,  dk = dS' v,  da = dS' known,  dv = dS'^T k,  dknown = dS'^T a
@@ -116,8 +116,8 @@ struct Task {
     copy_rows(to, head.row_v, s.DK, s.padded_v(), {from + at * s.DK * s.DV, s.DV, s.DK, s.DV}, 1);
   }
 
-  // First part of a step back: dS += q do^T; dq, dk, da in lanes; dv and dknown. (Members are copied to locals wherever a
-  // loop stores vectors, which might change them as far as the compiler knows.)
+  // First part of a step back: dS += q do^T; dq, dk, da in lanes; dv and dknown. (Members are copied to locals wherever
+  // a loop stores vectors, which might change them as far as the compiler knows.)
   void into_state(const float *after, const float *known, int64_t row) {
     const float *const q = in.q + row * s.DK, *const k = in.k + row * s.DK, *const a = in.a + row * s.DK;
     const float *const values = head.values, *const cotangents = head.cotangent;

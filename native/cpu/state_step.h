@@ -8,8 +8,8 @@ namespace XL_NS {
 namespace {
 
 // Columns begin .. end-1 of one head. S NULL is zeros, to NULL is not wanted; they may be the same memory.
-// A rule has memory(d), the coefficient of row d in what the state knows of the step; prepare(known, e, lanes), what the
-// columns from e on need to go on; next(S, d, prepared), and query(d).
+// A rule has memory(d), the coefficient of row d in what the state knows of the step; prepare(known, e, lanes), what
+// the columns from e on need to go on; next(S, d, prepared), and query(d).
 template <class Rule>
 inline void step_columns(float *o, float *to, const float *S, const Rule &rule, int64_t DK, int64_t DV, int64_t begin,
                          int64_t end) {

@@ -1,7 +1,7 @@
 /**
- * @file DeltaNet (Yang et al. 2024, arXiv 2406.06484): linear attention whose memory is corrected, not only added to. Short
- * convolutions on queries, keys and values, keys of length one, the delta rule, a norm per head. No decay and no output
- * gate: those are `gated-deltanet.ts`.
+ * @file DeltaNet (Yang et al. 2024, arXiv 2406.06484): linear attention whose memory is corrected, not only added to.
+ * Short convolutions on queries, keys and values, keys of length one, the delta rule, a norm per head. No decay and no
+ * output gate: those are `gated-deltanet.ts`.
  */
 import { z } from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
@@ -110,8 +110,8 @@ export function deltaStateSpecs(sizes: DeltaSizes, B: number): Record<string, St
 type Cell = Pick<MixerContext, 'state' | 'reset'> & StepOptions;
 
 /**
- * The memory of both mixers: x [B,T,D] and the log decay g [B,T,NH] (null for none) to o [B,T,NH*DV], normed per head, and
- * the next state.
+ * The memory of both mixers: x [B,T,D] and the log decay g [B,T,NH] (null for none) to o [B,T,NH*DV], normed per head,
+ * and the next state.
  */
 export function deltaMemory(
   p: ParameterTensors,

@@ -1,6 +1,6 @@
 /**
- * @file Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464): DeltaNet whose memory also decays, by a scalar per head that
- * depends on the input as in Mamba-2, with a SiLU output gate behind the per-head norm.
+ * @file Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464): DeltaNet whose memory also decays, by a scalar per head
+ * that depends on the input as in Mamba-2, with a SiLU output gate behind the per-head norm.
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
@@ -42,8 +42,8 @@ export const gatedDeltanetMixer = defineMixer({
 });
 
 /**
- * Rates A uniform in (0, 16), stored as logarithms; steps dt log-uniform from 1e-3 to 1e-1, stored as what softplus turns
- * into them: as Mamba-2 and flash-linear-attention start them.
+ * Rates A uniform in (0, 16), stored as logarithms; steps dt log-uniform from 1e-3 to 1e-1, stored as what softplus
+ * turns into them: as Mamba-2 and flash-linear-attention start them.
  */
 const RATE: Init = { kind: 'mapped', low: 0, high: 16, map: (rate) => Math.log(Math.max(rate, 1e-4)) };
 const STEP: Init = { kind: 'logUniform', low: 1e-3, high: 1e-1, map: (step) => step + Math.log(-Math.expm1(-step)) };

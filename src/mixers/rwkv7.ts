@@ -1,7 +1,7 @@
 /**
- * @file The time mix of RWKV-7 (Peng et al. 2025, arXiv 2503.14456): a matrix state per head from which what a key holds is
- * taken at a rate that each channel learns in context, with a decay of each key channel, values mixed with those of the
- * first block, and a bonus for the present token. The channel mix behind it belongs to the block.
+ * @file The time mix of RWKV-7 (Peng et al. 2025, arXiv 2503.14456): a matrix state per head from which what a key
+ * holds is taken at a rate that each channel learns in context, with a decay of each key channel, values mixed with
+ * those of the first block, and a bonus for the present token. The channel mix behind it belongs to the block.
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
@@ -152,8 +152,8 @@ function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
 }
 
 /**
- * Initial values of RWKV-LM (RWKV-v7/train_temp/src/model.py): maps of low rank begin as their bias alone, and the output
- * as zero. `rest` falls from 1 to nearly 0 over the blocks, `depth` rises from 0 to 1.
+ * Initial values of RWKV-LM (RWKV-v7/train_temp/src/model.py): maps of low rank begin as their bias alone, and the
+ * output as zero. `rest` falls from 1 to nearly 0 over the blocks, `depth` rises from 0 to 1.
  */
 function rwkv7Parameters(options: Rwkv7Options, { dim: D, block, blocks }: MixerPlace, DH: number): ParameterTable {
   const depth = blocks === 1 ? 0 : block / (blocks - 1);

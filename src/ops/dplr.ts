@@ -1,4 +1,4 @@
-/** @file The matrix state with a diagonal decay and a rank one change, as RWKV-7 has it: a whole sequence or one step. */
+/** @file The matrix state with a diagonal decay and a rank one change, as RWKV-7 has it: a sequence or one step. */
 import { checkShape, formatShape } from '../tensor/shape.js';
 import { isRecorded, record } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -30,8 +30,8 @@ export interface DplrOptions {
 }
 
 /**
- * S_t = diag(exp(g_t)) S_{t-1} + a_t (b_t^T S_{t-1}) + k_t v_t^T, o_t = S_t^T q_t for each head. Inputs without the axis T
- * are one step.
+ * S_t = diag(exp(g_t)) S_{t-1} + a_t (b_t^T S_{t-1}) + k_t v_t^T, o_t = S_t^T q_t for each head. Inputs without the
+ * axis T are one step.
  * @returns o [B,T,NH*DV] (or [B,NH*DV]) and the state after the last step [B,NH,DK,DV]
  * @throws RangeError when the shapes do not fit. Error for `inPlace` where gradients are recorded.
  * @see Peng et al. 2025, arXiv 2503.14456 (RWKV-7)

@@ -4,8 +4,8 @@
     python test/golden/record_fla.py test/fixtures/golden/fla
 
 Writes one small safetensors file per function: random inputs, the outputs o and S (the last state), cotangents of both
-and the gradients of every input by autograd, all in float64 and in the layout [B,T,H,...]. The functions cast to float32
-on their way; the casts are turned into casts to float64, so that the numbers are good to 1e-15.
+and the gradients of every input by autograd, all in float64 and in the layout [B,T,H,...]. The functions cast to
+float32 on their way; the casts are turned into casts to float64, so that the numbers are good to 1e-15.
 """
 
 import importlib
