@@ -73,6 +73,7 @@ async function run(file: string, { gamma, resamples, svg, json = false }: Option
 }
 
 function readPoints(file: string): ReturnType<typeof parseScalingPoints> {
+  if (!fs.existsSync(file)) throw new Error(`${file}: there is no such file or folder`);
   if (!fs.statSync(file).isDirectory()) return parseScalingPoints(fs.readFileSync(file, 'utf8'), file);
   const groups = pointsOfCells(loadComparison(file).cells);
   if (groups.size === 0) throw new Error(`${file}: no run of it is a language model; give a comparison on text`);
