@@ -20,9 +20,21 @@ export {
 } from './ops/attention.js';
 export { checkpoint } from './ops/checkpoint.js';
 export { conv1d, type Conv1dOptions } from './ops/conv1d.js';
+export { deltaRule, type DeltaRuleInputs, type DeltaRuleOptions } from './ops/delta-rule.js';
+export { dplr, type DplrInputs, type DplrOptions } from './ops/dplr.js';
 export { dropout } from './ops/dropout.js';
-export { activate, add, gatedActivation, mul, skipGate, type ActivationName } from './ops/elementwise.js';
+export {
+  activate,
+  add,
+  gatedActivation,
+  mul,
+  scaled,
+  skipGate,
+  subtract,
+  type ActivationName,
+} from './ops/elementwise.js';
 export { embedding } from './ops/embedding.js';
+export { l2norm } from './ops/l2norm.js';
 export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
 export { headwiseLinear, linear, linearConcat } from './ops/linear.js';
 export { linformer, type LinformerInputs } from './ops/linformer.js';
@@ -41,7 +53,7 @@ export type { Init, ParameterSpec, ParameterTable, ParameterTensors } from './la
 export { constant, countParameters, smallInit, wangInit } from './layers/parameter.js';
 export { defineMixer, type FeedForwardKind, type MixerDefinition } from './mixers/definition.js';
 export { findMixer, mixerNames, registerMixer } from './mixers/registry.js';
-export type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixers/mixer.js';
+export type { Mixer, MixerContext, MixerPlace, MixerState, SharedValues, StateSpec } from './mixers/mixer.js';
 
 export { ConfigError } from './model/check-config.js';
 export { loadModel, saveModel, type LoadedModel, type LoadModelOptions } from './model/checkpoint.js';
