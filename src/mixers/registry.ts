@@ -13,6 +13,8 @@ import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
 import { retnetMixer } from './retnet.js';
 import { rwkv4Mixer } from './rwkv4.js';
+import { rwkv5Mixer } from './rwkv5.js';
+import { rwkv6Mixer } from './rwkv6.js';
 import { rwkv7Mixer } from './rwkv7.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
 import { synthesizerMixer } from './synthesizer.js';
@@ -31,6 +33,8 @@ export const MIXERS = {
   hgrn: hgrnMixer,
   deltanet: deltanetMixer,
   gatedDeltanet: gatedDeltanetMixer,
+  rwkv5: rwkv5Mixer,
+  rwkv6: rwkv6Mixer,
   rwkv7: rwkv7Mixer,
   linearAttention: linearAttentionMixer,
   retnet: retnetMixer,

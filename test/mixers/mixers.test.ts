@@ -20,6 +20,8 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
   rwkv4: [{}, { dim: 12, options: { width: 20 } }],
   hgrn: [{}, { options: { lowerBounds: false } }],
   deltanet: [{}, { options: { heads: 2, convKernel: 0, negativeEigenvalues: true } }],
+  rwkv5: [{ options: { headDim: 8 } }, { dim: 12 }],
+  rwkv6: [{ options: { headDim: 8, shiftRank: 3, decayRank: 5 } }, { dim: 12 }],
   rwkv7: [{ options: { headDim: 8, decayRank: 5 } }, { dim: 12 }],
   gatedDeltanet: [{}, { options: { convKernel: 2, negativeEigenvalues: true, chunkSize: 3 } }],
   linearAttention: [{}, { options: { heads: 2, causal: false } }],
