@@ -3,6 +3,7 @@ import { attentionMixer } from './attention.js';
 import type { MixerDefinition } from './definition.js';
 import { hgrnMixer } from './hgrn.js';
 import { mambaMixer } from './mamba.js';
+import { mamba2Mixer } from './mamba2.js';
 import { deltanetMixer } from './deltanet.js';
 import { gatedDeltanetMixer } from './gated-deltanet.js';
 import { glaMixer } from './gla.js';
@@ -40,6 +41,7 @@ export const MIXERS = {
   retnet: retnetMixer,
   gla: glaMixer,
   hgrn2: hgrn2Mixer,
+  mamba2: mamba2Mixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

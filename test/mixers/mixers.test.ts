@@ -34,6 +34,10 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     ),
   ],
   linformer: [{ options: { maxLength: 11, rank: 3 } }],
+  mamba2: [
+    { options: { headWidth: 16, stateSize: 5 } },
+    { dim: 24, options: { expand: 1.5, headWidth: 6, groups: 3, stateSize: 4, convKernel: 2 } },
+  ],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 

@@ -78,6 +78,7 @@ describe('round trips, byte for byte', () => {
     ['hf_xlstm', 'hf'],
     ['hf_llama', 'hf'],
     ['hf_mamba', 'hf'],
+    ['hf_mamba2', 'hf'],
     ['hf_rwkv', 'hf'],
     ['xlstm_large', 'nxai'],
     ['xlstm_lm_mixed', 'nxai'],
@@ -180,6 +181,8 @@ describe('round trips, byte for byte', () => {
   it.each([
     { blocks: ['mamba', 'mamba'], norm: 'rmsnorm', bias: true, mamba: { expand: 1.5, stateSize: 5, stepRank: 3 } },
     { blocks: ['mamba'], norm: 'rmsnorm', tieWeights: true },
+    { blocks: ['mamba2', 'mamba2'], norm: 'rmsnorm', mamba2: { expand: 1.5, headWidth: 9, groups: 2, stateSize: 5 } },
+    { blocks: ['mamba2'], norm: 'rmsnorm', tieWeights: true },
     {
       blocks: ['rwkv4', 'rwkv4'],
       norm: 'layernormBias',
@@ -312,7 +315,11 @@ describe('the two layouts of the sLSTM', () => {
 describe('refused in one sentence', () => {
   it.each([
     ['hf_xlstm', { use_bias: true }, 'use_bias: biases are not supported, use_bias must be false'],
-    ['hf_xlstm', { model_type: 'bert' }, 'is of a model of type "bert"; this library reads xlstm, llama, mamba, rwkv'],
+    [
+      'hf_xlstm',
+      { model_type: 'bert' },
+      'is of a model of type "bert"; this library reads xlstm, llama, mamba, mamba2, rwkv',
+    ],
     ['hf_xlstm', { num_heads: 3 }, 'heads must divide the widths of keys and values'],
     ['hf_xlstm', { ffn_proj_factor: 4 }, 'ffn.proj_down.weight must be [128,512] by the configuration, got [128,384]'],
     ['hf_xlstm', { weight_mode: 'fused' }, 'lacks the tensor "backbone.blocks.0.mlstm_layer.qkv_opreact.weight"'],
@@ -327,6 +334,14 @@ describe('refused in one sentence', () => {
     ['hf_mamba', { hidden_act: 'gelu' }, 'hidden_act: the activation must be silu'],
     ['hf_mamba', { time_step_rank: 3 }, 'dt_proj.weight must be [128,3] by the configuration, got [128,4]'],
     ['hf_mamba', { use_bias: true }, 'lacks the tensor "backbone.layers.0.mixer.in_proj.bias"'],
+    ['hf_mamba2', { use_bias: true }, 'use_bias: biases of the projections are not supported'],
+    [
+      'hf_mamba2',
+      { head_dim: 32 },
+      'head_dim: heads must share out the inner width exactly: 8 heads of 32 are not 128',
+    ],
+    ['hf_mamba2', { time_step_limit: [0, 0.1] }, 'time_step_limit: step sizes must have no limits'],
+    ['hf_mamba2', { state_size: 8 }, 'conv1d.bias must be [144] by the configuration, got [160]'],
     ['hf_rwkv', { attention_hidden_size: 48 }, 'time_decay must be [48] by the configuration, got [64]'],
     ['hf_rwkv', { intermediate_size: 192 }, 'feed_forward.key.weight must be [192,64] by the configuration'],
     ['xlstm_large', { eps: 1e-3 }, 'the eps of the cell must be 0.000001'],

@@ -1,6 +1,6 @@
 /**
  * @file Language models against the implementations that wrote their checkpoints, opened from their folders: NX-AI/xlstm
- * 2.0.5 (the paper's architecture and xLSTM Large) and transformers 5.17 (xLSTM Large, Llama, Mamba, RWKV-4): logits, loss, step form, gradients, greedy text.
+ * 2.0.5 (the paper's architecture and xLSTM Large) and transformers 5.17 (xLSTM Large, Llama, Mamba, Mamba-2, RWKV-4): logits, loss, step form, gradients, greedy text.
  */
 import { describe, expect, it } from 'vitest';
 import type { Device } from '../../src/device/device.js';
@@ -17,7 +17,7 @@ import { goldenExpected, goldenFolder, parameterValues } from '../support/models
 import type { Fixture } from '../support/safetensors.js';
 
 const PAPER = ['xlstm_lm_mixed', 'xlstm_lm_mlstm_only', 'xlstm_lm_slstm_only', 'xlstm_lm_tied_bias'];
-const LARGE = ['xlstm_large', 'hf_xlstm', 'hf_llama', 'hf_mamba', 'hf_rwkv'];
+const LARGE = ['xlstm_large', 'hf_xlstm', 'hf_llama', 'hf_mamba', 'hf_mamba2', 'hf_rwkv'];
 
 /** The parameters were rounded to float32 after the recording, hence 1e-6 and not 1e-12; seen on float32: 2e-6. */
 const PAPER_TOLERANCE = { float64: 1e-6, float32: 1e-5 };

@@ -7,6 +7,7 @@ import type { ModelConfig } from '../config.js';
 import type { ForeignTensor } from './foreign.js';
 import { llama } from './llama.js';
 import { mamba } from './mamba.js';
+import { mamba2 } from './mamba2.js';
 import { rwkv } from './rwkv.js';
 
 export interface Architecture {
@@ -28,7 +29,7 @@ export interface Architecture {
   readonly derived?: RegExp;
 }
 
-const ARCHITECTURES: readonly Architecture[] = [llama, mamba, rwkv];
+const ARCHITECTURES: readonly Architecture[] = [llama, mamba, mamba2, rwkv];
 
 /** Values of `model_type` that are read, that of xLSTM Large not counted. */
 export const architectureNames = ARCHITECTURES.map(({ modelType }) => modelType);
