@@ -104,6 +104,9 @@ export type { CompleteOptions, Completion } from './generate/complete.js';
 export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 
+export { batchesOf, batchOf, trainingBatch, type TaskBatch } from './data/tasks/batch.js';
+export { createTask, taskNames, taskOptions } from './data/tasks/registry.js';
+export type { Example, ExampleSet, Task, TaskInput, TaskOutput } from './data/tasks/task.js';
 export {
   readHellaswag,
   readLambada,
