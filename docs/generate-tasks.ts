@@ -284,7 +284,7 @@ const row = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.
 
 function optionTable(name: string, without: readonly string[] = []): string {
   const { options, presets } = TASKS.get(name)!;
-  const small = presets.small as Record<string, unknown>;
+  const { small } = presets;
   const rows = configFields(options)
     .filter(({ path }) => !without.includes(path))
     .map(({ path, fallback, description }) =>
