@@ -30,6 +30,10 @@ const recurrentOptions = z.strictObject({
     .max(64)
     .default(4)
     .describe('Taps of the causal convolution before the input and forget gates; 0 for none.'),
+  denseGates: z
+    .boolean()
+    .default(false)
+    .describe('Gates see all of the input instead of the part of their head: the sLSTM of the ablations in the paper.'),
   cellNorm: z.boolean().default(true).describe('Norm of each head behind the cell.'),
   recurrentInit: z
     .enum(['zeros', 'standard'])
@@ -109,7 +113,8 @@ function recurrentParameters(config: RecurrentOptions, place: MixerPlace): Param
   const { heads: NH, convKernel } = config;
   const D = place.dim;
   const DH = D / NH;
-  const gate = headwiseParameters(NH, DH, DH, smallInit(D), false);
+  const [groups, width] = config.denseGates ? [1, D] : [NH, DH];
+  const gate = headwiseParameters(groups, width, width, smallInit(D), false);
   const standard: Init = { kind: 'uniform', bound: 1 / Math.sqrt(D) };
   const recurrentInit = config.recurrentInit === 'zeros' ? constant(0) : standard;
   return {

@@ -14,7 +14,11 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     { options: { upProjection: false, inputGateFrom: 'bias', forgetGateFrom: 'none' } },
     { options: { inputGate: 'sigmoid', normalize: false, convKernel: 0 } },
   ],
-  slstm: [{ options: { recurrentInit: 'standard' } }, { options: { convKernel: 0, heads: 1 } }],
+  slstm: [
+    { options: { recurrentInit: 'standard' } },
+    { options: { convKernel: 0, heads: 1 } },
+    { options: { denseGates: true } },
+  ],
   attention: [{}, { options: { kvHeads: 2, window: 4 } }, { options: { positions: 'none', window: 3 } }],
   mamba: [{ dim: 24 }, { options: { expand: 1.5, stateSize: 5, convKernel: 1, stepRank: 3 } }],
   rwkv4: [{}, { dim: 12, options: { width: 20 } }],

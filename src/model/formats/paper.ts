@@ -223,6 +223,9 @@ function notPaper(config: ModelConfig): string | null {
   if (['slstm', 'lstm'].some((kind) => blocks.includes(kind) && !config[kind as 'slstm' | 'lstm'].cellNorm)) {
     return 'its cells have no norm behind them';
   }
+  if (['slstm', 'lstm'].some((kind) => blocks.includes(kind) && config[kind as 'slstm' | 'lstm'].denseGates)) {
+    return 'its gates see more than their head';
+  }
   const hasFeedForward = blocks.some((kind) => kind !== 'mlstm');
   if (hasFeedForward && (feedForward.roundTo !== 64 || inverted(ACTIVATION, feedForward.activation) === undefined)) {
     return `its feed-forward layers are rounded to ${feedForward.roundTo} or have the activation ${feedForward.activation}`;
