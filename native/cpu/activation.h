@@ -2,7 +2,7 @@
 // The functions themselves are in vmath.h.
 #ifndef XL_CPU_ACTIVATION_H
 #define XL_CPU_ACTIVATION_H
-#include "kernel.h"
+#include "complex_double.h"
 #include "vmath.h"
 
 namespace XL_NS {
@@ -11,6 +11,12 @@ namespace {
 struct ValueAndDerivative {
   vf value, derivative;
 };
+
+// By way of double, where the argument is reduced without loss.
+XL_INLINE ValueAndDerivative sine_both(vf x) {
+  const cd low = cis_double(half_of(x, 0)), high = cis_double(half_of(x, 1));
+  return {join(low.im, high.im), join(low.re, high.re)};
+}
 
 template <int A>
 XL_INLINE vf activate(vf x) {
@@ -24,6 +30,7 @@ XL_INLINE vf activate(vf x) {
   if (A == XL_ACT_LOGSIGMOID) return vlogsigmoid(x);
   if (A == XL_ACT_ELUPLUS1) return select(x > 0.0f, x + 1.0f, vexp(x));
   if (A == XL_ACT_RELU2) return vmax(vf{}, x) * vmax(vf{}, x);
+  if (A == XL_ACT_SINE) return sine_both(x).value;
   return x;
 }
 
@@ -52,6 +59,7 @@ XL_INLINE ValueAndDerivative activate_both(vf x) {
     const vf positive = vmax(vf{}, x);
     return {positive * positive, 2.0f * positive};
   }
+  if (A == XL_ACT_SINE) return sine_both(x);
   return {x, splat(1.0f)};
 }
 
@@ -97,13 +105,16 @@ XL_INLINE bool with_activation(int32_t activation, const Body &body) {
     case XL_ACT_RELU2:
       body(ActivationTag<XL_ACT_RELU2>());
       return true;
+    case XL_ACT_SINE:
+      body(ActivationTag<XL_ACT_SINE>());
+      return true;
     default:
       return false;
   }
 }
 
 inline int no_such_activation(const char *kernel, int32_t activation) {
-  return xl::fail(XL_INVALID, "%s: activation must be 0 (none) to 10 (relu2), got %d", kernel, (int)activation);
+  return xl::fail(XL_INVALID, "%s: activation must be 0 (none) to 11 (sine), got %d", kernel, (int)activation);
 }
 
 }  // namespace

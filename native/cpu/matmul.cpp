@@ -253,7 +253,7 @@ extern "C" int XL_KERNEL(xl_matmul)(float *c, const float *a, const float *b, co
   if (lda < (trans_a ? M : K)) return wrong("lda", lda, trans_a ? "M" : "K", trans_a ? M : K);
   if (ldb < (trans_b ? K : N)) return wrong("ldb", ldb, trans_b ? "K" : "N", trans_b ? K : N);
   if (ldc < N) return wrong("ldc", ldc, "N", N);
-  if (activation < XL_ACT_NONE || activation > XL_ACT_RELU2) return no_such_activation("matmul", activation);
+  if (activation < XL_ACT_NONE || activation > XL_ACT_SINE) return no_such_activation("matmul", activation);
   if (accumulate && activation != XL_ACT_NONE)
     return xl::fail(XL_INVALID, "matmul: with accumulate the activation must be none (0), got %d", (int)activation);
   return matmul({c, a, b, bias, M, N, K, trans_a != 0, trans_b != 0, lda, ldb, ldc, accumulate != 0, activation});

@@ -24,7 +24,8 @@ extern "C" {
 
 enum { XL_OK = 0, XL_INVALID = 1, XL_OUT_OF_MEMORY = 2, XL_INTERNAL = 3 };
 enum { XL_ACT_NONE = 0, XL_ACT_SILU = 1, XL_ACT_GELU = 2, XL_ACT_SIGMOID = 3, XL_ACT_TANH = 4, XL_ACT_RELU = 5,
-    XL_ACT_EXP = 6, XL_ACT_SOFTPLUS = 7, XL_ACT_LOGSIGMOID = 8, XL_ACT_ELUPLUS1 = 9, XL_ACT_RELU2 = 10 };
+    XL_ACT_EXP = 6, XL_ACT_SOFTPLUS = 7, XL_ACT_LOGSIGMOID = 8, XL_ACT_ELUPLUS1 = 9, XL_ACT_RELU2 = 10,
+    XL_ACT_SINE = 11 };
 enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
 enum { XL_DECAY_SCALAR = 0, XL_DECAY_VECTOR = 1, XL_DECAY_CONSTANT_SCALAR = 2, XL_DECAY_CONSTANT_VECTOR = 3 };
 enum { XL_BF16 = 0, XL_F16 = 1, XL_INT8 = 2, XL_INT4 = 3 };
@@ -135,6 +136,31 @@ XL_API int xl_long_conv_forward(float *y /* [B,T,D] */, const float *x, const fl
 XL_API int xl_long_conv_backward(float *dx, float *dkernel, float *dskip, const float *dy, const float *x,
     const float *kernel, const float *skip, const uint8_t *reset, int64_t B, int64_t T, int64_t D, int64_t K,
     int32_t reversed);
+
+XL_API int xl_ssm_discretize_forward(float *c /* [2,N,D] */, float *z, const float *A, const float *C,
+    const float *log_dt /* [D] */, int64_t N, int64_t D, int32_t real_part, int64_t L, float scale);
+XL_API int xl_ssm_discretize_backward(float *dA, float *dC, float *dlog_dt, const float *dc, const float *dz,
+    const float *A, const float *C, const float *log_dt, int64_t N, int64_t D, int32_t real_part, int64_t L,
+    float scale);
+XL_API int xl_ssm_kernel_forward(float *kernel /* [L,D] */, const float *c /* [2,N,D] */, const float *z, int64_t L,
+    int64_t N, int64_t D, int32_t anchored);
+XL_API int xl_ssm_kernel_backward(float *dc, float *dz, const float *dkernel, const float *c, const float *z, int64_t L,
+    int64_t N, int64_t D, int32_t anchored);
+XL_API int xl_diagonal_scan_forward(float *y /* [B,T,D] */, float *state_out /* [B,2,N,D] */, const float *x,
+    const float *c /* [2,N,D] */, const float *z, const float *skip /* [D] */, const float *state_in,
+    const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t N, int64_t D);
+XL_API int xl_diagonal_scan_backward(float *dx, float *dc, float *dz, float *dskip, float *dstate_in, const float *dy,
+    const float *dstate_out, const float *x, const float *c, const float *z, const float *skip, const float *state_in,
+    const uint8_t *reset, int64_t B, int64_t T, int64_t N, int64_t D);
+
+XL_API int xl_s4_scan_forward(float *y /* [B,T,D] */, float *state_out /* [B,2,N,D] */, const float *x,
+    const float *A /* [2,N,D] */, const float *P, const float *Bm, const float *C, const float *log_dt /* [D] */,
+    const float *skip /* [D] */, const float *state_in, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T,
+    int64_t N, int64_t D);
+XL_API int xl_s4_scan_backward(float *dx, float *dA, float *dP, float *dBm, float *dC, float *dlog_dt, float *dskip,
+    float *dstate_in, const float *dy, const float *dstate_out, const float *x, const float *A, const float *P,
+    const float *Bm, const float *C, const float *log_dt, const float *skip, const float *state_in,
+    const uint8_t *reset, int64_t B, int64_t T, int64_t N, int64_t D);
 
 XL_API int xl_slstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [4,B,NH,DH] */, float *saved,
     const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,

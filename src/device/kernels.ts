@@ -12,6 +12,7 @@
  * Letters: B batch, T time steps, D width, NH heads, DH head width (DK of keys, DV of values), V vocabulary,
  * N rows, G groups; gates in the order i f z o; states c n m h.
  */
+import type { StateSpaceKernels } from './kernels-state-space.js';
 
 export type Dtype = 'float' | 'int32' | 'uint8';
 
@@ -24,7 +25,8 @@ export interface DeviceBuffer {
 
 /**
  * Elementwise functions a kernel can apply. GELU is the exact one, x * Phi(x); softplus is log(1 + e^x), logsigmoid is
- * -softplus(-x), eluplus1 is x + 1 above 0 and e^x below (arXiv 2006.16236 eq. 7), relu2 is max(x, 0)^2.
+ * -softplus(-x), eluplus1 is x + 1 above 0 and e^x below (arXiv 2006.16236 eq. 7), relu2 is max(x, 0)^2,
+ * sine is sin(x) for |x| up to 1e6.
  */
 export const Activation = {
   none: 0,
@@ -38,6 +40,7 @@ export const Activation = {
   logsigmoid: 8,
   eluplus1: 9,
   relu2: 10,
+  sine: 11,
 } as const;
 export type Activation = (typeof Activation)[keyof typeof Activation];
 
@@ -67,7 +70,7 @@ export const LSTM_SAVED = 6;
 /** Steps between two states that the elementwise scans keep for their backward pass. */
 export const SCAN_STEPS = 32;
 
-export interface Kernels {
+export interface Kernels extends StateSpaceKernels {
   // ---- memory and elementwise ----------------------------------------------------------------------------------
 
   /** y = value. */
@@ -175,18 +178,6 @@ export interface Kernels {
     dy: Buf /* [B,T,D] */, dstateOut: Opt /* [B,K-1,D] */, x: Buf /* [B,T,D] */, weight: Buf /* [D,K] */,
     bias: Opt /* [D] */, stateIn: Opt /* [B,K-1,D] */, reset: Opt /* [B,T] uint8 */,
     B: number, T: number, D: number, K: number, activation: Activation): void;
-
-  /**
-   * Long convolution, one filter of K taps per channel; every document stands alone:
-   *   y[b,t,d] = skip[d] x[b,t,d] + sum_j kernel[j,d] x[b,t-j,d], j in 0..K-1 with t-j in the document of t;
-   * with `reversed` the sum runs over x[b,t+j,d]. A device may compute it by Fourier transforms, with rounding errors
-   * relative to the largest outputs of a document.
-   */
-  longConvForward(y: Buf /* [B,T,D] */, x: Buf /* [B,T,D] */, kernel: Buf /* [K,D] */, skip: Opt /* [D] */,
-    reset: Opt /* [B,T] uint8 */, B: number, T: number, D: number, K: number, reversed: boolean): void;
-  longConvBackward(dx: Opt /* [B,T,D] */, dkernel: Opt /* [K,D] */, dskip: Opt /* [D] */, dy: Buf /* [B,T,D] */,
-    x: Buf /* [B,T,D] */, kernel: Buf /* [K,D] */, skip: Opt /* [D] */, reset: Opt /* [B,T] uint8 */,
-    B: number, T: number, D: number, K: number, reversed: boolean): void;
 
   /**
    * sLSTM over a whole sequence (arXiv 2405.04517 eq. 8-17, stabilised, log f = logsigmoid(f~)).

@@ -202,7 +202,7 @@ describe.skipIf(isas.length === 0)('matmul on the cpu device', () => {
     expect(call(3, 4, 4, false, 0)).toThrow('matmul: lda must be at least K = 4, got 3');
     expect(call(4, 3, 4, false, 0)).toThrow('matmul: ldb must be at least N = 4, got 3');
     expect(call(4, 4, 3, false, 0)).toThrow('matmul: ldc must be at least N = 4, got 3');
-    expect(call(4, 4, 4, false, 11)).toThrow('matmul: activation must be 0 (none) to 10 (relu2), got 11');
+    expect(call(4, 4, 4, false, 12)).toThrow('matmul: activation must be 0 (none) to 11 (sine), got 12');
     expect(call(4, 4, 4, true, 1)).toThrow('matmul: with accumulate the activation must be none (0), got 1');
     device.free(x);
   });

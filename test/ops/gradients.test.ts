@@ -282,7 +282,7 @@ const cases: Case[] = [
   { name: 'subtract, both of one tensor', inputs: of([3, 5]), f: (a) => [subtract(a, activate(a, 'tanh'))] },
   { name: 'scaled', inputs: of([3, 5]), f: (a) => [scaled(a, -0.7, 2)] },
   { name: 'mul', inputs: of([3, 5], [3, 5]), f: (a, b) => [mul(a, b)] },
-  ...(['silu', 'gelu', 'sigmoid', 'tanh', 'exp', 'softplus', 'logsigmoid', 'eluplus1', 'relu2'] as const).map(
+  ...(['silu', 'gelu', 'sigmoid', 'tanh', 'exp', 'softplus', 'logsigmoid', 'eluplus1', 'relu2', 'sine'] as const).map(
     (name): Case => ({
       name,
       inputs: of([37]),

@@ -338,6 +338,31 @@ function wkvCell(D: number): SequenceCell {
   };
 }
 
+/** The two state-space recurrences: diagonal, and that of S4. */
+function stateSpaceCell(form: 'diagonalScan' | 's4Scan', D: number, N: number): SequenceCell {
+  return {
+    name: form,
+    inputs: [D],
+    width: D,
+    async run(device, [x], state, reset, B, T) {
+      const { alloc, upload, flags, result } = arena(device);
+      const { kernels } = device;
+      const [y, stateOut] = [alloc(B * T * D), alloc(2 * B * N * D)];
+      const modes = (name: string) => parameters(`${form} ${name}`, 2 * N * D, 0.7);
+      const [c, input] = [upload(modes('C')), upload(x!)];
+      const rest = [null, state && upload(state[0]!), flags(reset), B, T, N, D] as const;
+      if (form === 's4Scan') {
+        const model = [upload(modes('A')), upload(modes('P')), upload(modes('B')), c] as const;
+        kernels.s4ScanForward(y, stateOut, input, ...model, upload(parameters('s4 steps', D, 1)), ...rest);
+      } else {
+        const z = modes('z').map((v, k) => (k < N * D ? -Math.fround(Math.exp(v - 2)) : v));
+        kernels.diagonalScanForward(y, stateOut, input, c, upload(z), ...rest);
+      }
+      return result(y, [stateOut]);
+    },
+  };
+}
+
 function linearScanCell(D: number): SequenceCell {
   return {
     name: 'scan',
@@ -406,6 +431,8 @@ export const sequenceCells: readonly SequenceCell[] = [
   ...mlstmVariants.map((variant) => mlstmCell(...MLSTM_SIZES, variant)),
   ...linearVariants.map((variant) => linearAttentionCell([2, 4, 5, 7], variant)),
   selectiveScanCell(5, 3),
+  stateSpaceCell('diagonalScan', 5, 3),
+  stateSpaceCell('s4Scan', 5, 3),
   wkvCell(5),
   linearScanCell(5),
   attentionCell(4, 2, 6, 7),

@@ -89,6 +89,8 @@ export function activate(x: number, activation: Activation): number {
       return x > 0 ? x + 1 : Math.exp(x);
     case Activation.relu2:
       return Math.max(x, 0) ** 2;
+    case Activation.sine:
+      return Math.sin(x);
     default:
       throw unknownActivation(activation);
   }
@@ -120,6 +122,8 @@ export function activateDerivative(x: number, activation: Activation): number {
       return x > 0 ? 1 : Math.exp(x);
     case Activation.relu2:
       return 2 * Math.max(x, 0);
+    case Activation.sine:
+      return Math.cos(x);
     default:
       throw unknownActivation(activation);
   }

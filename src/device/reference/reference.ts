@@ -24,7 +24,9 @@ import { packed } from './packed.js';
 import { optimizer } from './optimizer.js';
 import { scan } from './scan.js';
 import { selectiveScan } from './selective-scan.js';
+import { s4 } from './s4.js';
 import { slstm } from './slstm.js';
+import { stateSpace } from './state-space.js';
 import { wkv } from './wkv.js';
 
 const kernels = {
@@ -34,6 +36,8 @@ const kernels = {
   ...norms,
   ...conv1d,
   ...longConv,
+  ...stateSpace,
+  ...s4,
   ...slstm,
   ...lstm,
   ...mlstm,

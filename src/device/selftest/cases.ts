@@ -12,6 +12,7 @@ import { longConvProblems } from './cases-long-conv.js';
 import { packedProblems } from './cases-packed.js';
 import { sequenceProblems } from './cases-sequence.js';
 import { scanProblems } from './cases-scan.js';
+import { stateSpaceProblems } from './cases-state-space.js';
 import type { KernelCase, Problem } from './problem.js';
 import { backwardCase, forwardCase } from './problem.js';
 
@@ -25,6 +26,7 @@ export const kernelProblems = (): Problem[] => [
   ...attentionFamilyProblems(),
   ...deltaProblems(),
   ...longConvProblems(),
+  ...stateSpaceProblems(),
 ];
 
 /**

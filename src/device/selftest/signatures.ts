@@ -81,6 +81,18 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   ),
   longConvForward: forward('y', 'x kernel skip reset', 'B T D K reversed'),
   longConvBackward: backward('dx dkernel dskip', 'dy x kernel skip reset', 'B T D K reversed'),
+  ssmDiscretizeForward: forward('c z', 'A C logDt', 'N D realPart L scale'),
+  ssmDiscretizeBackward: backward('dA dC dlogDt', 'dc dz A C logDt', 'N D realPart L scale'),
+  ssmKernelForward: forward('kernel', 'c z', 'L N D anchored'),
+  ssmKernelBackward: backward('dc dz', 'dkernel c z', 'L N D anchored'),
+  diagonalScanForward: forward('y stateOut', 'x c z skip stateIn reset', 'B T N D'),
+  diagonalScanBackward: backward('dx dc dz dskip dstateIn', 'dy dstateOut x c z skip stateIn reset', 'B T N D'),
+  s4ScanForward: forward('y stateOut', 'x A P Bm C logDt skip stateIn reset', 'B T N D'),
+  s4ScanBackward: backward(
+    'dx dA dP dBm dC dlogDt dskip dstateIn',
+    'dy dstateOut x A P Bm C logDt skip stateIn reset',
+    'B T N D',
+  ),
   slstmForward: forward('h stateOut saved', 'i f z o recurrent bias stateIn reset', 'B T NH DH'),
   slstmBackward: backward(
     'di df dz do_ drecurrent dbias dstateIn',
