@@ -1,7 +1,11 @@
 /** @file The mixers by name. A new one is its file and a line here; a user's own is added with `registerMixer`. */
 import { attentionMixer } from './attention.js';
+import { bigsMixer } from './bigs.js';
 import type { MixerDefinition } from './definition.js';
+import { dssMixer } from './dss.js';
+import { h3Mixer } from './h3.js';
 import { hgrnMixer } from './hgrn.js';
+import { hyenaMixer } from './hyena.js';
 import { mambaMixer } from './mamba.js';
 import { mamba2Mixer } from './mamba2.js';
 import { deltanetMixer } from './deltanet.js';
@@ -17,6 +21,8 @@ import { rwkv4Mixer } from './rwkv4.js';
 import { rwkv5Mixer } from './rwkv5.js';
 import { rwkv6Mixer } from './rwkv6.js';
 import { rwkv7Mixer } from './rwkv7.js';
+import { s4Mixer } from './s4.js';
+import { s4dMixer } from './s4d.js';
 import { lstmMixer, slstmMixer } from './slstm.js';
 import { synthesizerMixer } from './synthesizer.js';
 
@@ -42,6 +48,12 @@ export const MIXERS = {
   gla: glaMixer,
   hgrn2: hgrn2Mixer,
   mamba2: mamba2Mixer,
+  s4: s4Mixer,
+  s4d: s4dMixer,
+  dss: dssMixer,
+  bigs: bigsMixer,
+  h3: h3Mixer,
+  hyena: hyenaMixer,
 } as const satisfies Record<string, MixerDefinition>;
 
 export type MixerName = keyof typeof MIXERS;

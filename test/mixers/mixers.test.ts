@@ -42,6 +42,22 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
     { options: { headWidth: 16, stateSize: 5 } },
     { dim: 24, options: { expand: 1.5, headWidth: 6, groups: 3, stateSize: 4, convKernel: 2 } },
   ],
+  s4: [{ options: { stateSize: 8 } }, { dim: 9, options: { stateSize: 6, bidirectional: true } }],
+  s4d: [
+    { options: { stateSize: 8 } },
+    { dim: 9, options: { stateSize: 4, init: 'inv' } },
+    { options: { stateSize: 6, init: 'legs', bidirectional: true } },
+  ],
+  bigs: [
+    { options: { stateSize: 6 } },
+    { dim: 10, options: { stateSize: 4, init: 'lin', direction: 'forward', factor: 1.5 } },
+  ],
+  h3: [{ options: { stateSize: 8, shiftSize: 4 } }, { dim: 12, options: { headDim: 2, stateSize: 6, shiftSize: 1 } }],
+  hyena: [
+    { options: { maxLength: 20 } },
+    { dim: 9, options: { maxLength: 6, embedding: 5, innerLayers: 0, width: 7 } },
+  ],
+  dss: [{ options: { stateSize: 5 } }, { dim: 9, options: { kind: 'softmax', stateSize: 4, length: 7 } }],
   lstm: [{ options: { convKernel: 0, cellNorm: false } }],
 };
 
