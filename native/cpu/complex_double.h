@@ -53,6 +53,15 @@ XL_INLINE vd exp_double(vd x) {
 
 struct cd {
   vd re, im;
+
+  cd() = default;
+  cd(const cd &) = default;
+  // Part by part: g++ 12 moves the whole through registers of other sizes, which then wait for the memory.
+  XL_INLINE cd &operator=(const cd &other) {
+    re = other.re;
+    im = other.im;
+    return *this;
+  }
 };
 
 XL_INLINE cd operator+(cd a, cd b) { return {a.re + b.re, a.im + b.im}; }
