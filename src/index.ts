@@ -38,14 +38,24 @@ export { l2norm } from './ops/l2norm.js';
 export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
 export { headwiseLinear, linear, linearConcat } from './ops/linear.js';
 export { linformer, type LinformerInputs } from './ops/linformer.js';
+export { longConv, type LongConvOptions } from './ops/long-conv.js';
 export { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions, type MlstmState } from './ops/mlstm.js';
 export { layernorm, rmsnorm, type NormOptions } from './ops/norms.js';
 export { positions, rope, type PositionOptions } from './ops/positions.js';
 export { lstm, slstm, type Gates, type RecurrentOptions } from './ops/recurrent.js';
 export type { Reset } from './ops/reset.js';
 export { meanPool } from './ops/mean-pool.js';
+export { s4Kernel, s4Scan, type S4Model, type S4ScanOptions } from './ops/s4.js';
 export { selectiveScan, type SelectiveScanInputs, type SelectiveScanOptions } from './ops/selective-scan.js';
 export { softCap } from './ops/soft-cap.js';
+export {
+  diagonalScan,
+  ssmDiscretize,
+  ssmKernel,
+  type DiagonalModel,
+  type DiagonalScanOptions,
+  type SsmDiscretizeOptions,
+} from './ops/state-space.js';
 export { sum } from './ops/sum.js';
 export { tokenShift } from './ops/token-shift.js';
 
