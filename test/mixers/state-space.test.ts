@@ -9,6 +9,7 @@ import { initialState, type Mixer, type MixerState } from '../../src/mixers/mixe
 import { findMixer } from '../../src/mixers/registry.js';
 import { fold, normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
+import { backward } from '../../src/tensor/tape.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { relativeRms } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
@@ -137,6 +138,53 @@ describe.each(testDevices())('on $name', ({ create: createDevice }) => {
     expect(relativeRms(await run(mixer, [5, 12, 13, 30, 40], reset), whole)).toBeLessThan(tolerance);
     const one = await run(mixer, [T]);
     expect(relativeRms(await run(mixer, [1, 2, 33, 40]), one)).toBeLessThan(tolerance);
+  });
+
+  /** Gradients of the parameters, of the sequence in pieces that hand their state on. */
+  async function gradients(mixer: Mixer, ends: readonly number[]): Promise<[string, Float64Array][]> {
+    const data = normal(randomKey(3), B * T * D);
+    const dy = normal(randomKey(4), B * T * D);
+    const cut = (all: Float64Array, from: number, to: number): number[] =>
+      Array.from({ length: B }, (_, b) => [...all.subarray((b * T + from) * D, (b * T + to) * D)]).flat();
+    const found = scope(device, { record: true }, () => {
+      const p = Object.fromEntries(
+        Object.entries(mixer.parameters).map(([name, { shape }]) => [
+          name,
+          Tensor.from(device, values(mixer, name), shape),
+        ]),
+      );
+      for (const tensor of Object.values(p)) tensor.requiresGrad = true;
+      let state: MixerState | null = null;
+      const roots = ends.map((to, k) => {
+        const [from, shape] = [ends[k - 1] ?? 0, [B, to - (ends[k - 1] ?? 0), D]];
+        const context = { state, wantState: to < T, reset: null, key: null, shared: new Map() };
+        const [y, next] = mixer.forward(p, Tensor.from(device, cut(data, from, to), shape), context);
+        state = next;
+        return [y, Tensor.from(device, cut(dy, from, to), shape)] as const;
+      });
+      backward(roots);
+      return Object.entries(p).map(([name, tensor]) => [name, tensor.gradTensor().retain()] as const);
+    });
+    const read = await Promise.all(
+      found.map(async ([name, t]): Promise<[string, Float64Array]> => [name, Float64Array.from(await t.data())]),
+    );
+    for (const [, tensor] of found) tensor.dispose();
+    return read;
+  }
+
+  it.each([
+    ['s4', { stateSize: 8 }],
+    ['s4d', { stateSize: 8 }],
+    ['dss', { kind: 'softmax', stateSize: 6, length: 16 }],
+    ['bigs', { stateSize: 8, direction: 'forward' }],
+    ['h3', { headDim: 3, stateSize: 4, shiftSize: 3 }],
+    ['hyena', { maxLength: 20 }],
+  ])('%s %j: gradients through a state that is handed on are those of the whole', async (name, options) => {
+    const mixer = create(name, options, D);
+    const [whole, pieces] = [await gradients(mixer, [T]), await gradients(mixer, [9, 10, T])];
+    pieces.forEach(([parameter, gradient], k) =>
+      expect(relativeRms(gradient, whole[k]![1]), parameter).toBeLessThan(10 * tolerance),
+    );
   });
 
   it('nothing is left over', () => expect(device.memory.bytes).toBe(0));
