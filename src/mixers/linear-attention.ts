@@ -21,7 +21,6 @@ const linearOptions = z.strictObject({
     .describe('Whether a step sees its past alone; if not it sees its whole document, and nothing can be generated.'),
 });
 
-export type LinearAttentionMixerOptions = z.output<typeof linearOptions>;
 
 export const linearAttentionMixer = defineMixer({
   name: 'linearAttention',

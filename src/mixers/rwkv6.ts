@@ -84,7 +84,7 @@ function createRwkv6(options: Rwkv6Options, place: MixerPlace): Mixer {
     const { state, wantState, reset, key } = context;
     const [of, last] = shifted(p, x, context);
     const inner = activate(applyLinear(p, 'decayDown', of('decay')), 'tanh');
-    const decay = linear(inner, p['decayUp.weight']!, p['decay']!); // [B,T,D]
+    const decay = linear(inner, p['decayUp.weight']!, p['decay']); // [B,T,D]
     const inputs = {
       q: applyLinear(p, 'receptance', of('receptance')), // [B,T,D]
       k: applyLinear(p, 'key', of('key')),

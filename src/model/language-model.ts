@@ -20,7 +20,7 @@ import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './co
 import { Parameters, type FrozenParameters } from './parameters.js';
 import type { ModelState } from './state.js';
 
-export { createBlocks, type ForwardOptions } from './backbone.js';
+export { type ForwardOptions } from './backbone.js';
 
 function tableOf(config: ModelConfig, backbone: Backbone): ParameterTable {
   const { dim: D, vocabSize: V } = config;

@@ -160,12 +160,12 @@ const attentionCases: Case[] = [
   {
     name: 'attention, one bias for all queries',
     inputs: of([B, T, 2 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [2, 1, T]),
-    f: (q, k, v, bias) => [attention({ q: q!, k: k!, v: v!, bias: bias! }, placed(v!), { heads: 2 })],
+    f: (q, k, v, bias) => [attention({ q, k, v, bias }, placed(v), { heads: 2 })],
   },
   {
     name: 'linformer',
     inputs: of([B, T, 2 * DK], [B, T, 2 * DK], [B, T, 2 * DV], [T, 3]),
-    f: (q, k, v, E) => [linformer({ q: q!, k: k!, v: v! }, E!, placed(v!), 2)],
+    f: (q, k, v, E) => [linformer({ q, k, v }, E, placed(v), 2)],
   },
   {
     name: 'attention of the bias alone, not causal',
