@@ -21,7 +21,6 @@ const linearOptions = z.strictObject({
     .describe('Whether a step sees its past alone; if not it sees its whole document, and nothing can be generated.'),
 });
 
-
 export const linearAttentionMixer = defineMixer({
   name: 'linearAttention',
   summary: 'attention with features elu + 1 in place of softmax (linear Transformer, arXiv 2006.16236)',
