@@ -38,10 +38,14 @@ const header = read('native/include/xl.h');
 const folder = mkdtempSync(join(tmpdir(), 'xlstm-library-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** The kernels of kernels.ts with the names of their arguments, from its text. */
+/** The kernels of the contract with the names of their arguments, from the text of its two files. */
 function contract(): Map<string, string[]> {
-  const body = read('src/device/kernels.ts')
-    .split('export interface Kernels {')[1]!
+  const members = (file: string, start: string): string => read(`src/device/${file}`).split(start)[1]!;
+  const body = [
+    members('kernels.ts', 'export interface Kernels extends StateSpaceKernels {'),
+    members('kernels-state-space.ts', 'export interface StateSpaceKernels {'),
+  ]
+    .join('\n')
     .replace(/\/\*[\s\S]*?\*\//g, '');
   const methods = body.matchAll(/^ {2}(\w+)\(([^)]*)\): void;/gm);
   return new Map(
