@@ -85,6 +85,25 @@ describe('claims of levels', () => {
     expect(judge('parity', runsOf('parity', 'validation/scaledAccuracy', published)).verdict).toBe('untouched');
   });
 
+  it('hold at every size, or at one of them where the claim speaks of one', () => {
+    const at = (task: string, size: string, values: Readonly<Record<string, number>>) =>
+      runsOf(task, 'test 40-256/scaledAccuracy', values, { size });
+    const narrow = { LSTM: 1, Llama: 0.9 };
+    const sizes = [...at('parity', 'D32', narrow), ...at('parity', 'D64', { LSTM: 1, Llama: 0 })];
+    expect(judge('parity', sizes).verdict).toBe('contradicted');
+    const recall = (size: string, lstm: number) =>
+      runsOf(
+        'recall',
+        'validation/accuracy',
+        { 'xLSTM[1:0]': 1, Llama: 1, LSTM: lstm },
+        { size, taskLabel: 'recall (64,4)' },
+      );
+    const found = judge('recall-64-4', [...recall('D32', 0.2), ...recall('D512', 1)]);
+    expect(found).toMatchObject({ verdict: 'reproduced', evidence: { length: 3 } });
+    expect(found.evidence[2]).toBe('LSTM (recall (64,4), D32) has 0.200 (one seed)');
+    expect(judge('recall-64-4', recall('D512', 1)).verdict).toBe('contradicted');
+  });
+
   it('on recall ask for the length and the pairs', () => {
     const values = { 'xLSTM[1:0]': 0.99, Llama: 1, LSTM: 0.3 };
     const recall = (taskLabel: string) => runsOf('recall', 'validation/accuracy', values, { taskLabel });

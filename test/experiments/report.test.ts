@@ -8,6 +8,7 @@ import {
   writeResultsTable,
   writeRunResult,
 } from '../../src/experiments/compare-folder.js';
+import { aggregate, collectRuns } from '../../src/experiments/report/aggregate.js';
 import { besidePublished, formatBeside } from '../../src/experiments/report/beside.js';
 import { loadComparison } from '../../src/experiments/report/comparison.js';
 import { comparisonFigures } from '../../src/experiments/report/figures.js';
@@ -16,6 +17,7 @@ import { writeReport } from '../../src/experiments/report/report.js';
 import { failedResult, type RunResult, type RunSpec } from '../../src/experiments/run-spec.js';
 import { temporaryFolder } from '../support/folders.js';
 import { checkMarkup, externalAddresses } from '../support/markup.js';
+import { constructedRows } from '../support/results.js';
 import { exampleSpec } from '../support/run-specs.js';
 
 const MODELS = {
@@ -194,6 +196,21 @@ describe('figures', () => {
       [64, 0.994],
       [256, 0.974],
     ]);
+  });
+
+  it('of several sizes show the largest, and all of them against cost', () => {
+    const rows = constructedRows(
+      ['D32', 'D64'].map((size, k) => ({
+        ...{ size, dim: 32 * (k + 1), parameters: 1000 * 4 ** k },
+        metrics: { 'validation/loss': 1, 'length 64/loss': 1, 'length 256/loss': 2 - k },
+      })),
+    );
+    const found = comparisonFigures({ cells: aggregate(collectRuns(rows)), curves: new Map() })[0]!.figures;
+    const figure = (name: string) => found.find((one) => one.name === name)!;
+    expect(figure('parity-by-length').title).toBe('parity, D64: loss (nats, or squared error) by length');
+    expect(figure('parity-by-length').series.map(({ label }) => label)).toEqual(['sLSTM']);
+    expect(figure('parity-by-width').series[0]!.points.map(({ x }) => x)).toEqual([32, 64]);
+    expect(figure('parity-by-parameters').series[0]!.points).toHaveLength(2);
   });
 
   it('of the training are means over the seeds', () => {

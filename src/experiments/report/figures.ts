@@ -39,17 +39,19 @@ export function comparisonFigures({ cells, curves }: Pick<Comparison, 'cells' | 
   const studies = studyCells(cells);
   const scaling = studies.length === 0 ? [] : [{ task: SCALING_TITLE, figures: [scalingFigure(studies)] }];
   const ofTasks = [...byTask(cells)].map(([task, own]) => {
+    const one = largestSize(own);
     const slug = unique(slugOf(task), taken);
     const headline = headlineOf(own);
     const context: Context = { task, slug, cells: own, style };
+    const ofOne: Context = { ...context, task: one.title(task), cells: one.cells };
     return {
       task,
       figures: [
-        ...numberedSets(context),
+        ...numberedSets(ofOne),
         ...(headline === null ? [] : byWidth(context, headline)),
-        ...courses(context, curves),
+        ...courses(ofOne, curves),
         ...(headline === null ? [] : costs(context, headline)),
-        ...byRate(context),
+        ...byRate(ofOne),
       ],
     };
   });
@@ -61,6 +63,16 @@ interface Context {
   readonly slug: string;
   readonly cells: readonly Cell[];
   style(cell: Cell): number;
+}
+
+/** The cells of the largest size: curves of several sizes on one another could not be read. */
+function largestSize(cells: readonly Cell[]): { readonly cells: Cell[]; title(task: string): string } {
+  const sizes = [...new Set(cells.map(({ size }) => size))];
+  const parameters = (size: string): number =>
+    statistics(cells.filter((cell) => cell.size === size).map(({ facts }) => facts.parameters)).mean;
+  const largest = sizes.toSorted((a, b) => parameters(b) - parameters(a))[0]!;
+  const own = cells.filter(({ size }) => size === largest).map((cell) => ({ ...cell, label: cell.model }));
+  return { cells: own, title: (task) => (sizes.length === 1 ? task : `${task}, ${largest}`) };
 }
 
 const slugOf = (text: string): string =>

@@ -49,12 +49,27 @@ export interface Tasks {
 
 type Finding = readonly [verdict: Exclude<Verdict, 'untouched'>, evidence: string];
 
+/** A verdict and what each finding says, marked where it says otherwise. */
+const judgement = (verdict: Finding[0], findings: readonly Finding[]): Judgement => ({
+  verdict,
+  evidence: findings.map(([one, text]) => (one === verdict ? text : `${text} (${one})`)),
+});
+
 /** All must be reproduced; a single contradiction contradicts. */
 function together(findings: readonly Finding[], needs: string): Judgement {
   if (findings.length === 0) return { verdict: 'untouched', evidence: [`it needs ${needs}`] };
   const has = (verdict: Verdict): boolean => findings.some(([one]) => one === verdict);
   const verdict = has('contradicted') ? 'contradicted' : has('undecided') ? 'undecided' : 'reproduced';
-  return { verdict, evidence: findings.map(([one, text]) => (one === verdict ? text : `${text} (${one})`)) };
+  return judgement(verdict, findings);
+}
+
+/** Where one place is enough, such as one of several widths: the best of them, or the last where all contradict. */
+function somewhere(places: readonly (readonly Finding[])[], needs: string): Judgement {
+  const judged = places.map((findings) => together(findings, needs));
+  const best = (['reproduced', 'undecided', 'contradicted'] as const).flatMap(
+    (wanted) => judged.findLast(({ verdict }) => verdict === wanted) ?? [],
+  );
+  return best[0] ?? together([], needs);
 }
 
 /** Cells that may be compared: of one task, one size, one number of steps and one batch size. */
@@ -83,8 +98,15 @@ interface Level {
  * One group reaches a level, the other stays below one. All groups must be there.
  * @param on  `test`: only a test set counts, for claims on sequences that are longer than those of training and
  * validation; `headline`: the test set, else the validation set.
+ * @param sizes  whether it must hold at every size that has all groups, or at one.
  */
-export function levels(tasks: Tasks, measure: Measure, on: 'test' | 'headline', wanted: readonly Level[]): Rule {
+export function levels(
+  tasks: Tasks,
+  measure: Measure,
+  on: 'test' | 'headline',
+  sizes: 'every' | 'some',
+  wanted: readonly Level[],
+): Rule {
   const needs = `${tasks.name}${on === 'test' ? ' with a test set' : ''} with ${listed(wanted.map(({ group }) => group.name))} at one size`;
   const inWords = wanted.map(({ group, least, most }) =>
     least !== undefined
@@ -93,18 +115,17 @@ export function levels(tasks: Tasks, measure: Measure, on: 'test' | 'headline', 
   );
   return {
     needs,
-    rule: `mean ${measureName(measure)} on the test set${on === 'test' ? '' : ', else the validation set'}: ${inWords.join('; ')}`,
-    judge: (cells) =>
-      together(
-        comparable(cells, tasks).flatMap((group) => {
-          const found = wanted.map((level) => {
-            const own = group.filter((cell) => level.group.has(cell));
-            return own.flatMap((cell) => levelFinding(cell, level, measure, on));
-          });
-          return found.some(({ length }) => length === 0) ? [] : found.flat();
-        }),
-        needs,
-      ),
+    rule: `at ${sizes} size, mean ${measureName(measure)} on the test set${on === 'test' ? '' : ', else the validation set'}: ${inWords.join('; ')}`,
+    judge(cells) {
+      const places = comparable(cells, tasks).map((group) => {
+        const found = wanted.map((level) => {
+          const own = group.filter((cell) => level.group.has(cell));
+          return own.flatMap((cell) => levelFinding(cell, level, measure, on));
+        });
+        return found.some(({ length }) => length === 0) ? [] : found.flat();
+      });
+      return sizes === 'some' ? somewhere(places, needs) : together(places.flat(), needs);
+    },
   };
 }
 

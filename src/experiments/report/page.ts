@@ -19,7 +19,7 @@ table.grid { width: auto; min-width: 100%; }
 .grid thead th { color: var(--muted); text-align: right; white-space: normal; vertical-align: bottom; min-width: 72px; }
 .grid thead th:first-child { text-align: left; }
 .charts { margin-top: 12px; }
-.grid th, .grid td { overflow-wrap: normal; }
+.grid th, .grid td { overflow-wrap: normal; padding: 6px 10px; }
 .grid td { text-align: right; white-space: nowrap; }
 .grid.text td, .grid.text thead th { text-align: left; white-space: normal; }
 td.shaded { background: color-mix(in srgb, var(--bar) var(--shade), transparent); }
