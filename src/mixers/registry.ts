@@ -16,6 +16,7 @@ import { linearAttentionMixer } from './linear-attention.js';
 import { linformerMixer } from './linformer.js';
 import { mlstmLargeMixer } from './mlstm-large.js';
 import { mlstmMixer } from './mlstm.js';
+import { performerMixer } from './performer.js';
 import { retnetMixer } from './retnet.js';
 import { rwkv4Mixer } from './rwkv4.js';
 import { rwkv5Mixer } from './rwkv5.js';
@@ -44,6 +45,7 @@ export const MIXERS = {
   rwkv6: rwkv6Mixer,
   rwkv7: rwkv7Mixer,
   linearAttention: linearAttentionMixer,
+  performer: performerMixer,
   retnet: retnetMixer,
   gla: glaMixer,
   hgrn2: hgrn2Mixer,

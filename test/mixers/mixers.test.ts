@@ -29,6 +29,11 @@ const VARIANTS: Readonly<Record<string, readonly Pick<CheckOptions, 'dim' | 'opt
   rwkv7: [{ options: { headDim: 8, decayRank: 5 } }, { dim: 12 }],
   gatedDeltanet: [{}, { options: { convKernel: 2, negativeEigenvalues: true, chunkSize: 3 } }],
   linearAttention: [{}, { options: { heads: 2, causal: false } }],
+  performer: [
+    { options: { features: 12 } },
+    { options: { kind: 'relu' } },
+    { options: { features: 5, heads: 2, causal: false } },
+  ],
   retnet: [{}, { dim: 24, options: { heads: 3, vFactor: 1 } }],
   gla: [{}, { options: { heads: 2, decayRank: 3, decayTemperature: 1 } }],
   hgrn2: [{ options: { headWidth: 8 } }, { options: { lowerBounds: false } }],
