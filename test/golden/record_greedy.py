@@ -1,4 +1,4 @@
-"""Records the greedy continuation of a folder of Hugging Face transformers anew, into the expected.safetensors beside it.
+"""Records the greedy continuation of a folder of Hugging Face transformers anew, into a greedy.safetensors beside it.
 
     pip install torch transformers==5.17.0 safetensors
     python test/golden/record_greedy.py test/fixtures/golden/hf_mamba2
@@ -32,5 +32,4 @@ options = {"max_new_tokens": steps, "do_sample": False, "eos_token_id": None}
 texts = [model.generate(prompt, use_cache=cached, **options) for cached in (True, False)]
 assert torch.equal(*texts), "with the cache it generates another text than without"
 print("recorded:", tensors["greedy"][0].tolist(), "now:", texts[0][0].tolist(), "logits:", gap)
-tensors["greedy"] = texts[0]
-save_file(tensors, file, metadata)
+save_file({"greedy": texts[0]}, f"{folder}/greedy.safetensors", metadata)

@@ -14,7 +14,7 @@ import { Tensor } from '../../src/tensor/tensor.js';
 import { relativeRms } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
 import { goldenExpected, goldenFolder, parameterValues } from '../support/models.js';
-import type { Fixture } from '../support/safetensors.js';
+import { readGolden, type Fixture } from '../support/safetensors.js';
 
 const PAPER = ['xlstm_lm_mixed', 'xlstm_lm_mlstm_only', 'xlstm_lm_slstm_only', 'xlstm_lm_tied_bias'];
 const LARGE = ['xlstm_large', 'hf_xlstm', 'hf_llama', 'hf_mamba', 'hf_mamba2', 'hf_rwkv'];
@@ -116,6 +116,19 @@ describe.each(runs(PAPER))('%s on %s', (name, _, create) => {
   });
 });
 
+/**
+ * The recorded greedy text, of hf_mamba2 that of a second recording: the first is not what its own library generates (see
+ * the fixtures' README).
+ */
+function greedyOf(name: string, expected: Fixture): number[] {
+  const numbers = ({ tensors }: Fixture) => Array.from(tensors['greedy']!.data as BigInt64Array, Number);
+  if (name !== 'hf_mamba2') return numbers(expected);
+  const again = numbers(readGolden('hf_mamba2/greedy'));
+  // Should the two ever agree, the second one is to go.
+  expect(again).not.toEqual(numbers(expected));
+  return again;
+}
+
 describe.each(runs(LARGE))('%s on %s', (name, _, create) => {
   const record = recorded(name);
   const { expected, golden } = record;
@@ -129,7 +142,7 @@ describe.each(runs(LARGE))('%s on %s', (name, _, create) => {
   it('greedy continuation, token for token', async () => {
     using model = loadModel(goldenFolder(name), device, { storage: 'stored' }).model;
     const prompt = Int32Array.from(expected.tensors['prompt']!.data as BigInt64Array, Number);
-    const greedy = Array.from(expected.tensors['greedy']!.data as BigInt64Array, Number);
+    const greedy = greedyOf(name, expected);
     // transformers records the prompt as well, NX-AI/xlstm what comes after it.
     const wanted = name.startsWith('hf_') ? greedy.slice(prompt.length) : greedy;
     using session = new Session(model);
