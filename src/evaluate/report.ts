@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { Accuracy, ChoiceScore, LastWordScore } from '../data/tasks/multiple-choice.js';
 import { formatNumber } from '../format.js';
 import { makeFolder, writeFileWhole } from '../model/disk.js';
-import { html, trustedHtml, type Html } from '../train/html.js';
+import { html, htmlPage, trustedHtml, type Html } from '../train/html.js';
 import { REPORT_STYLE } from '../train/report-style.js';
 import type { Point } from '../train/report-charts.js';
 import type { LengthScores } from './context-length.js';
@@ -99,34 +99,20 @@ const lightColour = (name: string): string => new RegExp(`${name}: (#[0-9a-f]+)`
 
 function page(evaluation: Evaluation, plots: readonly Plot[]): string {
   const { model, fingerprint, device, method, text, domains, lengths, lambada, hellaswag } = evaluation;
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
-        <title>Evaluation of ${model}</title>
-        <style>
-          ${trustedHtml(REPORT_STYLE)}
-        </style>
-      </head>
-      <body>
-        <main>
-          <h1>Evaluation of ${model}</h1>
-          <p class="about">${device} · model ${fingerprint.slice(0, 12)}</p>
-          ${text === undefined ? [] : [html`<h2>${text.name}</h2>`, scoreTable([['the text', text]])]}
-          ${domains === undefined ? [] : [html`<h2>By domain</h2>`, domainTable(domains)]}
-          ${text === undefined && domains === undefined ? [] : [html`<p class="about">${method}</p>`]}
-          ${lengths === undefined ? [] : [html`<h2>By context length</h2>`, figures(plots), lengthTable(lengths)]}
-          ${lambada === undefined && hellaswag === undefined ? [] : [html`<h2>Zero-shot</h2>`, zeroShotTable(evaluation)]}
-          <footer>
-            Loss is nats per token: the sum of -log p over all predicted tokens over their number. Perplexity is
-            exp(loss). Bits per byte are loss / log 2 times tokens per byte of the same text.
-          </footer>
-        </main>
-      </body>
-    </html> `.markup;
+  return htmlPage(
+    `Evaluation of ${model}`,
+    REPORT_STYLE,
+    html`<p class="about">${device} · model ${fingerprint.slice(0, 12)}</p>
+      ${text === undefined ? [] : [html`<h2>${text.name}</h2>`, scoreTable([['the text', text]])]}
+      ${domains === undefined ? [] : [html`<h2>By domain</h2>`, domainTable(domains)]}
+      ${text === undefined && domains === undefined ? [] : [html`<p class="about">${method}</p>`]}
+      ${lengths === undefined ? [] : [html`<h2>By context length</h2>`, figures(plots), lengthTable(lengths)]}
+      ${lambada === undefined && hellaswag === undefined ? [] : [html`<h2>Zero-shot</h2>`, zeroShotTable(evaluation)]}
+      <footer>
+        Loss is nats per token: the sum of -log p over all predicted tokens over their number. Perplexity is exp(loss).
+        Bits per byte are loss / log 2 times tokens per byte of the same text.
+      </footer> `,
+  ).markup;
 }
 
 const figures = (plots: readonly Plot[]): Html =>

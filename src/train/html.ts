@@ -32,6 +32,31 @@ function joined(list: readonly Html[]): string {
   return list.map(({ markup }) => markup).join('');
 }
 
+/**
+ * A whole page that loads nothing and runs nothing from anywhere.
+ * @param style  made by this library itself
+ */
+export const htmlPage = (title: string, style: string, main: Html): Html =>
+  html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="color-scheme" content="light dark" />
+        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
+        <title>${title}</title>
+        <style>
+          ${trustedHtml(style)}
+        </style>
+      </head>
+      <body>
+        <main>
+          <h1>${title}</h1>
+          ${main}
+        </main>
+      </body>
+    </html> `;
+
 /** Text for an element or a quoted attribute; control characters become visible. */
 export function escapeHtml(text: string): string {
   return printable(text)

@@ -4,7 +4,7 @@
  */
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../format.js';
 import { writeFileWhole } from '../model/disk.js';
-import { Html, html, trustedHtml } from './html.js';
+import { Html, html, htmlPage, trustedHtml } from './html.js';
 import type { MetricsRow } from './metrics-log.js';
 import type { ChartSeries, Point } from './report-charts.js';
 import { REPORT_STYLE } from './report-style.js';
@@ -42,42 +42,28 @@ export async function writeReport(file: string, report: RunReport): Promise<void
 export async function renderReport(report: RunReport): Promise<string> {
   const { title, created, device, model } = report;
   const about = [model.description, device, created.toISOString().slice(0, 16).replace('T', ' ') + ' UTC'];
-  const page = html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
-        <title>${title}</title>
-        <style>
-          ${trustedHtml(REPORT_STYLE)}
-        </style>
-      </head>
-      <body>
-        <main>
-          <h1>${title}</h1>
-          <p class="about">${about.filter((part) => part !== undefined && part !== '').join(' · ')}</p>
-          <div class="tiles">${tiles(report)}</div>
-          ${await charts(report.metrics)}
-          <h2>Samples</h2>
-          ${samples(report.samples)}
-          <div class="columns">
-            <section>
-              <h2>Model</h2>
-              ${modelTable(model)}
-            </section>
-            <section>
-              <h2>Text</h2>
-              ${factTable(report.dataset)}
-            </section>
-          </div>
-          <h2>Configuration</h2>
-          ${factTable(report.config)}
-          <footer>Written by xlstm. Losses are in nats per token; perplexity is exp(loss).</footer>
-        </main>
-      </body>
-    </html> `;
+  const page = htmlPage(
+    title,
+    REPORT_STYLE,
+    html`<p class="about">${about.filter((part) => part !== undefined && part !== '').join(' · ')}</p>
+      <div class="tiles">${tiles(report)}</div>
+      ${await charts(report.metrics)}
+      <h2>Samples</h2>
+      ${samples(report.samples)}
+      <div class="columns">
+        <section>
+          <h2>Model</h2>
+          ${modelTable(model)}
+        </section>
+        <section>
+          <h2>Text</h2>
+          ${factTable(report.dataset)}
+        </section>
+      </div>
+      <h2>Configuration</h2>
+      ${factTable(report.config)}
+      <footer>Written by xlstm. Losses are in nats per token; perplexity is exp(loss).</footer> `,
+  );
   return page.markup;
 }
 

@@ -1,5 +1,5 @@
 /** @file report.html of a comparison: one page that needs no network. It shows what the other files of this folder found. */
-import { html, trustedHtml, type Html } from '../../train/html.js';
+import { html, htmlPage, trustedHtml, type Html } from '../../train/html.js';
 import { REPORT_STYLE } from '../../train/report-style.js';
 import { byTask } from './aggregate.js';
 import { besidePublished } from './beside.js';
@@ -44,48 +44,34 @@ export function comparisonPage(comparison: Comparison, figures: readonly TaskFig
     seeds === 1 ? 'one seed' : `${seeds} seeds`,
     `${created.toISOString().slice(0, 16).replace('T', ' ')} UTC`,
   ];
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'" />
-        <title>${title}</title>
-        <style>
-          ${trustedHtml(STYLE)}
-        </style>
-      </head>
-      <body>
-        <main>
-          <h1>${title}</h1>
-          <p class="about">${about.join(' · ')}</p>
-          ${tasks.length < 2 ? [] : [html`<h2>Overview</h2>`, overviewTable(cells)]}
-          ${tasks.map(
-            ([task, own], index) =>
-              html`<h2>${task}</h2>
-                ${resultTable(own)}
-                ${figureList(
-                  figures.find((one) => one.task === task),
-                  tasks.length > 4 && index > 0,
-                )} `,
-          )}
-          ${scalingPart(comparison, figures)}
-          <h2>Claims of the paper</h2>
-          ${claims(judgeClaims(cells))}
-          <h2>Published beside measured</h2>
-          ${besideTables(besidePublished(cells))}
-          <h2>Failures</h2>
-          ${failureTable(runs)}
-          <h2>Runs</h2>
-          <details>
-            <summary>${runs.length} runs with their resolved configurations</summary>
-            ${runTable(runs, configs)}
-          </details>
-          <footer>${METHOD}</footer>
-        </main>
-      </body>
-    </html> `.markup;
+  return htmlPage(
+    title,
+    STYLE,
+    html`<p class="about">${about.join(' · ')}</p>
+      ${tasks.length < 2 ? [] : [html`<h2>Overview</h2>`, overviewTable(cells)]}
+      ${tasks.map(
+        ([task, own], index) =>
+          html`<h2>${task}</h2>
+            ${resultTable(own)}
+            ${figureList(
+              figures.find((one) => one.task === task),
+              tasks.length > 4 && index > 0,
+            )} `,
+      )}
+      ${scalingPart(comparison, figures)}
+      <h2>Claims of the paper</h2>
+      ${claims(judgeClaims(cells))}
+      <h2>Published beside measured</h2>
+      ${besideTables(besidePublished(cells))}
+      <h2>Failures</h2>
+      ${failureTable(runs)}
+      <h2>Runs</h2>
+      <details>
+        <summary>${runs.length} runs with their resolved configurations</summary>
+        ${runTable(runs, configs)}
+      </details>
+      <footer>${METHOD}</footer> `,
+  ).markup;
 }
 
 const METHOD =
