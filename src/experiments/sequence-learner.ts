@@ -5,14 +5,13 @@
 import { batchesOf, trainingBatch } from '../data/tasks/batch.js';
 import { createTask } from '../data/tasks/registry.js';
 import type { ExampleSet, Task } from '../data/tasks/task.js';
-import type { Device, FloatArray } from '../device/device.js';
-import type { DeviceBuffer } from '../device/kernels.js';
+import type { Device } from '../device/device.js';
 import { giveWay } from '../event-loop.js';
 import { SequenceModel } from '../model/sequence-model.js';
 import { fold, randomKey, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
-import { Adamw } from '../train/adamw.js';
+import { Update } from '../train/update.js';
 import type { Learner } from './learner.js';
 import type { RunSpec } from './run-spec.js';
 import { taskLoss, taskTally } from './task-loss.js';
@@ -34,20 +33,17 @@ class SequenceLearner implements Learner {
   readonly #spec: RunSpec;
   readonly #task: Task;
   readonly #model: SequenceModel;
-  readonly #optimizer: Adamw;
+  readonly #update: Update;
   readonly #train: ExampleSet;
-  /** Loss of a step, then the squared norm of its gradient: read back together. */
-  readonly #scalars: DeviceBuffer;
 
   constructor(spec: RunSpec, task: Task, model: SequenceModel) {
-    const { beta1, beta2, eps, weightDecay } = spec.training;
+    const { beta1, beta2, eps, weightDecay, gradientClip } = spec.training;
     this.#spec = spec;
     this.#task = task;
     this.#model = model;
     this.#train = task.train(fold(TASK_KEY, 'train'));
-    this.#optimizer = new Adamw(model.parameters, { beta1, beta2, eps, weightDecay, decay: 'matrices' });
-    this.#scalars = model.device.alloc('float', 2);
-    void model.parameters.gradients;
+    const optimizer = { beta1, beta2, eps, weightDecay, decay: 'matrices' } as const;
+    this.#update = new Update(model.parameters, optimizer, gradientClip);
   }
 
   get parameters(): number {
@@ -70,15 +66,10 @@ class SequenceLearner implements Learner {
     scope(device, { record: true }, () => {
       const loss = taskLoss(this.#model, batch, fold(fold(randomKey(seed), 'dropout'), index)).retain();
       backward(loss, { release: true });
-      device.kernels.copy(device.view(this.#scalars, 0, 1), loss.buffer, 1);
+      device.kernels.copy(this.#update.lossBuffer, loss.buffer, 1);
     });
-    device.kernels.sumOfSquares(device.view(this.#scalars, 1, 1), parameters.gradients, parameters.length);
-    const [loss, squares] = (await device.read(this.#scalars)) as FloatArray;
-    const norm = Math.sqrt(squares!);
-    const isFinite = Number.isFinite(loss) && Number.isFinite(norm);
-    const { gradientClip } = training;
-    if (isFinite) this.#optimizer.update(learningRate, norm > gradientClip ? gradientClip / norm : 1);
-    return { loss: isFinite ? loss! : NaN, tokens: batch.lengths.reduce((total, length) => total + length, 0) };
+    const { loss, skipped } = await this.#update.apply(learningRate);
+    return { loss: skipped ? NaN : loss, tokens: batch.lengths.reduce((total, length) => total + length, 0) };
   }
 
   validate(signal?: AbortSignal): Promise<Record<string, number>> {
@@ -114,8 +105,7 @@ class SequenceLearner implements Learner {
   }
 
   dispose(): void {
-    this.#optimizer.dispose();
-    this.#model.device.free(this.#scalars);
+    this.#update.dispose();
     this.#model.dispose();
   }
 }

@@ -2,8 +2,7 @@
  * @file One optimizer step after the other: forward, backward, clip, update. It knows nothing of files, logs or
  * schedules; `run.ts` puts those around it.
  */
-import type { Device, FloatArray } from '../device/device.js';
-import type { DeviceBuffer } from '../device/kernels.js';
+import type { Device } from '../device/device.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelState } from '../model/state.js';
 import { sum } from '../ops/sum.js';
@@ -11,7 +10,8 @@ import { fold, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { Adamw, type AdamwOptions } from './adamw.js';
+import type { Adamw, AdamwOptions } from './adamw.js';
+import { Update, type UpdateResult } from './update.js';
 
 /** A batch on the host: tokens and targets [B,T] (-1: no target), reset [B,T] (1: a new document begins). */
 export interface HostBatch {
@@ -38,33 +38,28 @@ export interface TrainerOptions {
   readonly key: RandomKey;
 }
 
-export interface StepResult {
-  /** Mean cross-entropy per target before the update, in nats. */
-  readonly loss: number;
-  /** Global L2 norm of the gradient before clipping. */
-  readonly gradientNorm: number;
+/** The loss is the mean cross-entropy per target before the update, in nats. */
+export interface StepResult extends UpdateResult {
   /** Number of tokens read. */
   readonly tokens: number;
-  /** Whether loss or gradient was not finite, so that the update was left out. */
-  readonly skipped: boolean;
 }
 
 export class Trainer {
   readonly model: LanguageModel;
-  readonly optimizer: Adamw;
   readonly options: TrainerOptions;
   readonly #device: Device;
-  /** Losses of the micro-batches of a step, then the squared norm: read back together. */
-  readonly #scalars: DeviceBuffer;
+  readonly #update: Update;
   #state: ModelState | null = null;
 
   constructor(model: LanguageModel, options: TrainerOptions) {
     this.model = model;
     this.options = options;
-    this.optimizer = new Adamw(model.parameters, options.optimizer);
     this.#device = model.device;
-    this.#scalars = model.device.alloc('float', 2);
-    void model.parameters.gradients;
+    this.#update = new Update(model.parameters, options.optimizer, options.gradientClip);
+  }
+
+  get optimizer(): Adamw {
+    return this.#update.optimizer;
   }
 
   /**
@@ -74,28 +69,18 @@ export class Trainer {
    * @throws RangeError when no micro-batch has a target.
    */
   async step(batches: readonly HostBatch[], learningRate: number, index: number): Promise<StepResult> {
-    const { kernels } = this.#device;
-    const { parameters } = this.model;
     this.accumulate(batches, index);
-    kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), parameters.gradients, parameters.length);
-    const [loss, squares] = (await this.#device.read(this.#scalars)) as FloatArray;
-    const gradientNorm = Math.sqrt(squares!);
-    const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
-    if (finite) {
-      const { gradientClip } = this.options;
-      this.optimizer.update(learningRate, gradientNorm > gradientClip ? gradientClip / gradientNorm : 1);
-    }
     const tokens = batches.reduce((total, { B, T }) => total + B * T, 0);
-    return { loss: loss!, gradientNorm, tokens, skipped: !finite };
+    return { ...(await this.#update.apply(learningRate)), tokens };
   }
 
-  /** Gradients of the mean loss of the micro-batches, without an update. The loss is left in the scalars. */
+  /** Gradients of the mean loss of the micro-batches, without an update. The loss is left for the update. */
   accumulate(batches: readonly HostBatch[], index: number): void {
     const targets = batches.reduce((total, batch) => total + countTargets(batch), 0);
     if (targets === 0) throw new RangeError('Trainer.step: no batch has a target');
     const { kernels } = this.#device;
     this.model.parameters.zeroGradients();
-    kernels.fill(this.#scalars, 0, 2);
+    kernels.fill(this.#update.lossBuffer, 0, 1);
     batches.forEach((batch, micro) => {
       const key = fold(fold(this.options.key, index), micro);
       const before = this.options.stateful ? this.#state : null;
@@ -104,7 +89,7 @@ export class Trainer {
         if (this.options.stateful) state.retain();
         const loss = sum(losses, 1 / targets).retain();
         backward(loss, { release: true });
-        kernels.accumulate(this.#device.view(this.#scalars, 0, 1), loss.buffer, 1, 1);
+        kernels.accumulate(this.#update.lossBuffer, loss.buffer, 1, 1);
         return this.options.stateful ? state : null;
       });
       if (this.options.stateful) this.state = after;
@@ -143,7 +128,6 @@ export class Trainer {
 
   dispose(): void {
     this.state = null;
-    this.optimizer.dispose();
-    this.#device.free(this.#scalars);
+    this.#update.dispose();
   }
 }
