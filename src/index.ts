@@ -75,6 +75,7 @@ export type { WeightStorage } from './model/load-weights.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { openSafetensors, SafetensorsError, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
 export { modelFingerprint } from './model/fingerprint.js';
+export type { SequenceEnds, SequenceInput, SequenceOutput } from './model/sequence-model.js';
 export { ModelState } from './model/state.js';
 export { loadState, readStateInfo, saveState, type SavedState, type StateFacts } from './model/state-file.js';
 
@@ -116,7 +117,7 @@ export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-
 
 export { batchesOf, batchOf, trainingBatch, type TaskBatch } from './data/tasks/batch.js';
 export { createTask, taskNames, taskOptions } from './data/tasks/registry.js';
-export type { Example, ExampleSet, Task, TaskInput, TaskOutput } from './data/tasks/task.js';
+export type { Example, ExampleSet, Task } from './data/tasks/task.js';
 export {
   readHellaswag,
   readLambada,

@@ -2,17 +2,8 @@
  * @file What a synthetic task is: sets of examples that are made on the fly from a key, what a model reads and says, and how
  * its answers are counted. The tasks themselves are the other files of this folder, by name in `registry.ts`.
  */
+import type { SequenceEnds } from '../../model/sequence-model.js';
 import type { RandomKey } from '../../tensor/random.js';
-
-/** What a model reads at each step. */
-export type TaskInput =
-  { readonly kind: 'tokens'; readonly vocabSize: number } | { readonly kind: 'vectors'; readonly width: number };
-
-/** What it says: a token per step that has a target, one class per sequence (or pair of them), or numbers per step. */
-export type TaskOutput =
-  | { readonly kind: 'tokens'; readonly vocabSize: number }
-  | { readonly kind: 'class'; readonly classes: number; readonly towers?: 1 | 2 }
-  | { readonly kind: 'values'; readonly width: number };
 
 export interface Example {
   /** Number of steps. */
@@ -42,10 +33,9 @@ export interface ExampleSet {
   example(index: number): Example;
 }
 
-export interface Task {
+/** Its ends, `input` and `output`, are those of the model that learns it. */
+export interface Task extends SequenceEnds {
   readonly name: string;
-  readonly input: TaskInput;
-  readonly output: TaskOutput;
   /** Steps of the longest example of any set. */
   readonly maxLength: number;
   /** Accuracy of guessing: scaled accuracy is (accuracy - chance) / (1 - chance). Null where the output is numbers. */

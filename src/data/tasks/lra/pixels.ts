@@ -1,6 +1,7 @@
 /** @file Grey images as sequences, row by row: as tokens or as numbers, and as text for people. It reads no files. */
 import { z } from 'zod';
-import type { Example, TaskInput } from '../task.js';
+import type { SequenceInput } from '../../../model/sequence-model.js';
+import type { Example } from '../task.js';
 
 export const pixelReading = () =>
   z
@@ -10,7 +11,7 @@ export const pixelReading = () =>
 
 export type PixelReading = z.output<ReturnType<typeof pixelReading>>;
 
-export const pixelInput = (reading: PixelReading): TaskInput =>
+export const pixelInput = (reading: PixelReading): SequenceInput =>
   reading === 'tokens' ? { kind: 'tokens', vocabSize: 256 } : { kind: 'vectors', width: 1 };
 
 /** @param center, spread  numbers are (pixel / 255 - center) / spread */
