@@ -5,7 +5,7 @@
 import type { TaskBatch } from '../data/tasks/batch.js';
 import { largestLogit } from '../generate/largest-logit.js';
 import type { SequenceModel } from '../model/sequence-model.js';
-import { add, mul } from '../ops/elementwise.js';
+import { mul, subtract } from '../ops/elementwise.js';
 import { embedding } from '../ops/embedding.js';
 import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { meanPool } from '../ops/mean-pool.js';
@@ -66,14 +66,7 @@ function errorsOf(model: SequenceModel, batch: TaskBatch, key: RandomKey | null)
   const { B, T, values, valueMask } = batch;
   const shape = [B, T, width];
   const counts = Float32Array.from({ length: B * T * width }, (_, k) => valueMask![Math.floor(k / width)]!);
-  const wrong = add(
-    model.output(hiddenOf(model, batch, key)),
-    Tensor.from(
-      device,
-      values!.map((value) => -value),
-      shape,
-    ),
-  );
+  const wrong = subtract(model.output(hiddenOf(model, batch, key)), Tensor.from(device, values!, shape));
   const answers = valueMask!.reduce((total, flag) => total + flag, 0);
   return { errors: mul(wrong, Tensor.from(device, counts, shape)), answers };
 }

@@ -2,7 +2,7 @@
  * @file A long convolution with a state: its last K-1 inputs, for filters that have no recurrence. A step costs as much as
  * a sequence of K steps; whole sequences cost what they cost without a state.
  */
-import { activate, add, mul } from '../ops/elementwise.js';
+import { activate, add, mul, subtract } from '../ops/elementwise.js';
 import { linear } from '../ops/linear.js';
 import { longConv } from '../ops/long-conv.js';
 import { scan } from '../ops/scan.js';
@@ -62,6 +62,6 @@ function documentMasks(reset: Tensor, B: number, T: number): { first: Tensor; la
     const bias = Float64Array.from({ length: T }, (_, t) => t - T + 1 + offset);
     return activate(linear(count, Tensor.full(device, [T, 1], 1), Tensor.from(device, bias, [T])), 'relu');
   };
-  const last = add(fromBegin(0), mul(fromBegin(-1), Tensor.full(device, [B, T], -1)));
+  const last = subtract(fromBegin(0), fromBegin(-1));
   return { first: first.reshape([B, T]), last, history };
 }

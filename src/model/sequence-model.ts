@@ -6,7 +6,7 @@ import type { Device } from '../device/device.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { countParameters, prefixed, type ParameterTable } from '../layers/parameter.js';
-import { activate, add, mul } from '../ops/elementwise.js';
+import { activate, mul, subtract } from '../ops/elementwise.js';
 import { embedding } from '../ops/embedding.js';
 import { linearConcat } from '../ops/linear.js';
 import { fold, randomKey } from '../tensor/random.js';
@@ -114,8 +114,7 @@ export class SequenceModel {
   /** One vector [B,D] of two pooled sequences [B,D] each: of both, their product and their difference. */
   pair(first: Tensor, second: Tensor): Tensor {
     const { tensors } = this.parameters;
-    const minus = Tensor.full(first.device, second.shape, -1);
-    const features = [first, second, mul(first, second), add(first, mul(second, minus))];
+    const features = [first, second, mul(first, second), subtract(first, second)];
     return activate(linearConcat(features, tensors['pair.weight']!, tensors['pair.bias']), 'relu');
   }
 
