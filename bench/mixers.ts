@@ -13,7 +13,7 @@ import { checkMixer, passes } from '../src/experiments/check-mixer.js';
 import { standaloneFigure } from '../src/experiments/report/chart.js';
 import { formatBytes } from '../src/format.js';
 import { initialValues, smallInit, wangInit } from '../src/layers/parameter.js';
-import { flopsPerTokenAt, type Mixer } from '../src/mixers/mixer.js';
+import type { Mixer } from '../src/mixers/mixer.js';
 import { findMixer, mixerNames } from '../src/mixers/registry.js';
 import { fold, normal, randomKey } from '../src/tensor/random.js';
 import { scope } from '../src/tensor/scope.js';
@@ -137,7 +137,7 @@ export async function benchMixers(
       return { steps, perToken: measured.both / (batch * steps), memory: measured.memory / (batch * steps) };
     });
     setup.dispose();
-    const flops = 3 * flopsPerTokenAt(mixer, T) * B * T;
+    const flops = 3 * mixer.flopsPerToken * B * T;
     rows.push({ name, forward, both, memory, share: flops / both / peak, growth });
   }
   report(rows, peak);

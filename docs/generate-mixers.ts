@@ -10,13 +10,13 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { formatCount } from '../src/format.js';
 import { countParameters, smallInit, wangInit } from '../src/layers/parameter.js';
-import { flopsPerTokenAt, stateSize } from '../src/mixers/mixer.js';
+import { stateSize } from '../src/mixers/mixer.js';
 import { findMixer, mixerNames } from '../src/mixers/registry.js';
 
 const file = fileURLToPath(new URL('mixers.md', import.meta.url));
 const [BEGIN, END] = ['<!-- table: made by docs/generate-mixers.ts -->', '<!-- end of the table -->'];
 
-const [DIM, LENGTH] = [256, 1024];
+const DIM = 256;
 const BEHIND = {
   none: '–',
   layer: 'feed-forward',
@@ -43,7 +43,7 @@ function row(name: string): string {
     mixer.causal ? 'yes' : 'no',
     formatCount(countParameters(mixer.parameters)),
     formatCount(stateSize(mixer)),
-    formatCount(flopsPerTokenAt(mixer, LENGTH)),
+    formatCount(mixer.flopsPerToken),
   ];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }

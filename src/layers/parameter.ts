@@ -15,8 +15,6 @@ export type Init =
   | { readonly kind: 'mapped'; readonly low: number; readonly high: number; readonly map: (u: number) => number }
   /** The same values in every instance, such as a bias spread over heads. */
   | { readonly kind: 'values'; readonly values: readonly number[] }
-  /** exp of uniform numbers between the logarithms of two bounds, and what `map` makes of them. */
-  | { readonly kind: 'logUniform'; readonly low: number; readonly high: number; readonly map?: (x: number) => number }
   /** Orthonormal rows of a matrix, or columns where these are fewer, times a gain; takes seconds for widths of 1000. */
   | { readonly kind: 'orthogonal'; readonly gain: number };
 
@@ -33,6 +31,14 @@ export interface ParameterSpec {
 export type ParameterTable = Readonly<Record<string, ParameterSpec>>;
 /** The tensors that belong to a table, by the same names. */
 export type ParameterTensors = Readonly<Record<string, Tensor>>;
+
+/** What `map` makes of numbers whose logarithms are uniform between those of the bounds. */
+export const logUniform = (low: number, high: number, map: (x: number) => number): Init => ({
+  kind: 'mapped',
+  low: Math.log(low),
+  high: Math.log(high),
+  map: (x) => map(Math.exp(x)),
+});
 
 export const constant = (value: number): Init => ({ kind: 'constant', value });
 
@@ -60,11 +66,6 @@ export function initialValues(spec: ParameterSpec, key: RandomKey): Float64Array
         throw new RangeError(`initialValues: ${init.values.length} values for a parameter of ${length}`);
       }
       return Float64Array.from(init.values);
-    case 'logUniform':
-      return uniform(key, length, Math.log(init.low), Math.log(init.high)).map((x) => {
-        const value = Math.exp(x);
-        return init.map?.(value) ?? value;
-      });
     case 'orthogonal':
       return orthogonal(key, spec.shape, init.gain);
   }

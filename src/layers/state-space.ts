@@ -13,7 +13,7 @@ import {
   type SsmDiscretizeOptions,
 } from '../ops/state-space.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { Init, ParameterTable, ParameterTensors } from './parameter.js';
+import { logUniform, type Init, type ParameterTable, type ParameterTensors } from './parameter.js';
 
 /** Where the modes of a model start: one value of A per mode, in every channel. */
 export interface ModeStart {
@@ -41,12 +41,17 @@ export const inEveryChannel = (real: readonly number[], imaginary: readonly numb
 });
 
 /** Logarithms of step sizes [D]. */
-export const logStepInit = ([low, high]: readonly [number, number]): Init => ({
-  kind: 'logUniform',
-  low,
-  high,
-  map: Math.log,
-});
+export const logStepInit = ([low, high]: readonly [number, number]): Init => logUniform(low, high, Math.log);
+
+/** No initial step size of Mamba is shorter. */
+const STEP_FLOOR = 1e-4;
+
+/** What softplus turns into step sizes, as Mamba starts them. */
+export const softplusStepInit = ([low, high]: readonly [number, number]): Init =>
+  logUniform(low, high, (step) => inverseSoftplus(Math.max(step, STEP_FLOOR)));
+
+/** x with softplus(x) = y. */
+const inverseSoftplus = (y: number): number => y + Math.log(-Math.expm1(-y));
 
 /** A [2,N,D], C [2,N,D], logStep [D] and skip [D]; none of them decays. */
 export function diagonalSsmParameters(

@@ -4,13 +4,13 @@
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
-import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import { countParameters, prefixed, type ParameterTable } from '../layers/parameter.js';
 import { attention, attentionCache } from '../ops/attention.js';
 import { dropout } from '../ops/dropout.js';
 import { positions, rope } from '../ops/positions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StepOptions } from './mixer.js';
+import { stepBy, type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -56,12 +56,7 @@ function createAttention(options: AttentionMixerOptions, place: MixerPlace): Mix
   }
   const parameters = attentionParameters(place, NKV * DH);
 
-  const forward = (
-    p: ParameterTensors,
-    x: Tensor,
-    { state, wantState, reset, key }: MixerContext,
-    { inPlace = false }: StepOptions = {},
-  ): [Tensor, MixerState] => {
+  const forward: SequenceForm = (p, x, { state, wantState, reset, key }, { inPlace = false } = {}) => {
     const [B, T] = x.shape as [number, number, number];
     const [at, position] = positions(x.device, B, T, { state: state?.['position'] ?? null, reset });
     const turn = (y: Tensor, heads: number): Tensor => (isRotary ? rope(y, at, heads, theta) : y);
@@ -86,13 +81,8 @@ function createAttention(options: AttentionMixerOptions, place: MixerPlace): Mix
       v: { shape: [B, W, NKV * DH], batchAxis: 0, initial: 0 },
       position: { shape: [B], batchAxis: 0, initial: 0 },
     }),
-    forward: (p, x, context) => forward(p, x, context),
-    step(p, x, state, stepOptions) {
-      const [B] = x.shape as [number, number];
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([B, 1, D]), context, stepOptions);
-      return [y.reshape([B, D]), next];
-    },
+    forward,
+    step: stepBy(forward),
     // Logits and weighted values of the steps of a document as long as the window, which see half of it on average.
     flopsPerToken: 2 * countParameters(parameters) + 2 * D * W,
   };

@@ -18,7 +18,7 @@ import { dropout } from '../ops/dropout.js';
 import { activate, mul } from '../ops/elementwise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const bigsOptions = z.strictObject({
   direction: z
@@ -118,9 +118,7 @@ function createBigs(options: BigsOptions, place: MixerPlace): Mixer {
     forward,
     step(p, x, state) {
       if (both) throw new Error("bigs: direction 'both' has no step form; it needs what comes later");
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
+      return stepBy(forward)(p, x, state);
     },
     flopsPerToken: 2 * countParameters(parameters) + (both ? 2 : 1) * 12 * N * D,
   };

@@ -14,7 +14,16 @@ import { activate, gatedActivation } from '../ops/elementwise.js';
 import { l2norm } from '../ops/l2norm.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec, StepOptions } from './mixer.js';
+import {
+  stepBy,
+  type Mixer,
+  type MixerContext,
+  type MixerPlace,
+  type MixerState,
+  type SequenceForm,
+  type StateSpec,
+  type StepOptions,
+} from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -150,21 +159,17 @@ function createDeltanet(options: z.output<typeof deltanetOptions>, place: MixerP
   const sizes = deltaSizes('deltanet', options, place.dim);
   const parameters = deltaParameters(sizes, place);
   const memoryOptions = { largestBeta: options.negativeEigenvalues ? 2 : 1, normEps: place.normEps } as const;
+  const forward: SequenceForm = (p, x, { state, reset, key }, options = {}) => {
+    const [o, next] = deltaMemory(p, x, null, sizes, { ...memoryOptions, ...options, state, reset });
+    return [dropout(applyLinear(p, 'out', o), place.dropout, key), next];
+  };
   return {
     kind: 'deltanet',
     causal: true,
     parameters,
     stateSpecs: (B) => deltaStateSpecs(sizes, B),
-    forward(p, x, { state, reset, key }) {
-      const [o, next] = deltaMemory(p, x, null, sizes, { ...memoryOptions, state, reset });
-      return [dropout(applyLinear(p, 'out', o), place.dropout, key), next];
-    },
-    step(p, x, state, step = {}) {
-      const [B, D] = x.shape as [number, number];
-      const one = x.reshape([B, 1, D]);
-      const [o, next] = deltaMemory(p, one, null, sizes, { ...memoryOptions, ...step, state, reset: null });
-      return [applyLinear(p, 'out', o).reshape([B, D]), next];
-    },
+    forward,
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + deltaFlops(sizes),
   };
 }

@@ -11,7 +11,7 @@ import { applyStateSpaceOutput, stateSpaceOutputParameters } from '../layers/sta
 import { ssmDiscretize, ssmKernel } from '../ops/state-space.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const dssOptions = z.strictObject({
   kind: z
@@ -74,11 +74,7 @@ function createDss({ kind, stateSize: N, stepRange, length }: DssOptions, place:
       ssm: { shape: softmax ? [B, length - 1, D] : [B, 2, N, D], batchAxis: 0, initial: 0 },
     }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + 12 * N * D,
   };
 }

@@ -11,8 +11,9 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
+import { softplusStepInit } from '../layers/state-space.js';
 import { dropout } from '../ops/dropout.js';
-import { activate, gatedActivation, mul } from '../ops/elementwise.js';
+import { activate, gatedActivation, scaled } from '../ops/elementwise.js';
 import { headwiseLinear, linear } from '../ops/linear.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
@@ -25,7 +26,7 @@ import {
   deltaStateSpecs,
   type DeltaSizes,
 } from './deltanet.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StepOptions } from './mixer.js';
+import { stepBy, type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const gatedDeltanetOptions = z.strictObject({
   ...deltaOptions,
@@ -46,7 +47,7 @@ export const gatedDeltanetMixer = defineMixer({
  * turns into them: as Mamba-2 and flash-linear-attention start them.
  */
 const RATE: Init = { kind: 'mapped', low: 0, high: 16, map: (rate) => Math.log(Math.max(rate, 1e-4)) };
-const STEP: Init = { kind: 'logUniform', low: 1e-3, high: 1e-1, map: (step) => step + Math.log(-Math.expm1(-step)) };
+const STEP = softplusStepInit([1e-3, 1e-1]);
 
 function gatedParameters(sizes: DeltaSizes, place: MixerPlace): ParameterTable {
   const { dim: D, inputInit } = place;
@@ -63,7 +64,7 @@ function gatedParameters(sizes: DeltaSizes, place: MixerPlace): ParameterTable {
 /** g = -exp(logRate) softplus(W x + bias), [B,T,NH]. */
 function logDecay(p: ParameterTensors, x: Tensor, NH: number): Tensor {
   const step = activate(linear(x, p['decay.weight']!, p['decay.bias']), 'softplus');
-  const rate = mul(activate(p['logRate']!, 'exp'), Tensor.full(x.device, [NH], -1));
+  const rate = scaled(activate(p['logRate']!, 'exp'), -1);
   return headwiseLinear(step, rate.reshape([NH, 1, 1]), null);
 }
 
@@ -73,13 +74,11 @@ function createGatedDeltanet(options: z.output<typeof gatedDeltanetOptions>, pla
   const parameters = gatedParameters(sizes, place);
   const memoryOptions = { largestBeta: options.negativeEigenvalues ? 2 : 1, normEps: place.normEps } as const;
 
-  const layer = (
-    p: ParameterTensors,
-    x: Tensor,
-    cell: Pick<MixerContext, 'state' | 'reset'> & StepOptions,
-  ): [Tensor, MixerState] => {
-    const [o, next] = deltaMemory(p, x, logDecay(p, x, sizes.NH), sizes, { ...memoryOptions, ...cell });
-    return [applyLinear(p, 'out', gatedActivation(applyLinear(p, 'ogate', x), o, 'silu')), next];
+  const forward: SequenceForm = (p, x, { state, reset, key }, options = {}) => {
+    const form = { ...memoryOptions, ...options, state, reset };
+    const [o, next] = deltaMemory(p, x, logDecay(p, x, sizes.NH), sizes, form);
+    const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'ogate', x), o, 'silu'));
+    return [dropout(y, place.dropout, key), next];
   };
 
   return {
@@ -87,15 +86,8 @@ function createGatedDeltanet(options: z.output<typeof gatedDeltanetOptions>, pla
     causal: true,
     parameters,
     stateSpecs: (B) => deltaStateSpecs(sizes, B),
-    forward(p, x, { state, reset, key }) {
-      const [y, next] = layer(p, x, { state, reset });
-      return [dropout(y, place.dropout, key), next];
-    },
-    step(p, x, state, step = {}) {
-      const [B, D] = x.shape as [number, number];
-      const [y, next] = layer(p, x.reshape([B, 1, D]), { ...step, state, reset: null });
-      return [y.reshape([B, D]), next];
-    },
+    forward,
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + deltaFlops(sizes),
   };
 }

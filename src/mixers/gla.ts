@@ -5,21 +5,13 @@
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { countParameters, prefixed, type ParameterTable } from '../layers/parameter.js';
+import { prefixed, type ParameterTable } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, gatedActivation, scaled } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { defineMixer } from './definition.js';
-import {
-  memoryFlops,
-  memorySizes,
-  memoryState,
-  memoryStateSpecs,
-  stepBy,
-  type MemorySizes,
-  type SequenceForm,
-} from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { memoryMixer, memorySizes, memoryState, type MemorySizes } from './linear-memory.js';
+import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const glaOptions = z.strictObject({
   heads: z.number().int().min(1).default(4).describe('Heads; must divide the widths of keys and values.'),
@@ -68,15 +60,7 @@ function createGla(options: GlaOptions, place: MixerPlace): Mixer {
     return [dropout(y, place.dropout, key), { ...next }];
   };
 
-  return {
-    kind: 'gla',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => memoryStateSpecs(sizes, B),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('gla', sizes, parameters, forward);
 }
 
 function glaParameters({ NH, DK, DV }: MemorySizes, { decayRank: R }: GlaOptions, place: MixerPlace): ParameterTable {

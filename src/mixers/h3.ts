@@ -18,7 +18,7 @@ import { add, mul } from '../ops/elementwise.js';
 import { linear } from '../ops/linear.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 import { halfDecay, modeAngles } from './s4d.js';
 
 const h3Options = z.strictObject({
@@ -115,11 +115,7 @@ function createH3(options: H3Options, place: MixerPlace): Mixer {
       ssm: { shape: [B, 2, N / 2, D * headDim], batchAxis: 0, initial: 0 },
     }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * (countParameters(parameters) + 3 * N * D * headDim),
   };
 }

@@ -23,7 +23,7 @@ import { linear } from '../ops/linear.js';
 import { scan } from '../ops/scan.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const hgrnOptions = z.strictObject({
   lowerBounds: z.boolean().default(true).describe('Learned lower bounds of the forget gates from the second block on.'),
@@ -40,8 +40,8 @@ export const hgrnMixer = defineMixer({
 });
 
 function createHgrn({ lowerBounds }: HgrnOptions, place: MixerPlace): Mixer {
-  const { dim: D, block, normEps } = place;
-  const parameters = hgrnParameters(place, lowerBounds && block > 0);
+  const { dim: D, normEps } = place;
+  const parameters = hgrnParameters(place, lowerBounds);
 
   const forward = (p: ParameterTensors, x: Tensor, { state, reset, key }: MixerContext): [Tensor, MixerState] => {
     const open = activate(applyLinear(p, 'forget', x), 'sigmoid'); // [B,T,D]
@@ -59,11 +59,7 @@ function createHgrn({ lowerBounds }: HgrnOptions, place: MixerPlace): Mixer {
     parameters,
     stateSpecs: (B) => ({ h: { shape: [B, D], batchAxis: 0, initial: 0 } }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + 8 * D,
   };
 }
@@ -86,15 +82,21 @@ function gates(open: Tensor, bound: Tensor | null): { forget: Tensor; complement
   };
 }
 
-function hgrnParameters(place: MixerPlace, hasBound: boolean): ParameterTable {
-  const { dim: D, block, blocks, bias, inputInit, outputInit } = place;
+/** The logit of a learned lower bound per channel, which starts at block / NB; the first block has none. */
+export function lowerBound({ dim: D, block, blocks }: MixerPlace): ParameterTable {
+  if (block === 0) return {};
   const start = block / blocks;
+  return { bound: { shape: [D], init: constant(Math.log(start / (1 - start))), decay: false } };
+}
+
+function hgrnParameters(place: MixerPlace, lowerBounds: boolean): ParameterTable {
+  const { dim: D, bias, inputInit, outputInit } = place;
   const map = linearParameters(D, D, inputInit, bias);
   return {
     ...prefixed('forget', map),
     ...prefixed('input', map),
     ...prefixed('gate', map),
-    ...(hasBound ? { bound: { shape: [D], init: constant(Math.log(start / (1 - start))), decay: false } } : {}),
+    ...(lowerBounds ? lowerBound(place) : {}),
     ...prefixed('outNorm', normParameters(D, NORMS.rmsnorm)),
     ...prefixed('out', linearParameters(D, D, outputInit, bias)),
   };

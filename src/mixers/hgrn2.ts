@@ -7,21 +7,16 @@
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  constant,
-  countParameters,
-  prefixed,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { conv1d } from '../ops/conv1d.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, add, scaled } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import { memoryFlops, memorySizes, memoryState, memoryStateSpecs, stepBy, type SequenceForm } from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { lowerBound } from './hgrn.js';
+import { memoryMixer, memorySizes, memoryState } from './linear-memory.js';
+import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const hgrn2Options = z.strictObject({
   headWidth: z
@@ -49,7 +44,7 @@ function createHgrn2({ headWidth, lowerBounds }: Hgrn2Options, place: MixerPlace
   const heads = D / Math.min(headWidth, D);
   if (!Number.isInteger(heads)) throw new RangeError(`hgrn2: headWidth must divide dim, got ${headWidth} and ${D}`);
   const sizes = memorySizes('hgrn2', heads, D, D);
-  const parameters = hgrn2Parameters(place, lowerBounds && place.block > 0);
+  const parameters = hgrn2Parameters(place, lowerBounds);
 
   const forward: SequenceForm = (p, x, { state, wantState, reset, key }, options = {}) => {
     const q = activate(applyLinear(p, 'q', x), 'silu'); // [B,T,D]
@@ -61,15 +56,7 @@ function createHgrn2({ headWidth, lowerBounds }: Hgrn2Options, place: MixerPlace
     return [dropout(applyLinear(p, 'out', normed), place.dropout, key), { ...next }];
   };
 
-  return {
-    kind: 'hgrn2',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => memoryStateSpecs(sizes, B),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('hgrn2', sizes, parameters, forward);
 }
 
 /**
@@ -89,15 +76,14 @@ function gates(x: Tensor, bound: ParameterTensors[string] | null): { k: Tensor; 
   return { k, logDecay: add(activate(shifted, 'softplus'), logSigmoid) };
 }
 
-function hgrn2Parameters(place: MixerPlace, hasBound: boolean): ParameterTable {
-  const { dim: D, block, blocks, bias, inputInit, outputInit } = place;
-  const start = block / blocks;
+function hgrn2Parameters(place: MixerPlace, lowerBounds: boolean): ParameterTable {
+  const { dim: D, bias, inputInit, outputInit } = place;
   const map = linearParameters(D, D, inputInit, bias);
   return {
     ...prefixed('q', map),
     ...prefixed('forget', map),
     ...prefixed('input', map),
-    ...(hasBound ? { bound: { shape: [D], init: constant(Math.log(start / (1 - start))), decay: false } } : {}),
+    ...(lowerBounds ? lowerBound(place) : {}),
     ...prefixed('outNorm', normParameters(D, NORMS.rmsnorm)),
     ...prefixed('out', linearParameters(D, D, outputInit, bias)),
   };

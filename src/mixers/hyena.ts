@@ -20,7 +20,7 @@ import { activate, mul } from '../ops/elementwise.js';
 import { linear } from '../ops/linear.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const hyenaOptions = z.strictObject({
   maxLength: z
@@ -164,11 +164,7 @@ function createHyena(options: HyenaOptions, place: MixerPlace): Mixer {
       history: { shape: [B, L - 1, D], batchAxis: 0, initial: 0 },
     }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + 20 * D * logLength + 2 * width * D,
   };
 }

@@ -10,8 +10,8 @@ import { activate } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import { memoryFlops, memorySizes, memoryState, memoryStateSpecs, stepBy, type SequenceForm } from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { memoryFlops, memorySizes, memoryState, memoryStateSpecs } from './linear-memory.js';
+import { stepBy, type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const linearOptions = z.strictObject({
   heads: z.number().int().min(1).default(4).describe('Heads; must divide dim.'),

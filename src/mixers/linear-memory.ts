@@ -1,11 +1,10 @@
 /**
- * @file What the mixers on gated linear attention share: heads and their widths, the state of the memory, a step as a
- * sequence of one. No mixer of its own.
+ * @file What the mixers on gated linear attention share: heads and their widths, the state of the memory, and the
+ * form around it. No mixer of its own.
  */
-import type { ParameterTensors } from '../layers/parameter.js';
+import { countParameters, type ParameterTable } from '../layers/parameter.js';
 import type { LinearAttentionState } from '../ops/linear-attention.js';
-import type { Tensor } from '../tensor/tensor.js';
-import type { Mixer, MixerContext, MixerState, StateSpec, StepOptions } from './mixer.js';
+import { stepBy, type Mixer, type MixerState, type SequenceForm, type StateSpec } from './mixer.js';
 
 /** Heads of a memory and the widths of their keys and values. */
 export interface MemorySizes {
@@ -43,19 +42,22 @@ export const memoryState = (state: MixerState | null): LinearAttentionState | nu
 /** Multiply-adds counted as two, per token: what is added to the memory and what is read of it. */
 export const memoryFlops = ({ NH, DK, DV }: MemorySizes): number => NH * 4 * DK * DV;
 
-/** A form over whole sequences that can be told to take the memory of the state before. */
-export type SequenceForm = (
-  p: ParameterTensors,
-  x: Tensor,
-  context: MixerContext,
-  options?: StepOptions,
-) => [Tensor, MixerState];
-
-/** One step as a sequence of one. */
-export const stepBy =
-  (forward: SequenceForm): Mixer['step'] =>
-  (p, x, state, options) => {
-    const [B, D] = x.shape as [number, number];
-    const [y, next] = forward(p, x.reshape([B, 1, D]), { state, wantState: true, reset: null, key: null }, options);
-    return [y.reshape([B, D]), next];
-  };
+/**
+ * A causal mixer on a memory, whose step is its form over whole sequences for one step.
+ * @param carried  what its state has beside the memory, for a batch of B
+ */
+export const memoryMixer = (
+  kind: string,
+  sizes: MemorySizes,
+  parameters: ParameterTable,
+  forward: SequenceForm,
+  carried: (B: number) => Record<string, StateSpec> = () => ({}),
+): Mixer => ({
+  kind,
+  causal: true,
+  parameters,
+  stateSpecs: (B) => ({ ...memoryStateSpecs(sizes, B), ...carried(B) }),
+  forward,
+  step: stepBy(forward),
+  flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
+});

@@ -13,12 +13,13 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
+import { softplusStepInit } from '../layers/state-space.js';
 import { dropout } from '../ops/dropout.js';
-import { activate, mul, skipGate } from '../ops/elementwise.js';
+import { activate, scaled, skipGate } from '../ops/elementwise.js';
 import { selectiveScan } from '../ops/selective-scan.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -48,12 +49,6 @@ export const mambaMixer = defineMixer({
   create: createMamba,
 });
 
-/** No initial step size is shorter. */
-const STEP_FLOOR = 1e-4;
-
-/** x with softplus(x) = y. */
-const inverseSoftplus = (y: number): number => y + Math.log(-Math.expm1(-y));
-
 /** @throws RangeError when the inner width is no whole number. */
 function createMamba(options: MambaOptions, place: MixerPlace): Mixer {
   const { stateSize: N, convKernel: K } = options;
@@ -80,28 +75,21 @@ function createMamba(options: MambaOptions, place: MixerPlace): Mixer {
       scan: { shape: [B, I, N], batchAxis: 0, initial: 0 },
     }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     // Of a state: its decay (product, exp, product), what it gains, and its reading.
     flopsPerToken: 2 * countParameters(parameters) + 7 * I * N,
   };
 }
 
 /** A = -exp(logRates). */
-const rates = (logRates: Tensor): Tensor =>
-  mul(activate(logRates, 'exp'), Tensor.full(logRates.device, logRates.shape, -1));
+const rates = (logRates: Tensor): Tensor => scaled(activate(logRates, 'exp'), -1);
 
 function mambaParameters(options: MambaOptions, place: MixerPlace, I: number): ParameterTable {
   const { dim: D, bias, inputInit, outputInit } = place;
   const { stateSize: N } = options;
   const R = options.stepRank === 0 ? Math.ceil(D / 16) : options.stepRank;
-  const [low, high] = options.stepRange;
   // As torch.nn.Linear starts.
   const inner: Init = { kind: 'uniform', bound: 1 / Math.sqrt(I) };
-  const stepBias: Init = { kind: 'logUniform', low, high, map: (y) => inverseSoftplus(Math.max(y, STEP_FLOOR)) };
   const logRates: Init = { kind: 'values', values: Array.from({ length: I * N }, (_, at) => Math.log((at % N) + 1)) };
   return {
     ...prefixed('x', linearParameters(D, I, inputInit, bias)),
@@ -111,7 +99,7 @@ function mambaParameters(options: MambaOptions, place: MixerPlace, I: number): P
     ...prefixed('B', linearParameters(I, N, inner, false)),
     ...prefixed('C', linearParameters(I, N, inner, false)),
     ...prefixed('step', linearParameters(R, I, { kind: 'uniform', bound: 1 / Math.sqrt(R) }, false)),
-    'step.bias': { shape: [I], init: stepBias, decay: false },
+    'step.bias': { shape: [I], init: softplusStepInit(options.stepRange), decay: false },
     logRates: { shape: [I, N], init: logRates, decay: false },
     skip: { shape: [I], init: constant(1), decay: false },
     ...prefixed('out', linearParameters(I, D, outputInit, bias)),

@@ -6,30 +6,16 @@ import { z } from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  constant,
-  countParameters,
-  prefixed,
-  type Init,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { constant, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import { softplusStepInit } from '../layers/state-space.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, mul, scaled, skipGate } from '../ops/elementwise.js';
 import { headwiseLinear, linear } from '../ops/linear.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import {
-  memoryFlops,
-  memorySizes,
-  memoryState,
-  memoryStateSpecs,
-  stepBy,
-  type MemorySizes,
-  type SequenceForm,
-} from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { memoryMixer, memorySizes, memoryState, type MemorySizes } from './linear-memory.js';
+import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -57,9 +43,6 @@ export const mamba2Mixer = defineMixer({
   feedForward: 'none',
   create: createMamba2,
 });
-
-/** No initial step size is shorter. */
-const STEP_FLOOR = 1e-4;
 
 /** Sizes of a memory [N, headWidth] per head, of which `groups` share their keys and queries. */
 interface Mamba2Sizes extends MemorySizes {
@@ -104,20 +87,11 @@ function createMamba2(options: Mamba2Options, place: MixerPlace): Mixer {
   };
 
   const conv = (B: number, width: number) => ({ shape: [B, K - 1, width], batchAxis: 0, initial: 0 });
-  return {
-    kind: 'mamba2',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => ({
-      ...memoryStateSpecs(sizes, B),
-      x: conv(B, I),
-      B: conv(B, NG * DK),
-      C: conv(B, NG * DK),
-    }),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('mamba2', sizes, parameters, forward, (B) => ({
+    x: conv(B, I),
+    B: conv(B, NG * DK),
+    C: conv(B, NG * DK),
+  }));
 }
 
 /** [...,NH] -> [...,NH*width]: the number of a head for each of its channels. */
@@ -136,9 +110,6 @@ function decays(logRates: ParameterTensors[string], step: Tensor): Tensor {
 function mamba2Parameters(options: Mamba2Options, { NH, NG, DK, I }: Mamba2Sizes, place: MixerPlace): ParameterTable {
   const { dim: D, bias, inputInit, outputInit } = place;
   const { convKernel: K } = options;
-  const [low, high] = options.stepRange;
-  const inverseSoftplus = (y: number): number => y + Math.log(-Math.expm1(-y));
-  const stepBias: Init = { kind: 'logUniform', low, high, map: (y) => inverseSoftplus(Math.max(y, STEP_FLOOR)) };
   const keys = linearParameters(D, NG * DK, inputInit, bias);
   return {
     ...prefixed('gate', linearParameters(D, I, inputInit, bias)),
@@ -146,7 +117,7 @@ function mamba2Parameters(options: Mamba2Options, { NH, NG, DK, I }: Mamba2Sizes
     ...prefixed('B', keys),
     ...prefixed('C', keys),
     ...prefixed('step', linearParameters(D, NH, inputInit, false)),
-    'step.bias': { shape: [NH], init: stepBias, decay: false },
+    'step.bias': { shape: [NH], init: softplusStepInit(options.stepRange), decay: false },
     ...prefixed('xConv', convParameters(I, K)),
     ...prefixed('BConv', convParameters(NG * DK, K)),
     ...prefixed('CConv', convParameters(NG * DK, K)),

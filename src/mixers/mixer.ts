@@ -85,13 +85,26 @@ export interface Mixer {
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
   /** Multiply-adds counted as two, of a forward pass, per token. */
   readonly flopsPerToken: number;
-  /** What a token costs besides for each step of its sequence, on average: attention grows with the length. Default 0. */
-  readonly flopsPerTokenAndStep?: number;
 }
 
-/** Operations of a forward pass per token in sequences of T steps. */
-export const flopsPerTokenAt = ({ flopsPerToken, flopsPerTokenAndStep = 0 }: Mixer, T: number): number =>
-  flopsPerToken + T * flopsPerTokenAndStep;
+/** A form over whole sequences, of which a step is the case of one; it may be told to take the memory of the state before. */
+export type SequenceForm = (
+  p: ParameterTensors,
+  x: Tensor,
+  context: MixerContext,
+  options?: StepOptions,
+) => [Tensor, MixerState];
+
+/** The step form of a mixer whose sequence form does for one step what it does for many. */
+export const stepBy =
+  (forward: SequenceForm): Mixer['step'] =>
+  (p, x, state, options = {}) => {
+    const [B, D] = x.shape as [number, number];
+    const { shared } = options;
+    const context = { state, wantState: true, reset: null, key: null, ...(shared === undefined ? {} : { shared }) };
+    const [y, next] = forward(p, x.reshape([B, 1, D]), context, options);
+    return [y.reshape([B, D]), next];
+  };
 
 /** What carries a state from step to step: a mixer, or a block with all that it holds. */
 export type Stateful = Pick<Mixer, 'stateSpecs'>;

@@ -5,23 +5,15 @@
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { countParameters, prefixed, type ParameterTable } from '../layers/parameter.js';
+import { prefixed, type ParameterTable } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
 import { gatedActivation } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { positions, rope } from '../ops/positions.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import {
-  memoryFlops,
-  memorySizes,
-  memoryState,
-  memoryStateSpecs,
-  stepBy,
-  type MemorySizes,
-  type SequenceForm,
-} from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { memoryMixer, memorySizes, memoryState, type MemorySizes } from './linear-memory.js';
+import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const retnetOptions = z.strictObject({
   heads: z.number().int().min(1).default(4).describe('Heads; must divide dim into heads of even width.'),
@@ -63,18 +55,9 @@ function createRetnet({ heads, vFactor, theta }: RetnetOptions, place: MixerPlac
     return [dropout(y, place.dropout, key), next === null ? {} : { ...next, position }];
   };
 
-  return {
-    kind: 'retnet',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => ({
-      ...memoryStateSpecs(sizes, B),
-      position: { shape: [B], batchAxis: 0, initial: 0 },
-    }),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('retnet', sizes, parameters, forward, (B) => ({
+    position: { shape: [B], batchAxis: 0, initial: 0 },
+  }));
 }
 
 function retnetParameters({ NH, DK, DV }: MemorySizes, place: MixerPlace): ParameterTable {

@@ -18,7 +18,7 @@ import { tokenShift } from '../ops/token-shift.js';
 import { wkv } from '../ops/wkv.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const rwkv4Options = z.strictObject({
   width: z.number().int().min(0).default(0).describe('Width of keys and values; 0 for dim.'),
@@ -65,11 +65,7 @@ function createRwkv4(options: Rwkv4Options, place: MixerPlace): Mixer {
       wkv: { shape: [3, B, I], batchAxis: 1, initial: [0, 0, -Infinity] },
     }),
     forward,
-    step(p, x, state) {
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + 20 * I,
   };
 }

@@ -6,21 +6,15 @@
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { constant, countParameters, prefixed, type Init, type ParameterTable } from '../layers/parameter.js';
+import { constant, prefixed, type Init, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, gatedActivation, scaled } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { tokenShift } from '../ops/token-shift.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import {
-  memoryFlops,
-  memoryState,
-  memoryStateSpecs,
-  stepBy,
-  type MemorySizes,
-  type SequenceForm,
-} from './linear-memory.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { memoryMixer, memoryState, type MemorySizes } from './linear-memory.js';
+import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const rwkv5Options = z.strictObject({
   headDim: z.number().int().min(1).default(64).describe('Width of a head, at most dim; must divide dim.'),
@@ -37,7 +31,7 @@ export const rwkv5Mixer = defineMixer({
 });
 
 /** Outputs are divided by 8 before a norm with eps 1e-5, which is this eps without dividing. */
-export const RWKV_NORM_EPS = 64e-5;
+const NORM_EPS = 64e-5;
 
 /** Heads of width `headDim`, or of the whole width where that is smaller. @throws RangeError when they do not fit. */
 export function rwkvSizes(mixer: string, headDim: number, D: number): MemorySizes {
@@ -67,23 +61,19 @@ function createRwkv5({ headDim }: Rwkv5Options, place: MixerPlace): Mixer {
     };
     const form = { heads: NH, state: memoryState(state), reset, wantState, ...options };
     const [o, next] = linearAttention(inputs, form);
-    const normed = applyNorm(p, 'headNorm', o, RWKV_NORM_EPS, NORMS.layernormBias, NH);
-    const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'gate', shift('gate')[0]), normed, 'silu'));
+    const y = rwkvOutput(p, o, shift('gate')[0], NH);
     return [dropout(y, place.dropout, key), next === null ? {} : { ...next, shift: last }];
   };
 
-  return {
-    kind: 'rwkv5',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => ({
-      ...memoryStateSpecs(sizes, B),
-      shift: { shape: [B, 1, D], batchAxis: 0, initial: 0 },
-    }),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('rwkv5', sizes, parameters, forward, (B) => ({
+    shift: { shape: [B, 1, D], batchAxis: 0, initial: 0 },
+  }));
+}
+
+/** What stands behind the memory of RWKV-5 and 6: a norm per head of o [B,T,D], under a gate made of its own mixture. */
+export function rwkvOutput(p: ParameterTensors, o: Tensor, forGate: Tensor, heads: number): Tensor {
+  const normed = applyNorm(p, 'headNorm', o, NORM_EPS, NORMS.layernormBias, heads);
+  return applyLinear(p, 'out', gatedActivation(applyLinear(p, 'gate', forGate), normed, 'silu'));
 }
 
 const channels = (D: number, f: (channel: number) => number): Init => ({

@@ -4,31 +4,17 @@
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
-import { applyNorm, NORMS } from '../layers/norm.js';
-import {
-  constant,
-  countParameters,
-  prefixed,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { constant, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
-import { activate, add, gatedActivation, mul, scaled, subtract } from '../ops/elementwise.js';
+import { activate, add, mul, scaled, subtract } from '../ops/elementwise.js';
 import { linear } from '../ops/linear.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { tokenShift } from '../ops/token-shift.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import {
-  memoryFlops,
-  memoryState,
-  memoryStateSpecs,
-  stepBy,
-  type MemorySizes,
-  type SequenceForm,
-} from './linear-memory.js';
-import type { Mixer, MixerContext, MixerPlace } from './mixer.js';
-import { RWKV_NORM_EPS, rwkvSizes, rwkvTimeMix } from './rwkv5.js';
+import { memoryMixer, memoryState, type MemorySizes } from './linear-memory.js';
+import { type Mixer, type MixerContext, type MixerPlace, type SequenceForm } from './mixer.js';
+import { rwkvOutput, rwkvSizes, rwkvTimeMix } from './rwkv5.js';
 
 const rank = (what: string, fallback: number) =>
   z.number().int().min(1).default(fallback).describe(`Inner width of the maps to ${what}.`);
@@ -94,23 +80,13 @@ function createRwkv6(options: Rwkv6Options, place: MixerPlace): Mixer {
     };
     const form = { heads: NH, state: memoryState(state), reset, wantState, ...stepOptions };
     const [o, next] = linearAttention(inputs, form);
-    const normed = applyNorm(p, 'headNorm', o, RWKV_NORM_EPS, NORMS.layernormBias, NH);
-    const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'gate', of('gate')), normed, 'silu'));
+    const y = rwkvOutput(p, o, of('gate'), NH);
     return [dropout(y, place.dropout, key), next === null ? {} : { ...next, shift: last }];
   };
 
-  return {
-    kind: 'rwkv6',
-    causal: true,
-    parameters,
-    stateSpecs: (B) => ({
-      ...memoryStateSpecs(sizes, B),
-      shift: { shape: [B, 1, D], batchAxis: 0, initial: 0 },
-    }),
-    forward,
-    step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
-  };
+  return memoryMixer('rwkv6', sizes, parameters, forward, (B) => ({
+    shift: { shape: [B, 1, D], batchAxis: 0, initial: 0 },
+  }));
 }
 
 /** Maps of low rank start at zero in their first half and within +-0.01 in their second (RWKV-LM v6). */

@@ -23,7 +23,7 @@ import { headwiseLinear } from '../ops/linear.js';
 import { tokenShift } from '../ops/token-shift.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StepOptions } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const rank = (what: string, factor: number) =>
   z
@@ -95,8 +95,6 @@ function presentToken(p: ParameterTensors, r: Tensor, k: Tensor, v: Tensor, head
   return mul(headwiseLinear(weight, Tensor.full(r.device, [heads, width, 1], 1), null), v);
 }
 
-type Cell = Pick<MixerContext, 'state' | 'reset' | 'shared'> & StepOptions;
-
 /** @throws RangeError when the head width does not divide dim. */
 function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
   const D = place.dim;
@@ -105,11 +103,7 @@ function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
   const NH = D / DH;
   const parameters = rwkv7Parameters(options, place, DH);
 
-  const layer = (
-    p: ParameterTensors,
-    x: Tensor,
-    { state, reset, shared, inPlace = false }: Cell,
-  ): [Tensor, MixerState] => {
+  const forward: SequenceForm = (p, x, { state, reset, shared, key: dropKey }, { inPlace = false } = {}) => {
     const before = { state: state?.['shift'] ?? null, reset };
     const shift = (name: Shift) => tokenShift(x, p[`${name}Shift`]!, before);
     const [forReceptance, lastInput] = shift('receptance');
@@ -128,7 +122,7 @@ function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
     const normed = applyNorm(p, 'cellNorm', o, NORM_EPS, NORMS.layernormBias, NH);
     const gate = lowRank(p, 'gate', shift('gate')[0], 'sigmoid');
     const y = applyLinear(p, 'out', mul(add(normed, presentToken(p, r, k, v, NH)), gate));
-    return [y, { memory, shift: lastInput }];
+    return [dropout(y, place.dropout, dropKey), { memory, shift: lastInput }];
   };
 
   return {
@@ -139,14 +133,8 @@ function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
       memory: { shape: [B, NH, DH, DH], batchAxis: 0, initial: 0 },
       shift: { shape: [B, 1, D], batchAxis: 0, initial: 0 },
     }),
-    forward(p, x, context) {
-      const [y, next] = layer(p, x, context);
-      return [dropout(y, place.dropout, context.key), next];
-    },
-    step(p, x, state, step = {}) {
-      const [y, next] = layer(p, x.reshape([x.extent(0), 1, D]), { ...step, state, reset: null });
-      return [y.reshape(x.shape), next];
-    },
+    forward,
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters) + 10 * D * DH,
   };
 }

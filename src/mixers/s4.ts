@@ -13,7 +13,7 @@ import { longConv } from '../ops/long-conv.js';
 import { s4Kernel, s4Scan, type S4Model } from '../ops/s4.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const s4Options = z.strictObject({
   stateSize: z
@@ -115,9 +115,7 @@ function createS4(options: S4Options, place: MixerPlace): Mixer {
     forward,
     step(p, x, state) {
       if (bidirectional) throw new Error('s4: a bidirectional layer has no step form; it needs what comes later');
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
+      return stepBy(forward)(p, x, state);
     },
     // Of a complex mode: its decay, what it loses to and gains from the rank-one part, its input, and its reading.
     flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 12 * N * D,

@@ -10,7 +10,7 @@ import { applyStateSpaceOutput, stateSpaceOutputParameters } from '../layers/sta
 import { add } from '../ops/elementwise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const s4dOptions = z.strictObject({
   stateSize: z
@@ -89,9 +89,7 @@ function createS4d(options: S4dOptions, place: MixerPlace): Mixer {
     forward,
     step(p, x, state) {
       if (bidirectional) throw new Error('s4d: a bidirectional layer has no step form; it needs what comes later');
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([x.extent(0), 1, D]), context);
-      return [y.reshape(x.shape), next];
+      return stepBy(forward)(p, x, state);
     },
     // Of a complex mode: its decay, what it gains, and its reading, as in the recurrence.
     flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 6 * N * D,

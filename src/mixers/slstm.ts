@@ -19,7 +19,7 @@ import { dropout } from '../ops/dropout.js';
 import { lstm, slstm } from '../ops/recurrent.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec } from './mixer.js';
+import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState, type StateSpec } from './mixer.js';
 
 const recurrentOptions = z.strictObject({
   heads: z.number().int().min(1).default(4).describe('Heads of the recurrence; must divide dim.'),
@@ -99,11 +99,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
       ...(K === 0 ? {} : { conv: { shape: [B, K - 1, D], batchAxis: 0, initial: 0 } }),
     }),
     forward,
-    step(p, x, state) {
-      const [B] = x.shape as [number, number];
-      const [y, next] = forward(p, x.reshape([B, 1, D]), { state, wantState: true, reset: null, key: null });
-      return [y.reshape([B, D]), next];
-    },
+    step: stepBy(forward),
     flopsPerToken: 2 * countParameters(parameters),
   };
 }

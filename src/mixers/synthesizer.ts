@@ -13,7 +13,7 @@ import { embedding } from '../ops/embedding.js';
 import { positions } from '../ops/positions.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, StateSpec, StepOptions } from './mixer.js';
+import { stepBy, type Mixer, type MixerPlace, type SequenceForm, type StateSpec } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -69,12 +69,7 @@ function createSynthesizer(options: SynthesizerOptions, place: MixerPlace): Mixe
     return { q, k: embedding(at, p['second.weight']!), bias: p['second.bias']! };
   };
 
-  const forward = (
-    p: ParameterTensors,
-    x: Tensor,
-    { state, wantState, reset, key }: MixerContext,
-    { inPlace = false }: StepOptions = {},
-  ): [Tensor, MixerState] => {
+  const forward: SequenceForm = (p, x, { state, wantState, reset, key }, { inPlace = false } = {}) => {
     const [B, T] = x.shape as [number, number, number];
     if (reset === null && T > P) {
       throw new RangeError(`synthesizer: a document of ${T} steps is longer than maxLength ${P}; set it higher`);
@@ -103,14 +98,11 @@ function createSynthesizer(options: SynthesizerOptions, place: MixerPlace): Mixe
       const position: StateSpec = { shape: [B], batchAxis: 0, initial: 0 };
       return { ...(keys > 0 ? { k: ring(keys) } : {}), v: ring(D), position };
     },
-    forward: (p, x, context) => forward(p, x, context),
+    forward,
     step(p, x, state, stepOptions) {
       if (!causal)
         throw new RangeError('synthesizer: causal is false, so it has no step; use forward on the whole document');
-      const [B] = x.shape as [number, number];
-      const context = { state, wantState: true, reset: null, key: null };
-      const [y, next] = forward(p, x.reshape([B, 1, D]), context, stepOptions);
-      return [y.reshape([B, D]), next];
+      return stepBy(forward)(p, x, state, stepOptions);
     },
     // Logits and weighted values of a document of maxLength steps; a causal step sees half of it on average.
     flopsPerToken: 2 * countParameters(maps) + (causal ? 1 : 2) * P * (keys + D),
