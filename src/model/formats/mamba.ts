@@ -52,7 +52,8 @@ function readConfig(value: unknown, what: string): ModelConfig {
   });
 }
 
-function refusal(config: ModelConfig): string | null {
+/** Why neither Mamba's layout can hold the frame of a model, or null. */
+export function notMambaFrame(config: ModelConfig): string | null {
   const { feedForward, frame, embeddingNorm, norm, outputNorm, logitSoftCap, positions } = config;
   if (frame !== 'residual') return 'its blocks have no residual connections';
   if (embeddingNorm) return 'it has a norm behind the embedding';
@@ -110,10 +111,15 @@ const TOP: Readonly<Record<string, string>> = {
   'lm_head.weight': 'head.weight',
 };
 
-function tensors({ blocks }: ModelConfig, table: ParameterTable): ForeignTensor[] {
+/** The tensors of a model of either Mamba, by the table of those of a block. */
+export function mambaTensors(
+  ofBlock: Readonly<Record<string, readonly string[]>>,
+  { blocks }: ModelConfig,
+  table: ParameterTable,
+): ForeignTensor[] {
   const tensor = (name: string, parts: readonly string[]): ForeignTensor[] => {
     const specs = parts.map((part) => table[part]);
-    if (specs[0] === undefined) return [];
+    if (specs[0] === undefined) return []; // an output layer that is the embedding, or a bias that there is not
     const [, ...columns] = specs[0].shape;
     const rows = specs.reduce((sum, spec) => sum + spec!.shape[0]!, 0);
     // A depthwise convolution of torch has one input channel per group: [D,1,K].
@@ -122,7 +128,7 @@ function tensors({ blocks }: ModelConfig, table: ParameterTable): ForeignTensor[
   };
   return [
     ...blocks.flatMap((_, k) =>
-      Object.entries(OF_BLOCK).flatMap(([there, here]) =>
+      Object.entries(ofBlock).flatMap(([there, here]) =>
         tensor(
           `backbone.layers.${k}.${there}`,
           here.map((part) => `blocks.${k}.${part}`),
@@ -137,9 +143,9 @@ export const mamba: Architecture = {
   modelType: 'mamba',
   mixer: 'mamba',
   readConfig,
-  refusal,
+  refusal: notMambaFrame,
   writeConfig,
-  tensors,
+  tensors: (config, table) => mambaTensors(OF_BLOCK, config, table),
   // Of a model with tied weights some files hold the output layer once more.
   derived: /^lm_head\.weight$/,
 };

@@ -3,11 +3,9 @@
  * directions. Projections and convolutions that it joins are parameters of their own here.
  */
 import { z } from 'zod';
-import type { ParameterTable } from '../../layers/parameter.js';
-import { size } from '../../tensor/shape.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';
-import type { ForeignTensor } from './foreign.js';
+import { mambaTensors, notMambaFrame } from './mamba.js';
 import type { Architecture } from './transformers.js';
 
 const count = () => z.number().int().min(1);
@@ -69,17 +67,8 @@ function readConfig(value: unknown, what: string): ModelConfig {
   });
 }
 
-function refusal(config: ModelConfig): string | null {
-  const { feedForward, frame, embeddingNorm, norm, outputNorm, logitSoftCap, positions, bias } = config;
-  if (frame !== 'residual') return 'its blocks have no residual connections';
-  if (embeddingNorm) return 'it has a norm behind the embedding';
-  if (positions !== 'none') return 'it has learned positions';
-  if (norm !== 'rmsnorm' || !outputNorm) return 'its norms are not rmsnorm, the one before the output layer included';
-  if (feedForward.behind === 'all') return 'it has feed-forward layers';
-  if (bias) return 'its projections have biases';
-  if (logitSoftCap !== 0) return 'it has a soft cap on its logits';
-  return null;
-}
+const refusal = (config: ModelConfig): string | null =>
+  notMambaFrame(config) ?? (config.bias ? 'its projections have biases' : null);
 
 function writeConfig(config: ModelConfig): Record<string, unknown> {
   const { dim, mamba2 } = config;
@@ -126,42 +115,13 @@ const OF_BLOCK: Readonly<Record<string, readonly string[]>> = {
   'mixer.out_proj.weight': ['mixer.out.weight'],
 };
 
-const TOP: Readonly<Record<string, string>> = {
-  'backbone.embeddings.weight': 'embedding.weight',
-  'backbone.norm_f.weight': 'norm.weight',
-  'lm_head.weight': 'head.weight',
-};
-
-function tensors({ blocks }: ModelConfig, table: ParameterTable): ForeignTensor[] {
-  const tensor = (name: string, parts: readonly string[]): ForeignTensor[] => {
-    const specs = parts.map((part) => table[part]);
-    if (specs[0] === undefined) return []; // an output layer that is the embedding
-    const [, ...columns] = specs[0].shape;
-    const rows = specs.reduce((sum, spec) => sum + spec!.shape[0]!, 0);
-    // A depthwise convolution of torch has one input channel per group: [D,1,K].
-    const shape = name.endsWith('conv1d.weight') ? [rows, 1, size(columns)] : [rows, ...columns];
-    return [{ name, shape, parts }];
-  };
-  const ofBlock = (k: number): ForeignTensor[] =>
-    Object.entries(OF_BLOCK).flatMap(([there, here]) =>
-      tensor(
-        `backbone.layers.${k}.${there}`,
-        here.map((part) => `blocks.${k}.${part}`),
-      ),
-    );
-  return [
-    ...blocks.flatMap((_, k) => ofBlock(k)),
-    ...Object.entries(TOP).flatMap(([there, here]) => tensor(there, [here])),
-  ];
-}
-
 export const mamba2: Architecture = {
   modelType: 'mamba2',
   mixer: 'mamba2',
   readConfig,
   refusal,
   writeConfig,
-  tensors,
+  tensors: (config, table) => mambaTensors(OF_BLOCK, config, table),
   // Of a model with tied weights some files hold the output layer once more.
   derived: /^lm_head\.weight$/,
 };
