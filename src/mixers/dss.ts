@@ -12,6 +12,7 @@ import { ssmDiscretize, ssmKernel } from '../ops/state-space.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
+import { stepRange } from './options.js';
 
 const dssOptions = z.strictObject({
   kind: z
@@ -21,10 +22,7 @@ const dssOptions = z.strictObject({
       'exp: real parts -exp(a), which always decay. softmax: real parts free, each mode normalised over `length` steps; its state is the last inputs.',
     ),
   stateSize: z.number().int().min(1).default(64).describe('Complex modes N of each channel.'),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the channels lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('channels'),
   length: z
     .number()
     .int()

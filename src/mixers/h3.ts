@@ -19,6 +19,7 @@ import { linear } from '../ops/linear.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
+import { stepRange } from './options.js';
 import { halfDecay, modeAngles } from './s4d.js';
 
 const h3Options = z.strictObject({
@@ -44,10 +45,7 @@ const h3Options = z.strictObject({
     .default(64)
     .describe('Real states N of the diagonal model of a head, half as many complex modes.'),
   init: z.enum(['lin', 'inv', 'legs']).default('lin').describe('Where its modes start, as in s4d.init.'),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the heads lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('heads'),
 });
 
 export type H3Options = z.output<typeof h3Options>;

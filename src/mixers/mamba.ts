@@ -20,6 +20,7 @@ import { selectiveScan } from '../ops/selective-scan.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
+import { stepRange } from './options.js';
 
 const count = () => z.number().int().min(1);
 
@@ -33,10 +34,7 @@ const mambaOptions = z.strictObject({
     .min(0)
     .default(0)
     .describe('Rank of the map to the step sizes of all channels; 0 for dim / 16, rounded up.'),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the channels lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('channels'),
 });
 
 export type MambaOptions = z.output<typeof mambaOptions>;

@@ -16,6 +16,7 @@ import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { memoryMixer, memorySizes, memoryState, type MemorySizes } from './linear-memory.js';
 import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
+import { stepRange } from './options.js';
 
 const count = () => z.number().int().min(1);
 
@@ -27,10 +28,7 @@ const mamba2Options = z.strictObject({
   stateSize: count().default(128).describe('States N of each inner channel: the width of B and C.'),
   groups: count().default(1).describe('Groups of heads with a B and C of their own; must divide the heads.'),
   convKernel: count().max(64).default(4).describe('Taps of the causal convolutions.'),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the heads lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('heads'),
 });
 
 export type Mamba2Options = z.output<typeof mamba2Options>;

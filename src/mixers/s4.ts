@@ -14,6 +14,7 @@ import { s4Kernel, s4Scan, type S4Model } from '../ops/s4.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
+import { stepRange } from './options.js';
 
 const s4Options = z.strictObject({
   stateSize: z
@@ -23,10 +24,7 @@ const s4Options = z.strictObject({
     .multipleOf(2)
     .default(64)
     .describe('Real states N of each channel, half as many complex modes.'),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the channels lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('channels'),
   bidirectional: z
     .boolean()
     .default(false)

@@ -11,6 +11,7 @@ import { add } from '../ops/elementwise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
+import { stepRange } from './options.js';
 
 const s4dOptions = z.strictObject({
   stateSize: z
@@ -26,10 +27,7 @@ const s4dOptions = z.strictObject({
     .describe(
       'Where the modes start: angles pi n, angles (N / pi) (N / (2n + 1) - 1), or the diagonal of HiPPO-LegS; all with real part -1/2.',
     ),
-  stepRange: z
-    .tuple([z.number().positive(), z.number().positive()])
-    .default([1e-3, 0.1])
-    .describe('Initial step sizes of the channels lie between these, uniformly in their logarithm.'),
+  stepRange: stepRange('channels'),
   bidirectional: z
     .boolean()
     .default(false)
