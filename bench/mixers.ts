@@ -12,9 +12,11 @@ import { createReferenceDevice } from '../src/device/reference/reference.js';
 import { checkMixer, passes } from '../src/experiments/check-mixer.js';
 import { standaloneFigure } from '../src/experiments/report/chart.js';
 import { formatBytes } from '../src/format.js';
-import { initialValues, smallInit, wangInit } from '../src/layers/parameter.js';
+import { initialValues } from '../src/layers/parameter.js';
 import type { Mixer } from '../src/mixers/mixer.js';
 import { findMixer, mixerNames } from '../src/mixers/registry.js';
+import { createBlock, placeOf } from '../src/model/block.js';
+import { modelConfigSchema } from '../src/model/config.js';
 import { fold, normal, randomKey } from '../src/tensor/random.js';
 import { scope } from '../src/tensor/scope.js';
 import { backward } from '../src/tensor/tape.js';
@@ -28,17 +30,8 @@ const LENGTHS = [256, 512, 1024, 2048, 4096, 8192];
 const GROWTH_TOKENS = 8192;
 
 function create(name: string): Mixer {
-  const definition = findMixer(name)!;
-  return definition.create(definition.options.parse({}), {
-    dim: D,
-    block: 0,
-    blocks: 2,
-    dropout: 0,
-    normEps: 1e-5,
-    bias: false,
-    inputInit: smallInit(D),
-    outputInit: wangInit(D, 2),
-  });
+  const config = modelConfigSchema.parse({ dim: D, blocks: [name, name] });
+  return createBlock(config, placeOf(config, 0)).mixer;
 }
 
 /** A tensor with a gradient that outlives scopes. */

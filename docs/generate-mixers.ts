@@ -9,9 +9,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { formatCount } from '../src/format.js';
-import { countParameters, smallInit, wangInit } from '../src/layers/parameter.js';
+import { countParameters } from '../src/layers/parameter.js';
 import { stateSize } from '../src/mixers/mixer.js';
 import { findMixer, mixerNames } from '../src/mixers/registry.js';
+import { createBlock, placeOf } from '../src/model/block.js';
+import { modelConfigSchema } from '../src/model/config.js';
 
 const file = fileURLToPath(new URL('mixers.md', import.meta.url));
 const [BEGIN, END] = ['<!-- table: made by docs/generate-mixers.ts -->', '<!-- end of the table -->'];
@@ -26,16 +28,8 @@ const BEHIND = {
 
 function row(name: string): string {
   const definition = findMixer(name)!;
-  const mixer = definition.create(definition.options.parse({}), {
-    dim: DIM,
-    block: 1,
-    blocks: 4,
-    dropout: 0,
-    normEps: 1e-5,
-    bias: false,
-    inputInit: smallInit(DIM),
-    outputInit: wangInit(DIM, 4),
-  });
+  const config = modelConfigSchema.parse({ dim: DIM, blocks: [name, name] });
+  const { mixer } = createBlock(config, placeOf(config, 1));
   const cells = [
     `\`${name}\``,
     definition.summary,

@@ -5,9 +5,11 @@
  */
 import type { Device } from '../device/device.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
-import { initialValues, smallInit, wangInit, type ParameterTensors } from '../layers/parameter.js';
+import { initialValues, type ParameterTensors } from '../layers/parameter.js';
 import type { MixerDefinition } from '../mixers/definition.js';
-import { initialState, type Mixer, type MixerContext, type MixerPlace, type MixerState } from '../mixers/mixer.js';
+import { initialState, type Mixer, type MixerContext, type MixerState } from '../mixers/mixer.js';
+import { placeOf } from '../model/block.js';
+import { modelConfigSchema } from '../model/config.js';
 import { fold, normal, randomKey, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { size } from '../tensor/shape.js';
@@ -53,17 +55,9 @@ interface Subject {
 
 /** @throws RangeError or ConfigError when the options do not fit. */
 function makeSubject(definition: MixerDefinition, { dim = 32, options = {}, seed = 0 }: CheckOptions): Subject {
-  const place: MixerPlace = {
-    dim,
-    block: 1,
-    blocks: 3,
-    dropout: 0,
-    normEps: 1e-5,
-    bias: true,
-    inputInit: smallInit(dim),
-    outputInit: wangInit(dim, 3),
-  };
-  const mixer = definition.create(definition.options.parse(options), place);
+  // The middle one of three blocks; which mixers the others have does not matter.
+  const config = modelConfigSchema.parse({ dim, blocks: ['mlstm', 'mlstm', 'mlstm'], bias: true });
+  const mixer = definition.create(definition.options.parse(options), placeOf(config, 1));
   const key = fold(randomKey(seed), definition.name);
   const values = Object.entries(mixer.parameters).map(([name, spec]) => {
     const noise = normal(fold(fold(key, 'noise'), name), size(spec.shape), 0, 0.2);
