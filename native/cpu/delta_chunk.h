@@ -12,6 +12,7 @@
 #define XL_CPU_DELTA_CHUNK_H
 #include <math.h>
 
+#include "chunks.h"
 #include "panels.h"
 #include "vmath.h"
 
@@ -39,27 +40,9 @@ constexpr int64_t longest_delta_chunk = 128;
 
 inline int make_delta_shape(DeltaShape *shape, const char *name, int64_t B, int64_t T, int64_t NH, int64_t DK,
                             int64_t DV, int64_t L, float scale) {
-  if (B < 0 || T < 0 || NH < 1 || DK < 1 || DV < 1 || L < 1)
-    return xl::fail(XL_INVALID,
-                    "%s: B and T must not be negative and NH, DK, DV, L must be positive, got B=%lld T=%lld NH=%lld "
-                    "DK=%lld DV=%lld L=%lld",
-                    name, (long long)B, (long long)T, (long long)NH, (long long)DK, (long long)DV, (long long)L);
+  if (const int status = check_chunked(name, B, T, NH, DK, DV, L)) return status;
   *shape = {B, T, NH, DK, DV, min_of(min_of(L, max_of(T, 1)), longest_delta_chunk), scale};
   return XL_OK;
-}
-
-// A chunk: its first row (b, t, head), the step t there, its steps.
-struct DeltaChunk {
-  int64_t row, begin, n;
-};
-
-// Where the chunk that begins at t ends: after L steps, before a reset, or with the sequence.
-inline int64_t delta_chunk_end(const DeltaShape &s, const uint8_t *reset, int64_t b, int64_t t) {
-  const int64_t limit = min_of(t + s.L, s.T);
-  if (!reset) return limit;
-  for (int64_t end = t + 1; end < limit; end++)
-    if (reset[b * s.T + end]) return end;
-  return limit;
 }
 
 struct DeltaInputs {

@@ -314,7 +314,7 @@ XL_INLINE void with_panels(int64_t cols, const Body &body) {
 // One chunk, after the state S (panels over DV, NULL for zeros).
 inline void chunk_gradient(DeltaGradientHead &head, const DeltaShape &s, const DeltaInputs &in,
                            const DeltaCotangents &cotangents, const DeltaGradients &out, const float *S,
-                           DeltaChunk chunk) {
+                           Chunk chunk) {
   const int64_t row = chunk.row, n = chunk.n, L = round_up(n, W);
   const bool empty = !S;
   load_gradient_chunk(head, s, in, cotangents.o, S, row, n);

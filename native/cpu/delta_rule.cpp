@@ -52,7 +52,7 @@ void load_chunk(Head &head, const DeltaShape &s, const DeltaInputs &in, int64_t 
 }
 
 // Inputs of the next chunk come into the cache while the machine computes: those of MR steps, `t` after its begin.
-void prefetch_next(const DeltaShape &s, const DeltaInputs &in, DeltaChunk chunk, int64_t t) {
+void prefetch_next(const DeltaShape &s, const DeltaInputs &in, Chunk chunk, int64_t t) {
   const int64_t left = s.T - chunk.begin - chunk.n;
   int64_t row = chunk.row + (chunk.n + t) * s.NH;
   for (int64_t end = min_of(t + MR, left); t < end; t++, row += s.NH) {
@@ -83,7 +83,7 @@ void panel_outputs(float *o, const Head &head, const DeltaShape &s, const float 
   }
 }
 
-void run_chunk(Head &head, const DeltaShape &s, const DeltaInputs &in, float *o, DeltaChunk chunk) {
+void run_chunk(Head &head, const DeltaShape &s, const DeltaInputs &in, float *o, Chunk chunk) {
   const int64_t n = chunk.n;
   load_chunk(head, s, in, chunk.row, n);
   for (int64_t t = 0; t < n; t += MR) prefetch_next(s, in, chunk, t);
@@ -146,7 +146,7 @@ extern "C" int XL_KERNEL(xl_delta_rule_forward)(float *o, float *state_out, cons
     start(head, s, state_in, task);
     for (int64_t t = 0; t < T;) {
       if (reset && reset[b * T + t]) head.empty = true;
-      const int64_t end = delta_chunk_end(s, reset, b, t);
+      const int64_t end = chunk_end(s, reset, b, t);
       run_chunk(head, s, in, o, {s.row(b, t, k_head), t, end - t});
       t = end;
     }

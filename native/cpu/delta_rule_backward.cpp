@@ -6,10 +6,6 @@ using namespace XL_NS;
 
 namespace {
 
-// States kept at once, in floats (64 MB). A longer sequence keeps every sqrt(NC)-th of its NC border states instead and
-// recomputes the others segment by segment.
-constexpr int64_t kept_floats = int64_t(16) << 20;
-
 // The border states of one head. A segment starts with its checkpoint, its later chunks c with local(c).
 struct Sweep {
   int64_t *begin;  // [chunks + 1], the first step of each chunk, then T
@@ -18,7 +14,7 @@ struct Sweep {
   int64_t state;  // floats of one
 
   Sweep(Arena &arena, const DeltaShape &s, int64_t chunk_count) : chunks(chunk_count), state(s.state_floats()) {
-    segment = max_of(1, (chunks + 1) * state <= kept_floats ? chunks : int64_t(ceil(sqrt(double(chunks)))));
+    segment = segment_chunks(chunks, state);
     segments = max_of(1, ceil_div(chunks, segment));
     begin = reinterpret_cast<int64_t *>(arena.take(2 * (chunks + 1)));
     local = arena.take(segment * state);
@@ -29,12 +25,6 @@ struct Sweep {
     return in_segment == 0 ? checkpoints + chunk / segment * state : local + in_segment * state;
   }
 };
-
-int64_t count_chunks(const DeltaShape &s, const uint8_t *reset, int64_t b) {
-  int64_t count = 0;
-  for (int64_t t = 0; t < s.T; t = delta_chunk_end(s, reset, b, t)) count++;
-  return count;
-}
 
 // One head of one sequence.
 struct Task {
@@ -58,14 +48,14 @@ struct Task {
   const float *before(int64_t chunk) const {
     return is_cut(chunk) || (chunk == 0 && !in.state) ? nullptr : sweep.at(chunk);
   }
-  DeltaChunk chunk(int64_t c) const {
+  Chunk chunk(int64_t c) const {
     const int64_t t = sweep.begin[c];
     return {s.row(b, t, k_head), t, sweep.begin[c + 1] - t};
   }
 
   void start() {
     sweep.begin[0] = 0;
-    for (int64_t c = 0; c < sweep.chunks; c++) sweep.begin[c + 1] = delta_chunk_end(s, in.reset, b, sweep.begin[c]);
+    for (int64_t c = 0; c < sweep.chunks; c++) sweep.begin[c + 1] = chunk_end(s, in.reset, b, sweep.begin[c]);
     if (in.state)
       copy_panels(sweep.at(0), s.padded_k(), {in.state + at() * s.DK * s.DV, s.DV, s.DK, s.DV}, 1, nullptr);
   }
@@ -74,7 +64,7 @@ struct Task {
   void advance(int64_t first, int64_t last) {
     for (int64_t c = first; c < last; c++) {
       if (is_cut(c + 1)) continue;
-      const DeltaChunk at = chunk(c);
+      const Chunk at = chunk(c);
       const float *from = before(c);
       float *to = sweep.at(c + 1);
       load_delta_rows(head.rows, s, in, at.row, at.n);

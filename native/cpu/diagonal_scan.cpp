@@ -4,6 +4,7 @@
 //   h'   = a^r h + sum_i a^(r-1-i) x[i],
 // which needs no chain of steps and multiplies the state once per chunk, by a^r to 48 bits: so a memory of thousands of
 // steps keeps its precision. Vectors run along the channels; a task is a sequence and a block of channels.
+#include "chunks.h"
 #include "complex_double.h"
 #include "reduce.h"
 
@@ -26,9 +27,7 @@ struct Scan {
   bool resets_at(int64_t b, int64_t t) const { return reset && reset[b * T + t]; }
   // Where the chunk that begins at t ends: after R steps, before a reset, or with the sequence.
   int64_t chunk_end(int64_t b, int64_t t) const {
-    int64_t end = t + 1;
-    while (end < T && end < t + R && !resets_at(b, end)) end++;
-    return end;
+    return stretch_end(reset, b, T, t, min_of(t + R, T));
   }
 };
 

@@ -7,14 +7,12 @@
 //   db = S dknown,  dg = decay * rowsum(dS' * S),  dS = diag(decay) dS' + b dknown^T.
 #include <math.h>
 
+#include "chunks.h"
 #include "dplr.h"
 
 using namespace XL_NS;
 
 namespace {
-
-// Checkpoints kept at once, in floats (64 MB): a longer sequence has longer blocks.
-constexpr int64_t kept_floats = int64_t(16) << 20;
 
 struct Gradients {
   float *q, *k, *v, *a, *b, *g, *state;
@@ -42,7 +40,7 @@ struct Head {
     // The extra vector spreads the rows over the cache sets.
     row_v = s.padded_v() + W;
     state = s.DK * row_v;
-    const int64_t most = max_of(1, kept_floats / state);
+    const int64_t most = max_of(1, kept_floats / state);  // a longer sequence has longer blocks
     steps = max_of(1, min_of(s.T, max_of(16, ceil_div(s.T, most))));
     blocks = ceil_div(s.T, steps);
     checkpoints = arena.take(max_of(1, blocks) * state);

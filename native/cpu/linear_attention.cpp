@@ -92,14 +92,8 @@ void causal_head(LinearHead &head, float *y, const LinearShape &s, const LinearI
 void bidirectional_head(LinearHead &head, float *y, const LinearShape &s, const LinearInputs &in, const Outputs &out,
                         int64_t b, int64_t h) {
   for (int64_t begin = 0; begin < s.T;) {
-    int64_t end = begin + 1;
-    while (end < s.T && !(in.reset && in.reset[b * s.T + end])) end++;
-    head.empty = true;
-    for (int64_t t = begin; t < end; t += s.block()) {
-      const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
-      load_keys(head, s, in, at);
-      advance_state(head, s, at.n);
-    }
+    const int64_t end = stretch_end(in.reset, b, s.T, begin, s.T);
+    sum_document(head, s, in, b, h, begin, end);
     for (int64_t t = begin; t < end; t += s.block()) {
       const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
       load_queries(head, s, in, at);

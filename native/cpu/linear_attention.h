@@ -14,6 +14,7 @@
 #define XL_CPU_LINEAR_ATTENTION_H
 #include <math.h>
 
+#include "chunks.h"
 #include "panels.h"
 #include "reduce.h"
 #include "vmath.h"
@@ -83,10 +84,7 @@ struct LinearBlock {
 // The block that begins at t: it ends before the next document, at `end` or after the longest block.
 inline LinearBlock block_at(const LinearShape &s, const uint8_t *reset, int64_t b, int64_t head, int64_t t,
                             int64_t end) {
-  const int64_t last = min_of(end, t + s.block());
-  int64_t next = t + 1;
-  while (next < last && !(reset && reset[b * s.T + next])) next++;
-  return {b, head, t, next - t};
+  return {b, head, t, stretch_end(reset, b, s.T, t, min_of(end, t + s.block())) - t};
 }
 
 // The memory of one head at work: a block and the state.
@@ -349,6 +347,17 @@ inline void advance_panels(float *S, const LinearShape &s, const float *carry, c
 inline void advance_state(LinearHead &head, const LinearShape &s, int64_t n) {
   advance_panels(head.S, s, head.carry, head.decayed_keys, head.values, n, head.empty);
   head.empty = false;
+}
+
+// S = sum k v^T over a document: what every one of its steps reads without causality.
+inline void sum_document(LinearHead &head, const LinearShape &s, const LinearInputs &in, int64_t b, int64_t h,
+                         int64_t begin, int64_t end) {
+  head.empty = true;
+  for (int64_t t = begin; t < end; t += s.block()) {
+    const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
+    load_keys(head, s, in, at);
+    advance_state(head, s, at.n);
+  }
 }
 
 }  // namespace

@@ -156,14 +156,8 @@ inline void add_value_gradient(LinearGradient &g, const float *scores, const flo
         if (scores)
           tile_product(acc, scores + t * BLOCK + t, 1, BLOCK, g.dy_panels + col * BLOCK + t * P, n - t);
         tile_product(acc, keys + t * row_k, row_k, 1, g.dS + col * s.padded_k(), s.DK);
-#pragma GCC unroll 4
-        for (int r = 0; r < MR; r++) {
-          if (t + r >= n) break;
-          float *row = dv + s.row(at.b, at.t + t + r, at.head) * s.DV + col;
-          row_lanes<NV>(row, s.DV - col, [&](float *p, int64_t lanes, int v) {
-            store_lanes(p, load_lanes(p, lanes) + acc[r][v], lanes);
-          });
-        }
+        float *rows = dv + s.row(at.b, at.t + t, at.head) * s.DV + col;
+        add_tile<NV>(rows, s.NH * s.DV, n - t, s.DV - col, acc, 1);
       }
     });
   });
@@ -332,14 +326,8 @@ inline void bidirectional_gradient(LinearGradient &g, LinearHead &head, const Li
                                    const LinearCotangents &given, const LinearGradients &wanted, int64_t b,
                                    int64_t h) {
   for (int64_t begin = 0; begin < s.T;) {
-    int64_t end = begin + 1;
-    while (end < s.T && !(in.reset && in.reset[b * s.T + end])) end++;
-    head.empty = true;
-    for (int64_t t = begin; t < end; t += s.block()) {
-      const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
-      load_keys(head, s, in, at);
-      advance_state(head, s, at.n);
-    }
+    const int64_t end = stretch_end(in.reset, b, s.T, begin, s.T);
+    sum_document(head, s, in, b, h, begin, end);
     bool first = true;
     for (int64_t t = begin; t < end; t += s.block()) {
       const LinearBlock at{b, h, t, min_of(s.block(), end - t)};

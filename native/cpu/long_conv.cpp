@@ -4,6 +4,7 @@
 // With the spectra X of the input, G of dy and H of the filter, a document has Y = H X, dX = conj(H) G and
 // dH = conj(X) G, summed over documents; reversed, H is conjugated, so Y = conj(H) X, dX = H G, dH = X conj(G).
 // Documents share a transform length in classes, and each class has one spectrum of the filter.
+#include "chunks.h"
 #include "fft.h"
 #include "long_conv_direct.h"
 #include "reduce.h"
@@ -61,7 +62,7 @@ void list_documents(Plan &plan, const uint8_t *reset, int64_t B, int64_t T) {
   Document *next = plan.documents;
   for (int64_t b = 0; b < B; b++) {
     for (int64_t t = 0, end; t < T; t = end) {
-      for (end = t + 1; end < T && !(reset && reset[b * T + end]);) end++;
+      end = stretch_end(reset, b, T, t, T);
       *next++ = {b * T + t, end - t, (b * T + t) * plan.groups / (B * T), size_of(end - t, plan.K)};
     }
   }

@@ -101,7 +101,7 @@ void panel_denominators(Head &head, const MlstmShape &s, int64_t col, int64_t ve
 }
 
 // Inputs of the next chunk come into the cache while the machine computes: those of MR steps, `t` after its begin.
-void prefetch_next(const MlstmShape &s, const Inputs &in, MlstmChunk chunk, int64_t t) {
+void prefetch_next(const MlstmShape &s, const Inputs &in, Chunk chunk, int64_t t) {
   const int64_t left = s.T - chunk.begin - chunk.n;
   int64_t row = chunk.row + (chunk.n + t) * s.NH;
   for (int64_t end = min_of(t + MR, left); t < end; t++, row += s.NH) {
@@ -112,7 +112,7 @@ void prefetch_next(const MlstmShape &s, const Inputs &in, MlstmChunk chunk, int6
 }
 
 // h of the steps col .. end-1 of a panel: (weight of the state * q C + scores V) / denominator.
-void panel_outputs(Head &head, const MlstmShape &s, const Inputs &in, float *h, MlstmChunk chunk, int64_t col) {
+void panel_outputs(Head &head, const MlstmShape &s, const Inputs &in, float *h, Chunk chunk, int64_t col) {
   const int64_t n = chunk.n, end = min_of(n, col + P);
   const int64_t row_k = s.row_k(), L = round_up(n, W), padded_k = s.padded_k();
   for_panels(s.DV, [&](int64_t value_col, int64_t vectors) {
@@ -182,7 +182,7 @@ void update_state(Head &head, const MlstmShape &s, int64_t n) {
   head.m = head.gates.m_last;
 }
 
-void run_chunk(Head &head, const MlstmShape &s, const Inputs &in, const Outputs &out, MlstmChunk chunk) {
+void run_chunk(Head &head, const MlstmShape &s, const Inputs &in, const Outputs &out, Chunk chunk) {
   const int64_t row = chunk.row, n = chunk.n;
   load_chunk(head, s, in, row, n);
   const ScoreInputs score{head.keys, head.query_panels, head.empty ? nullptr : head.n};

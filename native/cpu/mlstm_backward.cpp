@@ -6,10 +6,6 @@ using namespace XL_NS;
 
 namespace {
 
-// States kept at once, in floats (64 MB). A longer sequence keeps every sqrt(NC)-th of its NC border states instead and
-// recomputes the others segment by segment.
-constexpr int64_t kept_floats = int64_t(16) << 20;
-
 // The border states of one head: chunk c of a segment starts with local[c]; segments start with their checkpoint.
 struct Sweep {
   int64_t *begin;  // [chunks + 1], the first step of each chunk, then T
@@ -18,19 +14,13 @@ struct Sweep {
 
   Sweep(Arena &arena, const MlstmShape &s, int64_t chunk_count) : chunks(chunk_count) {
     const int64_t state = ChunkState::floats(s);
-    segment = max_of(1, (chunks + 1) * state <= kept_floats ? chunks : int64_t(ceil(sqrt(double(chunks)))));
+    segment = segment_chunks(chunks, state);
     segments = max_of(1, ceil_div(chunks, segment));
     begin = reinterpret_cast<int64_t *>(arena.take(2 * (chunks + 1)));
     local.take(arena, s, segment + 1);
     checkpoint.take(arena, s, segments);
   }
 };
-
-int64_t count_chunks(const MlstmShape &s, const uint8_t *reset, int64_t b) {
-  int64_t count = 0;
-  for (int64_t t = 0; t < s.T; t = chunk_end(s, reset, b, t)) count++;
-  return count;
-}
 
 void load_state(ChunkState to, const MlstmShape &s, const MlstmBackwardInputs &in, int64_t at, GradientHead &head) {
   to.set_fresh(s);

@@ -11,6 +11,7 @@
 #define XL_CPU_MLSTM_CHUNK_H
 #include <math.h>
 
+#include "chunks.h"
 #include "panels.h"
 #include "vmath.h"
 
@@ -35,30 +36,11 @@ struct MlstmShape {
 };
 
 inline int check_mlstm(const char *name, const MlstmShape &s, int32_t input_gate) {
-  if (s.B < 0 || s.T < 0 || s.NH < 1 || s.DK < 1 || s.DV < 1 || s.L < 1)
-    return xl::fail(XL_INVALID,
-                    "%s: B and T must not be negative and NH, DK, DV, L must be positive, got B=%lld T=%lld NH=%lld "
-                    "DK=%lld DV=%lld L=%lld",
-                    name, (long long)s.B, (long long)s.T, (long long)s.NH, (long long)s.DK, (long long)s.DV,
-                    (long long)s.L);
+  if (const int status = check_chunked(name, s.B, s.T, s.NH, s.DK, s.DV, s.L)) return status;
   if (input_gate != XL_GATE_EXPONENTIAL && input_gate != XL_GATE_SIGMOID)
     return xl::fail(XL_INVALID, "%s: input gate must be %d (exponential) or %d (sigmoid), got %d", name,
                     XL_GATE_EXPONENTIAL, XL_GATE_SIGMOID, input_gate);
   return XL_OK;
-}
-
-// A chunk: its first row (b, t, head), the step t there, its steps.
-struct MlstmChunk {
-  int64_t row, begin, n;
-};
-
-// Where the chunk that begins at t ends: after L steps, before a reset, or with the sequence.
-inline int64_t chunk_end(const MlstmShape &s, const uint8_t *reset, int64_t b, int64_t t) {
-  const int64_t limit = min_of(t + s.L, s.T);
-  if (!reset) return limit;
-  for (int64_t end = t + 1; end < limit; end++)
-    if (reset[b * s.T + end]) return end;
-  return limit;
 }
 
 // The gates of one chunk. ref and u are sums of a float and a small correction, because u_s and ref_t may be large

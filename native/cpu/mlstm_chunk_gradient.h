@@ -35,7 +35,7 @@ inline void query_gradient(GradientHead &head, const MlstmShape &s, const MlstmB
 
 // dk_s = last_weight_s (dC v_s + dn) + sum_t decay[s,t] q_t; to_state_s = k_s . (the first part).
 inline void key_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in,
-                         const MlstmBackwardOutputs &out, MlstmChunk chunk) {
+                         const MlstmBackwardOutputs &out, Chunk chunk) {
   const int64_t row = chunk.row, n = chunk.n, L = round_up(n, W), step = s.NH * s.DK;
   fill_zero(head.lanes, L * W);
   for_panels(s.DK, [&](int64_t col, int64_t vectors) {
@@ -152,7 +152,7 @@ inline void gate_gradient(GradientHead &head, const MlstmShape &s, const MlstmBa
 
 // One chunk, after the state `from` (`empty`: C = n = 0).
 inline void chunk_gradient(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in,
-                           const MlstmBackwardOutputs &out, ChunkState from, bool empty, MlstmChunk chunk) {
+                           const MlstmBackwardOutputs &out, ChunkState from, bool empty, Chunk chunk) {
   const int64_t row = chunk.row, n = chunk.n, L = round_up(n, W);
   load_gradient_chunk(head, s, in, *from.m, row, n);
   if (head.flowing) transpose_panels(head.dC_transposed, head.dC, s.padded_k(), s.padded_v());

@@ -101,7 +101,7 @@ struct GradientHead {
 };
 
 // Keys and values of the next chunk, MR steps of them, `t` after its begin.
-inline void prefetch_forward(const MlstmShape &s, const MlstmBackwardInputs &in, MlstmChunk chunk, int64_t t) {
+inline void prefetch_forward(const MlstmShape &s, const MlstmBackwardInputs &in, Chunk chunk, int64_t t) {
   int64_t row = chunk.row + (chunk.n + t) * s.NH;
   for (int64_t end = min_of(t + MR, s.T - chunk.begin - chunk.n); t < end; t++, row += s.NH) {
     prefetch(in.k + row * s.DK, s.DK);
@@ -111,7 +111,7 @@ inline void prefetch_forward(const MlstmShape &s, const MlstmBackwardInputs &in,
 
 // What the walk back needs of the chunk before, if it is as long as this one: MR steps, `t` after its begin.
 inline void prefetch_backward(const MlstmShape &s, const MlstmBackwardInputs &in, const MlstmBackwardOutputs &out,
-                              MlstmChunk chunk, int64_t t) {
+                              Chunk chunk, int64_t t) {
   for (int64_t end = min_of(t + MR, chunk.n); t < end; t++) {
     if (chunk.begin - chunk.n + t < 0) continue;
     const int64_t row = chunk.row + (t - chunk.n) * s.NH;
@@ -123,7 +123,7 @@ inline void prefetch_backward(const MlstmShape &s, const MlstmBackwardInputs &in
 
 // to = carry * from + sum over the chunk of last_weight k v^T (transposed), and n likewise; the maximum moves on.
 inline void advance_state(GradientHead &head, const MlstmShape &s, const MlstmBackwardInputs &in, ChunkState from,
-                          ChunkState to, MlstmChunk chunk) {
+                          ChunkState to, Chunk chunk) {
   const int64_t row = chunk.row, n = chunk.n;
   const int64_t L = round_up(n, W), padded_v = s.padded_v();
   mlstm_gates(head.gates, s, in.i + row, in.f + row, s.NH, n, *from.m);

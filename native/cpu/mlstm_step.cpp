@@ -1,7 +1,7 @@
 // One step of the mLSTM for inference. It reads and writes each element of C once: the memory is the limit.
 #include <math.h>
 
-#include "tile.h"
+#include "state_step.h"
 #include "vmath.h"
 
 using namespace XL_NS;
@@ -100,18 +100,10 @@ extern "C" int XL_KERNEL(xl_mlstm_step)(float *h, float *Cout, float *nout, floa
       steps[at] =
           head_step(nout + at * DK, mout + at, q + at * DK, k + at * DK, i[at], f[at], nin + at * DK, min[at], s);
   });
-  // Columns of C are independent of each other. Large heads are cut into as many pieces as make 16 tasks of all heads,
-  // of 128 KB or more; small heads go together up to that size.
-  constexpr int64_t task_floats = 32768;
-  const int64_t head_size = DK * DV, together = max_of(1, task_floats / head_size);
-  const int64_t wanted = max_of(1, min_of(head_size / task_floats, ceil_div(16, max_of(heads, 1))));
-  const int64_t columns = ceil_div(ceil_div(DV, wanted), 4 * W) * 4 * W, pieces = ceil_div(DV, columns);
-  parallel_range(heads * pieces, pieces > 1 ? 1 : together, [&](int64_t first, int64_t last, int) {
-    for (int64_t task = first; task < last; task++) {
-      const int64_t at = task / pieces, begin = task % pieces * columns;
-      update_columns(h + at * DV, Cout + at * head_size, q + at * DK, k + at * DK, v + at * DV, Cin + at * head_size,
-                     steps[at], DK, DV, begin, min_of(begin + columns, DV));
-    }
+  // Columns of C are independent of each other.
+  parallel_columns(heads, DK, DV, [&](int64_t at, int64_t begin, int64_t end) {
+    update_columns(h + at * DV, Cout + at * DK * DV, q + at * DK, k + at * DK, v + at * DV, Cin + at * DK * DV, steps[at],
+                   DK, DV, begin, end);
   });
   return XL_OK;
 }
