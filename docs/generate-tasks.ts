@@ -26,7 +26,7 @@ models of a comparison see the same examples, and no set lies on disk. \`npx xls
 npx xlstm compare --tasks
 \`\`\`
 
-Each has two presets: \`paper\`, the published settings, and \`small\`, which two cores train in minutes. Options go over those
+Each has two presets: \`paper\`, the published settings, and \`small\`, smaller ones. Options go over those
 of the preset. Where the paper leaves a rule open, or its code and its words differ, the section says what was decided.
 
 In drawn examples of tokens the first line is what the model reads and the second what it is asked for at each step: \`.\` is

@@ -16,7 +16,7 @@ export function reproduceCommand(): Command {
   const command = new Command('reproduce')
     .description('Carry out an experiment of the paper, and print published numbers beside measured ones.')
     .argument('[name]', 'an experiment that comes with the package; without it they are listed')
-    .addOption(new Option('--small', 'settings that two cores carry out in minutes (default)').conflicts('paper'))
+    .addOption(new Option('--small', 'small models and few steps (default)').conflicts('paper'))
     .option('--paper', 'the published settings: days on one machine')
     .addOption(new Option('--preset <name>', 'other settings that the experiment has').conflicts(['small', 'paper']))
     .addHelpText(

@@ -13,7 +13,7 @@ export interface TaskDefinition<Options extends z.ZodObject = z.ZodObject> {
   readonly files?: string;
   /** Every option with default and description, so that `{}` is a complete configuration. */
   readonly options: Options;
-  /** Options by name: the published settings, and such as run on two cores in minutes. */
+  /** Options by name: the published settings, and smaller ones. */
   readonly presets: Readonly<Record<'paper' | 'small', z.input<Options>>>;
   /** @throws RangeError when options do not fit each other. */
   create(options: z.output<Options>): Task;
