@@ -17,8 +17,8 @@ export const comparePaths = (folder: string) => ({
   runs: path.join(folder, 'runs'),
   run: (name: string) => path.join(folder, 'runs', name),
   runConfig: (name: string) => path.join(folder, 'runs', name, 'config.yaml'),
-  /** What a run needs while it goes, such as tokens of its text. */
-  scratch: (name: string) => path.join(folder, 'runs', name, 'scratch'),
+  /** What runs share while they go, such as the tokens of a text. */
+  shared: path.join(folder, 'shared'),
   runResult: (name: string) => path.join(folder, 'runs', name, 'result.json'),
 });
 

@@ -14,6 +14,11 @@ interface Holder {
   readonly began: string;
 }
 
+/** Another process holds the lock. */
+export class LockedError extends Error {
+  override readonly name = 'LockedError';
+}
+
 export interface FolderLock extends Disposable {
   readonly file: string;
 }
@@ -21,7 +26,7 @@ export interface FolderLock extends Disposable {
 /**
  * Takes the lock `.lock` in a folder.
  * @param what  what the folder is, for the message: "this comparison"
- * @throws Error naming the process that holds it, WriteError when the disk refuses.
+ * @throws LockedError naming the process that holds it, WriteError when the disk refuses.
  */
 export function lockFolder(folder: string, what: string): FolderLock {
   const file = path.join(folder, '.lock');
@@ -31,19 +36,19 @@ export function lockFolder(folder: string, what: string): FolderLock {
     const holder = read(file);
     if (holder === null) continue; // it was given back meanwhile
     if (holder.host !== mine.host) {
-      throw new Error(
+      throw new LockedError(
         `${folder}: ${what} is being worked on by process ${holder.pid} on ${holder.host}; ` +
           `if that is not so any more, remove ${file}`,
       );
     }
     if (isAlive(holder)) {
-      throw new Error(
+      throw new LockedError(
         `${folder}: ${what} is being worked on by process ${holder.pid}; wait for it or choose another --out`,
       );
     }
     removeStale(file, holder);
   }
-  throw new Error(`${file}: the lock changes hands all the time; try again`);
+  throw new LockedError(`${file}: the lock changes hands all the time; try again`);
 }
 
 /** Written whole under another name and linked into place: a lock file is never seen half written. */

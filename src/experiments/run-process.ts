@@ -11,7 +11,7 @@ import type { RunResult, RunSpec, TaskProgress, TrainHooks, TrainTask } from './
 /** What a worker is given. */
 export interface WorkerOrder {
   readonly spec: RunSpec;
-  readonly scratch: string | undefined;
+  readonly shared: string | undefined;
 }
 
 /** What a worker tells. */
@@ -57,7 +57,7 @@ export const inProcesses = (worker: URL): TrainTask =>
     throw new Error(explainEnd(end));
   };
 
-function work(worker: URL, spec: RunSpec, { signal, scratch, onProgress }: TrainHooks): Promise<End> {
+function work(worker: URL, spec: RunSpec, { signal, shared, onProgress }: TrainHooks): Promise<End> {
   return new Promise((resolve, reject) => {
     const child = fork(worker, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     let told: WorkerMessage | null = null;
@@ -79,7 +79,7 @@ function work(worker: URL, spec: RunSpec, { signal, scratch, onProgress }: Train
       done();
       resolve({ told, code, signal: ended, words });
     });
-    give(child, { spec, scratch });
+    give(child, { spec, shared });
   });
 }
 

@@ -101,8 +101,8 @@ export interface TrainHooks {
   /** Asks to stop; the promise then rejects with the signal's reason, and nothing of the run is kept. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TaskProgress) => void;
-  /** Folder for what is only needed during the run; whoever gives it removes it, whatever happens. */
-  readonly scratch?: string;
+  /** Folder for what runs of one comparison share, such as the tokens of a text. */
+  readonly shared?: string;
 }
 
 /** Carries out one run: builds the model, trains, evaluates. Rejects when the run cannot be carried out. */

@@ -18,7 +18,7 @@ export function serveRun(execute: TrainTask): void {
   process.once('message', (order: WorkerOrder) => void answer(order, execute));
 }
 
-async function answer({ spec, scratch }: WorkerOrder, execute: TrainTask): Promise<void> {
+async function answer({ spec, shared }: WorkerOrder, execute: TrainTask): Promise<void> {
   let told = 0;
   const onProgress = (progress: TaskProgress) => {
     const now = performance.now();
@@ -30,7 +30,7 @@ async function answer({ spec, scratch }: WorkerOrder, execute: TrainTask): Promi
   try {
     message = {
       kind: 'result',
-      result: await execute(spec, { onProgress, ...(scratch === undefined ? {} : { scratch }) }),
+      result: await execute(spec, { onProgress, ...(shared === undefined ? {} : { shared }) }),
     };
   } catch (error) {
     message = failure(error);

@@ -82,16 +82,15 @@ async function carryOutLocked(
   const before = chosen.length - pending.length;
   const pool = new Pool(folder, plan, results, pending, options);
   await pool.run();
+  if (results.size === plan.length) removeQuietly(comparePaths(folder).shared);
   writeResultsTable(folder, plan, results);
   return { results, carriedOut: pool.carriedOut, before, left: pending.length - pool.carriedOut };
 }
 
 /** What a killed process left of a run. */
 function tidy(folder: string, name: string): void {
-  const { run, scratch } = comparePaths(folder);
-  if (!fs.existsSync(run(name))) return;
-  cleanLeftovers(run(name));
-  removeQuietly(scratch(name));
+  const run = comparePaths(folder).run(name);
+  if (fs.existsSync(run)) cleanLeftovers(run);
 }
 
 /** The runs in progress. */
@@ -157,15 +156,13 @@ class Pool {
     try {
       result = await execute(spec, {
         signal,
-        scratch: comparePaths(this.#folder).scratch(spec.name),
+        shared: comparePaths(this.#folder).shared,
         onProgress: (progress) => onEvent?.({ kind: 'progress', spec, progress }),
       });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof WriteError) throw error;
       result = failedResult(sentence(error));
-    } finally {
-      removeQuietly(comparePaths(this.#folder).scratch(spec.name));
     }
     writeRunResult(this.#folder, spec.name, result);
     this.#results.set(spec.name, result);

@@ -12,11 +12,12 @@ import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { resolveRunConfig, type RunConfig } from '../train/config.js';
 import { evaluate } from '../train/evaluate.js';
-import { prepareRunData, type RunData } from '../train/run-data.js';
+import type { RunData } from '../train/run-data.js';
 import { Trainer, type HostBatch } from '../train/trainer.js';
 import { lossByFrequency } from './frequency.js';
 import type { Learner } from './learner.js';
 import type { RunSpec } from './run-spec.js';
+import { sharedRunData } from './shared-text.js';
 
 /** The task's name in a specification. */
 export const TEXT_TASK = 'text';
@@ -49,22 +50,23 @@ export const textOptionsSchema = z.strictObject({
 });
 
 /**
- * Reads and tokenises the text and makes the model. The tokens lie in `scratch`, or in a temporary folder, until `dispose`.
+ * Reads and tokenises the text and makes the model. The tokens lie in `shared`, for other runs too, or in a
+ * temporary folder until `dispose`.
  * @throws ConfigError for wrong options; Error naming the file at fault.
  */
-export async function createTextLearner(spec: RunSpec, device: Device, scratch?: string): Promise<Learner> {
+export async function createTextLearner(spec: RunSpec, device: Device, shared?: string): Promise<Learner> {
   const options = checkConfig(textOptionsSchema, spec.task.options, spec.task.label);
   const config = runConfigOf(spec, options);
-  const folder = scratch ?? fs.mkdtempSync(path.join(os.tmpdir(), 'xlstm-compare-'));
-  fs.mkdirSync(folder, { recursive: true });
+  const folder = shared ?? fs.mkdtempSync(path.join(os.tmpdir(), 'xlstm-compare-'));
+  const cleanUp = () => shared === undefined && fs.rmSync(folder, { recursive: true, force: true });
   let data: RunData | null = null;
   try {
-    data = await prepareRunData(config, folder, {});
+    data = await sharedRunData(config, folder);
     const model = LanguageModel.create({ ...config.model, vocabSize: data.tokenizer.vocabSize }, device, spec.seed);
-    return textLearner(spec, options, data, model, () => fs.rmSync(folder, { recursive: true, force: true }));
+    return textLearner(spec, options, data, model, cleanUp);
   } catch (error) {
     data?.close();
-    fs.rmSync(folder, { recursive: true, force: true });
+    cleanUp();
     throw error;
   }
 }
@@ -83,7 +85,7 @@ function textLearner(
   { contextLength, lengths, frequencies, evaluationTokens }: TextOptions,
   data: RunData,
   model: LanguageModel,
-  cleanUp: () => void,
+  cleanUp: () => unknown,
 ): Learner {
   const { gradientClip, beta1, beta2, eps, weightDecay, batchSize } = training;
   const trainer = new Trainer(model, {

@@ -23,7 +23,7 @@ export async function trainTask(spec: RunSpec, hooks: TrainHooks = {}): Promise<
   const device = openDevice(name, threads === 0 ? {} : { threads });
   const learner =
     spec.task.name === TEXT_TASK
-      ? await createTextLearner(spec, device, hooks.scratch)
+      ? await createTextLearner(spec, device, hooks.shared)
       : createSequenceLearner(spec, device);
   try {
     return await train(learner, spec, hooks);
