@@ -78,6 +78,7 @@ void causal_head(LinearHead &head, float *y, const LinearShape &s, const LinearI
     if (in.reset && in.reset[b * s.T + t]) head.empty = true;
     const LinearBlock at = block_at(s, in.reset, b, h, t, s.T);
     load_keys(head, s, in, at);
+    load_values(head, s, in, at);
     load_queries(head, s, in, at);
     block_scores(head, s, at.n);
     block_outputs(y, head, s, head.decayed_queries, at.n, true);
@@ -93,7 +94,13 @@ void bidirectional_head(LinearHead &head, float *y, const LinearShape &s, const 
                         int64_t b, int64_t h) {
   for (int64_t begin = 0; begin < s.T;) {
     const int64_t end = stretch_end(in.reset, b, s.T, begin, s.T);
-    sum_document(head, s, in, b, h, begin, end);
+    head.empty = true;
+    for (int64_t t = begin; t < end; t += s.block()) {
+      const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
+      load_keys(head, s, in, at);
+      load_values(head, s, in, at);
+      advance_state(head, s, at.n);
+    }
     for (int64_t t = begin; t < end; t += s.block()) {
       const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
       load_queries(head, s, in, at);

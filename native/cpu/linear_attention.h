@@ -39,6 +39,7 @@ struct LinearShape {
   int64_t row_k() const { return padded_k() + W; }
   int64_t row_w() const { return padded_w() + W; }
   int64_t state_floats() const { return panel_floats(padded_k(), width()); }
+  int64_t transposed_floats() const { return panel_floats(padded_w(), padded_k()); }
   int64_t row(int64_t b, int64_t t, int64_t head) const { return (b * T + t) * NH + head; }
   int64_t group_row(int64_t b, int64_t t, int64_t head) const { return (b * T + t) * NG + head / (NH / NG); }
   // First log decay of a step, and how many there are.
@@ -215,13 +216,11 @@ XL_INLINE vf weight_at(const float *weights, const LinearShape &s, int64_t t, in
   return s.vector ? load(weights + t * s.row_k() + d) : splat(weights[t]);
 }
 
-// Copies what the state needs of a block, and the weights.
+// Copies the keys of a block and finds its weights.
 inline void load_keys(LinearHead &head, const LinearShape &s, const LinearInputs &in, LinearBlock at) {
   const int64_t n = at.n, row_k = s.row_k(), padded_k = s.padded_k();
   copy_rows(head.keys, row_k, BLOCK, padded_k,
             {in.k + s.group_row(at.b, at.t, at.head) * s.DK, s.NG * s.DK, n, s.DK}, 1);
-  copy_panels(head.values, BLOCK, {in.v + s.row(at.b, at.t, at.head) * s.DV, s.NH * s.DV, n, s.DV}, 1, nullptr);
-  if (s.normalize) set_last_column(head.values, BLOCK, n, s.DV, [](int64_t) { return 1.0f; });
   const float *logs = s.decays ? in.log_decay + s.decay_at(at.b, at.t, at.head) : nullptr;
   const int64_t step = s.constant ? 0 : s.NH * s.decay_width();
   s.vector ? vector_weights(head, s, logs, step, n) : scalar_weights(head, s, logs, step, n);
@@ -229,6 +228,15 @@ inline void load_keys(LinearHead &head, const LinearShape &s, const LinearInputs
     for (int64_t d = 0; d < padded_k; d += W)
       store(head.decayed_keys + t * row_k + d,
             load(head.keys + t * row_k + d) * weight_at(head.last_weight, s, t, d));
+}
+
+inline Source value_rows(const LinearShape &s, const LinearInputs &in, LinearBlock at) {
+  return {in.v + s.row(at.b, at.t, at.head) * s.DV, s.NH * s.DV, at.n, s.DV};
+}
+
+inline void load_values(LinearHead &head, const LinearShape &s, const LinearInputs &in, LinearBlock at) {
+  copy_panels(head.values, BLOCK, value_rows(s, in, at), 1, nullptr);
+  if (s.normalize) set_last_column(head.values, BLOCK, at.n, s.DV, [](int64_t) { return 1.0f; });
 }
 
 // Copies the queries of a block whose weights are known.
@@ -347,17 +355,6 @@ inline void advance_panels(float *S, const LinearShape &s, const float *carry, c
 inline void advance_state(LinearHead &head, const LinearShape &s, int64_t n) {
   advance_panels(head.S, s, head.carry, head.decayed_keys, head.values, n, head.empty);
   head.empty = false;
-}
-
-// S = sum k v^T over a document: what every one of its steps reads without causality.
-inline void sum_document(LinearHead &head, const LinearShape &s, const LinearInputs &in, int64_t b, int64_t h,
-                         int64_t begin, int64_t end) {
-  head.empty = true;
-  for (int64_t t = begin; t < end; t += s.block()) {
-    const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
-    load_keys(head, s, in, at);
-    advance_state(head, s, at.n);
-  }
 }
 
 }  // namespace

@@ -7,23 +7,28 @@ using namespace XL_NS;
 
 namespace {
 
-// States of one head: those before each segment, and those before each block of one segment that has one.
+// States kept at once, in floats (4 MB, so that they stay in a cache). A longer sequence keeps the states before every
+// sqrt(n)-th of its n blocks instead, and recomputes the others segment by segment.
+constexpr int64_t cached_floats = int64_t(1) << 20;
+
+// Transposed states of one head: those before each segment, and those before each block of one segment that has one.
 struct Sweep {
   int64_t segment, segments;  // steps of a segment, number of them
-  float *checkpoints;         // [segments] states
-  float *local;               // the same within a segment
-  int32_t *begins;            // first steps of a segment's blocks
-  int32_t *slots;             // which local state a block begins with, -1 for none
-  uint8_t *empty;             // whether a segment begins with nothing
+  float *running;
+  float *checkpoints;  // [segments] states
+  float *local;        // the same within a segment
+  int32_t *begins;     // first steps of a segment's blocks
+  int32_t *slots;      // which local state a block begins with, -1 for none
+  uint8_t *empty;      // whether a segment begins with nothing
 
   Sweep(Arena &arena, const LinearShape &s) {
-    // As many states in a segment as there are segments: the fewest in all.
-    const int64_t blocks = max_of(1, ceil_div(s.T, s.block()));
-    const int64_t length = int64_t(ceil(sqrt(double(blocks))));
+    const int64_t blocks = max_of(1, ceil_div(s.T, s.block())), state = s.transposed_floats();
+    const int64_t length = blocks * state <= cached_floats ? blocks : int64_t(ceil(sqrt(double(blocks))));
     segment = length * s.block();
     segments = ceil_div(s.T, segment);
-    checkpoints = arena.take(segments * s.state_floats());
-    local = arena.take((length + 1) * s.state_floats());
+    running = arena.take(state);
+    checkpoints = arena.take(segments * state);
+    local = arena.take((length + 1) * state);
     begins = reinterpret_cast<int32_t *>(arena.take(segment + 1));
     slots = reinterpret_cast<int32_t *>(arena.take(segment + 1));
     empty = reinterpret_cast<uint8_t *>(arena.take(ceil_div(segments, 4) + 1));
@@ -31,48 +36,56 @@ struct Sweep {
 };
 
 void copy_state(float *to, const float *from, const LinearShape &s) {
-  __builtin_memcpy(to, from, size_t(s.state_floats()) * sizeof(float));
+  __builtin_memcpy(to, from, size_t(s.transposed_floats()) * sizeof(float));
 }
 
 bool begins_document(const LinearShape &s, const LinearInputs &in, int64_t b, int64_t t) {
   return in.reset && in.reset[b * s.T + t];
 }
 
-// The states before all segments.
-void forward_sweep(Sweep &sweep, LinearHead &head, const LinearShape &s, const LinearInputs &in, int64_t b, int64_t h) {
+// The states before all segments; the first is `running` where `has_state`.
+void forward_sweep(Sweep &sweep, LinearHead &head, LinearGradient &g, const LinearShape &s, const LinearInputs &in,
+                   bool has_state, int64_t b, int64_t h) {
   for (int64_t segment = 0; segment < sweep.segments; segment++) {
     const int64_t begin = segment * sweep.segment, end = min_of(s.T, begin + sweep.segment);
-    sweep.empty[segment] = head.empty;
-    if (!head.empty) copy_state(sweep.checkpoints + segment * s.state_floats(), head.S, s);
+    sweep.empty[segment] = !has_state;
+    if (has_state) copy_state(sweep.checkpoints + segment * s.transposed_floats(), sweep.running, s);
     if (segment + 1 == sweep.segments) break;
     for (int64_t t = begin; t < end;) {
-      if (begins_document(s, in, b, t)) head.empty = true;
+      if (begins_document(s, in, b, t)) has_state = false;
       const LinearBlock at = block_at(s, in.reset, b, h, t, end);
-      load_keys(head, s, in, at);
-      advance_state(head, s, at.n);
+      load_block(g, head, s, in, at);
+      advance_transposed(sweep.running, has_state ? sweep.running : nullptr, g, head, s, at.n);
+      has_state = true;
       t += at.n;
     }
   }
 }
 
 // The states before all blocks of a segment; gives the number of blocks.
-int64_t segment_sweep(Sweep &sweep, LinearHead &head, const LinearShape &s, const LinearInputs &in, int64_t b,
-                      int64_t h, int64_t segment) {
+int64_t segment_sweep(Sweep &sweep, LinearHead &head, LinearGradient &g, const LinearShape &s, const LinearInputs &in,
+                      int64_t b, int64_t h, int64_t segment) {
   const int64_t begin = segment * sweep.segment, end = min_of(s.T, begin + sweep.segment);
-  head.empty = sweep.empty[segment];
-  if (!head.empty) copy_state(head.S, sweep.checkpoints + segment * s.state_floats(), s);
+  const int64_t state_floats = s.transposed_floats();
+  float *state = nullptr;
   int64_t blocks = 0;
-  int32_t slots = 0;
+  int32_t slot = -1;
   for (int64_t t = begin; t < end; blocks++) {
-    if (begins_document(s, in, b, t)) head.empty = true;
+    if (begins_document(s, in, b, t)) {
+      state = nullptr;
+    } else if (t == begin && !sweep.empty[segment]) {
+      state = sweep.local + ++slot * state_floats;
+      copy_state(state, sweep.checkpoints + segment * state_floats, s);
+    }
     sweep.begins[blocks] = int32_t(t - begin);
-    sweep.slots[blocks] = head.empty ? -1 : slots++;
-    if (!head.empty) copy_state(sweep.local + sweep.slots[blocks] * s.state_floats(), head.S, s);
+    sweep.slots[blocks] = state ? slot : -1;
     const LinearBlock at = block_at(s, in.reset, b, h, t, end);
     t += at.n;
-    if (t == end) continue;
-    load_keys(head, s, in, at);
-    advance_state(head, s, at.n);
+    if (t == end || begins_document(s, in, b, t)) continue;
+    load_block(g, head, s, in, at);
+    float *next = sweep.local + ++slot * state_floats;
+    advance_transposed(next, state, g, head, s, at.n);
+    state = next;
   }
   sweep.begins[blocks] = int32_t(end - begin);
   return blocks;
@@ -98,18 +111,20 @@ void causal_head(Sweep &sweep, LinearHead &head, LinearGradient &gradient, const
   const int64_t task = b * s.NH + h;
   load_bonus(head, s, in.u, h);
   gradient.begin_head(s);
-  head.empty = !states.S && !states.z;
-  if (!head.empty)
+  const bool has_state = states.S || states.z;
+  if (has_state) {
     load_linear_state(head.S, s, at_head(states.S, task, s.DK * s.DV), at_head(states.z, task, s.DK));
-  forward_sweep(sweep, head, s, in, b, h);
+    transpose_panels(sweep.running, head.S, s.padded_k(), s.padded_w());
+  }
+  forward_sweep(sweep, head, gradient, s, in, has_state, b, h);
   load_linear_state(gradient.dS, s, at_head(states.dSout, task, s.DK * s.DV), at_head(states.dzout, task, s.DK));
   for (int64_t segment = sweep.segments - 1; segment >= 0; segment--) {
     const int64_t begin = segment * sweep.segment;
-    for (int64_t block = segment_sweep(sweep, head, s, in, b, h, segment) - 1; block >= 0; block--) {
+    for (int64_t block = segment_sweep(sweep, head, gradient, s, in, b, h, segment) - 1; block >= 0; block--) {
       const int64_t t = begin + sweep.begins[block], end = begin + sweep.begins[block + 1];
-      head.empty = sweep.slots[block] < 0;
-      if (!head.empty) copy_state(head.S, sweep.local + sweep.slots[block] * s.state_floats(), s);
-      block_gradient(gradient, head, s, in, given, wanted, {b, h, t, end - t});
+      const int32_t slot = sweep.slots[block];
+      const float *S = slot < 0 ? nullptr : sweep.local + slot * s.transposed_floats();
+      block_gradient(gradient, head, s, in, given, wanted, S, {b, h, t, end - t});
       if (begins_document(s, in, b, t)) fill_zero(gradient.dS, s.state_floats());
     }
   }
@@ -187,7 +202,7 @@ extern "C" int XL_KERNEL(xl_linear_attention_backward)(
       if (causal) {
         causal_head(sweep, head, gradient, s, in, given, own, {Sin, zin, dSout, dzout, dSin, dzin}, b, h);
       } else {
-        bidirectional_gradient(gradient, head, s, in, given, own, b, h);
+        bidirectional_gradient(gradient, head, s, in, given, own, sweep.running, b, h);
       }
     }
   });

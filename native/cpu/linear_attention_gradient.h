@@ -32,10 +32,11 @@ struct LinearGradient {
   float *value_panels;  // the transpose of the values in panels over the steps
   float *query_panels;  // scalar decay: panels [BLOCK, padded_k]
   float *key_panels;    // the same
+  float *decayed_panels;  // the same, of the keys with their weight in the state that leaves
   float *dscores;       // [BLOCK][BLOCK], dy_t . v_s
   float *weighted;      // [BLOCK][BLOCK], times the weight, only s < t
   float *dS;            // panels [padded_k, width]
-  float *transposed;    // panels [padded_w, padded_k], of S or dS
+  float *dS_transposed;  // panels [padded_w, padded_k]
   float *query_state;   // [BLOCK][row_k], part of dq by the state
   float *query_pairs;   // by inputs before it in the block
   float *key_state;     // part of dk by the state that leaves
@@ -51,10 +52,11 @@ struct LinearGradient {
     value_panels = arena.take(panel_floats(s.padded_w(), BLOCK));
     query_panels = arena.take(panel_floats(BLOCK, s.padded_k()));
     key_panels = arena.take(panel_floats(BLOCK, s.padded_k()));
+    decayed_panels = arena.take(panel_floats(BLOCK, s.padded_k()));
     dscores = arena.take(BLOCK * BLOCK);
     weighted = arena.take(BLOCK * BLOCK);
     dS = arena.take(s.state_floats());
-    transposed = arena.take(panel_floats(s.padded_w(), s.padded_k()));
+    dS_transposed = arena.take(s.transposed_floats());
     float **const rows[] = {&query_state, &query_pairs, &key_state, &key_pairs, &ways};
     for (float **p : rows) *p = arena.take(BLOCK * s.row_k());
     du = arena.take(s.padded_k());
@@ -98,12 +100,47 @@ inline void load_cotangents(LinearGradient &g, const LinearShape &s, const Linea
   copy_panels(g.dy_panels, BLOCK, {g.dy, row_w, BLOCK, s.padded_w()}, 1, nullptr);
 }
 
-inline void load_values(LinearGradient &g, const LinearShape &s, const LinearInputs &in, LinearBlock at) {
+inline void load_value_rows(LinearGradient &g, const LinearShape &s, const LinearInputs &in, LinearBlock at) {
   const int64_t row_w = s.row_w();
-  copy_rows(g.values, row_w, BLOCK, s.padded_w(),
-            {in.v + s.row(at.b, at.t, at.head) * s.DV, s.NH * s.DV, at.n, s.DV}, 1);
+  copy_rows(g.values, row_w, BLOCK, s.padded_w(), value_rows(s, in, at), 1);
   if (s.normalize)
     for (int64_t t = 0; t < at.n; t++) g.values[t * row_w + s.DV] = 1;
+}
+
+// What the state needs of a block.
+inline void load_block(LinearGradient &g, LinearHead &head, const LinearShape &s, const LinearInputs &in,
+                       LinearBlock at) {
+  load_keys(head, s, in, at);
+  load_value_rows(g, s, in, at);
+  copy_panels(g.decayed_panels, BLOCK, {head.decayed_keys, s.row_k(), at.n, s.padded_k()}, 1, nullptr);
+}
+
+// ---- the state, transposed: panels [padded_w, padded_k], as dq needs it ----
+
+// to = from carry + V^T keys over a block of n steps that is loaded; `from` may be `to`, or NULL for nothing.
+inline void advance_transposed(float *to, const float *from, const LinearGradient &g, const LinearHead &head,
+                               const LinearShape &s, int64_t n) {
+  const int64_t padded_w = s.padded_w(), row_w = s.row_w();
+  for_panels(s.padded_k(), [&](int64_t col, int64_t vectors) {
+    with_vectors(vectors, [&](auto count) {
+      constexpr int NV = decltype(count)::value;
+      vf carry[NV];
+      for (int v = 0; v < NV; v++) carry[v] = load(head.carry + col + v * W);
+      for (int64_t e = 0; e < padded_w; e += MR) {
+        const int64_t tile = col * padded_w + e * P;
+        vf acc[MR][NV];
+#pragma GCC unroll 4
+        for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; v++) acc[r][v] = from ? load(from + tile + r * P + v * W) * carry[v] : vf{};
+        tile_product(acc, g.values + e, 1, row_w, g.decayed_panels + col * BLOCK, n);
+#pragma GCC unroll 4
+        for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; v++) store(to + tile + r * P + v * W, acc[r][v]);
+      }
+    });
+  });
 }
 
 // ---- pieces ----
@@ -129,12 +166,11 @@ XL_INLINE void store_rows(float *to, int64_t step, int64_t r0, int64_t col, cons
     for (int v = 0; v < NV; v++) store(to + (r0 + r) * step + col + v * W, acc[r][v]);
 }
 
-// rows [n][row_k] = weights (x M^T) for M in panels [padded_k, width], x [n][row_w]; weights NULL for ones.
-inline void through_state(float *rows, LinearGradient &g, const LinearShape &s, const float *M, const float *x,
-                          const float *weights, int64_t n) {
+// rows [n][row_k] = weights (x M) for M in panels [padded_w, padded_k], x [n][row_w]; weights NULL for ones.
+inline void through_state(float *rows, const LinearShape &s, const float *M, const float *x, const float *weights,
+                          int64_t n) {
   const int64_t row_k = s.row_k();
-  transpose_panels(g.transposed, M, s.padded_k(), s.padded_w());
-  for_tiles(n, s.padded_k(), x, s.row_w(), 1, g.transposed, s.padded_w(), s.width(),
+  for_tiles(n, s.padded_k(), x, s.row_w(), 1, M, s.padded_w(), s.width(),
             [&](int64_t t, int64_t col, auto &acc) { store_rows(rows, row_k, t, col, acc); });
   if (!weights) return;
   for (int64_t t = 0; t < n; t++)
@@ -200,12 +236,12 @@ inline void vector_pairs(LinearGradient &g, const LinearHead &head, const Linear
   }
 }
 
-// Gradient of the log decays, per channel, into g.ways: see the top. carried = sum over columns of carry S dS.
-inline void decay_ways(LinearGradient &g, const LinearHead &head, const LinearShape &s, int64_t n) {
+// Gradient of the log decays, per channel, into g.ways: see the top.
+inline void decay_ways(LinearGradient &g, const LinearHead &head, const LinearShape &s, bool empty, int64_t n) {
   const int64_t row_k = s.row_k(), padded_k = s.padded_k();
   for (int64_t d = 0; d < padded_k; d += W) {
     // Forwards: what came in before step t and leaves the block.
-    vf leaving = head.empty ? vf{} : load(g.ways + (BLOCK - 1) * row_k + d);
+    vf leaving = empty ? vf{} : load(g.ways + (BLOCK - 1) * row_k + d);
     for (int64_t t = 0; t < n; t++) {
       const vf from_here = load(head.keys + t * row_k + d) * load(g.key_state + t * row_k + d);
       store(g.ways + t * row_k + d, leaving);
@@ -226,25 +262,23 @@ inline void decay_ways(LinearGradient &g, const LinearHead &head, const LinearSh
 }
 
 // carry[d] * sum over columns of S[d] dS[d], into the last row of g.ways, where decay_ways expects it.
-inline void carried_ways(LinearGradient &g, const LinearHead &head, const LinearShape &s) {
+inline void carried_ways(LinearGradient &g, const LinearHead &head, const LinearShape &s, const float *S) {
   float *to = g.ways + (BLOCK - 1) * s.row_k();
-  const int64_t padded_k = s.padded_k();
-  for (int64_t d = 0; d < padded_k; d++) {
+  const int64_t padded_w = s.padded_w();
+  for (int64_t d = 0; d < s.padded_k(); d += W) {
+    const int64_t first = d / P * P * padded_w + d % P;
     vf sum = {};
-    for_panels(s.width(), [&](int64_t col, int64_t vectors) {
-      const int64_t e = col * padded_k + d * P;
-      for (int64_t v = 0; v < vectors; v++) sum += load(head.S + e + v * W) * load(g.dS + e + v * W);
-    });
-    to[d] = head.carry[d] * hsum(sum);
+    for (int64_t e = 0; e < padded_w; e++) sum += load(S + first + e * P) * load(g.dS_transposed + first + e * P);
+    store(to + d, sum * load(head.carry + d));
   }
 }
 
-inline void add_decay_gradient(LinearGradient &g, const LinearHead &head, const LinearShape &s,
+inline void add_decay_gradient(LinearGradient &g, const LinearHead &head, const LinearShape &s, const float *S,
                                const LinearGradients &wanted, LinearBlock at) {
   if (!wanted.log_decay) return;
   const int64_t row_k = s.row_k();
-  if (!head.empty) carried_ways(g, head, s);
-  decay_ways(g, head, s, at.n);
+  if (S) carried_ways(g, head, s, S);
+  decay_ways(g, head, s, !S, at.n);
   for (int64_t t = 0; t < at.n; t++) {
     const float *ways = g.ways + t * row_k;
     float *to = s.constant ? g.decay : wanted.log_decay + s.decay_at(at.b, at.t + t, at.head);
@@ -292,26 +326,28 @@ inline void add_own_terms(LinearGradient &g, const LinearHead &head, const Linea
 
 // ---- a block ----
 
-// Adds the gradients of a block whose state at its begin is head.S; g.dS goes from its end to its begin.
+// Adds the gradients of a block whose transposed state at its begin is S, or NULL; g.dS goes from its end to its begin.
 inline void block_gradient(LinearGradient &g, LinearHead &head, const LinearShape &s, const LinearInputs &in,
-                           const LinearCotangents &given, const LinearGradients &wanted, LinearBlock at) {
+                           const LinearCotangents &given, const LinearGradients &wanted, const float *S,
+                           LinearBlock at) {
   const int64_t n = at.n;
   load_keys(head, s, in, at);
   load_queries(head, s, in, at);
-  load_values(g, s, in, at);
+  load_value_rows(g, s, in, at);
   load_cotangents(g, s, given, at);
   block_scores(head, s, n);
   score_cotangents(g, s, n);
   add_value_gradient(g, head.scores, head.decayed_keys, s, wanted.dv, at);
   if (wanted.dq || wanted.dk || wanted.log_decay || wanted.du) {
-    if (head.empty) {
-      fill_zero(g.query_state, BLOCK * s.row_k());
+    transpose_panels(g.dS_transposed, g.dS, s.padded_k(), s.padded_w());
+    if (S) {
+      through_state(g.query_state, s, S, g.dy, head.state_weight, n);
     } else {
-      through_state(g.query_state, g, s, head.S, g.dy, head.state_weight, n);
+      fill_zero(g.query_state, BLOCK * s.row_k());
     }
-    through_state(g.key_state, g, s, g.dS, g.values, head.last_weight, n);
+    through_state(g.key_state, s, g.dS_transposed, g.values, head.last_weight, n);
     s.vector ? vector_pairs(g, head, s, n) : scalar_pairs(g, head, s, n);
-    add_decay_gradient(g, head, s, wanted, at);
+    add_decay_gradient(g, head, s, S, wanted, at);
     add_own_terms(g, head, s, n);
     add_key_rows(wanted.dq, s, g.query_state, g.query_pairs, s.scale, at);
     add_key_rows(wanted.dk, s, g.key_state, g.key_pairs, 1, at);
@@ -321,34 +357,37 @@ inline void block_gradient(LinearGradient &g, LinearHead &head, const LinearShap
 
 // ---- without causality ----
 
-// S = sum k v^T and dS = sum q dy^T over each document, then dq = S dy, dk = dS v, dv = k dS.
+// S = sum k v^T and dS = sum q dy^T over each document, then dq = S dy, dk = dS v, dv = k dS. S [transposed_floats].
 inline void bidirectional_gradient(LinearGradient &g, LinearHead &head, const LinearShape &s, const LinearInputs &in,
-                                   const LinearCotangents &given, const LinearGradients &wanted, int64_t b,
+                                   const LinearCotangents &given, const LinearGradients &wanted, float *S, int64_t b,
                                    int64_t h) {
   for (int64_t begin = 0; begin < s.T;) {
     const int64_t end = stretch_end(in.reset, b, s.T, begin, s.T);
-    sum_document(head, s, in, b, h, begin, end);
-    bool first = true;
-    for (int64_t t = begin; t < end; t += s.block()) {
-      const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
+    auto blocks = [&](auto body) {
+      for (int64_t t = begin; t < end; t += s.block()) body(LinearBlock{b, h, t, min_of(s.block(), end - t)});
+    };
+    blocks([&](LinearBlock at) {
+      load_block(g, head, s, in, at);
+      advance_transposed(S, at.t == begin ? nullptr : S, g, head, s, at.n);
+    });
+    blocks([&](LinearBlock at) {
       load_keys(head, s, in, at);
       load_queries(head, s, in, at);
       load_cotangents(g, s, given, at);
-      advance_panels(g.dS, s, head.carry, head.queries, g.dy_panels, at.n, first);
-      first = false;
-      if (!wanted.dq) continue;
-      through_state(g.query_state, g, s, head.S, g.dy, nullptr, at.n);
+      advance_panels(g.dS, s, head.carry, head.queries, g.dy_panels, at.n, at.t == begin);
+      if (!wanted.dq) return;
+      through_state(g.query_state, s, S, g.dy, nullptr, at.n);
       add_key_rows(wanted.dq, s, g.query_state, nullptr, s.scale, at);
-    }
-    for (int64_t t = begin; t < end; t += s.block()) {
-      const LinearBlock at{b, h, t, min_of(s.block(), end - t)};
+    });
+    transpose_panels(g.dS_transposed, g.dS, s.padded_k(), s.padded_w());
+    blocks([&](LinearBlock at) {
       load_keys(head, s, in, at);
-      load_values(g, s, in, at);
+      load_value_rows(g, s, in, at);
       add_value_gradient(g, nullptr, head.keys, s, wanted.dv, at);
-      if (!wanted.dk) continue;
-      through_state(g.key_state, g, s, g.dS, g.values, nullptr, at.n);
+      if (!wanted.dk) return;
+      through_state(g.key_state, s, g.dS_transposed, g.values, nullptr, at.n);
       add_key_rows(wanted.dk, s, g.key_state, nullptr, 1, at);
-    }
+    });
     begin = end;
   }
 }

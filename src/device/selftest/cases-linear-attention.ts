@@ -125,6 +125,8 @@ export function linearAttentionProblems(): Problem[] {
       linearAttention([2, 130, 2, 64, 64, 64], { decay, stateOut: true }),
       linearAttention([2, 0, 2, 8, 8, 16], { decay, ...all }), // no steps: the state stays as it is
       linearAttention([1, 21, 2, 8, 8, 1], { decay, ...all }),
+      // More states of blocks than are kept at once.
+      linearAttention([1, 300, 1, 64, 64, 1], { decay, ...all }),
     ]),
     ...[{}, { normalize: true }].flatMap((form) => [
       linearAttention([2, 39, 3, 5, 7, 16], { ...form, bidirectional: true }),
