@@ -6,7 +6,7 @@
 
 namespace xl {
 namespace {
-thread_local char sentence[512];
+thread_local char sentence[2048];
 }
 
 int fail(int code, const char *format, ...) {

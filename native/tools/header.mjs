@@ -23,6 +23,25 @@ const LIBRARY_CALLS = new Set([
   'xl_read',
   'xl_map_file',
   'xl_unmap_file',
+  // of xl_cuda.h
+  'xl_open_device',
+  'xl_device_name',
+  'xl_device_info',
+  'xl_memory_info',
+  'xl_load_cublaslt',
+  'xl_cublaslt_path',
+  'xl_cublaslt_version',
+  'xl_synchronize',
+  'xl_capture_begin',
+  'xl_capture_end',
+  'xl_graph_launch',
+  'xl_graph_destroy',
+  'xl_event_create',
+  'xl_event_record',
+  'xl_event_elapsed',
+  'xl_event_destroy',
+  'xl_cast_to_bf16',
+  'xl_cast_from_bf16',
 ]);
 
 /**
