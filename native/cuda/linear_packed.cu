@@ -1,0 +1,235 @@
+// y = x weight^T + bias with the weights in a storage format. Few rows of x, as in decoding: bound by reading the weights
+// once (2, 1 or 1/2 byte each and their scales), 16 bytes per load; a warp has four rows of the weights, so that what it
+// reads of x, from the caches, serves all four. Codes become floats by their bits (2^23 + code), since the conversion
+// instruction has a quarter of the rate. More rows: the weights are unpacked and multiplied as a matrix.
+#include "product.h"
+#include "reduce.cuh"
+#include "weights.cuh"
+
+using namespace xl;
+
+extern "C" XL_API int xl_unpack_rows_bf16(bf16 *y, const uint8_t *packed, int64_t R, int64_t C, int32_t format,
+                                          int64_t group);
+
+namespace {
+
+constexpr int ROWS = 4;  // of the weights, per warp
+constexpr int WARPS = 4;
+constexpr int MOST_ROWS = 32;  // of x, beyond which the matrix product is faster
+
+// Floats of 16 bytes of weights, in the order of `column`: the weights' columns relative to that of the first byte.
+template <int FORMAT>
+struct Bytes16;
+
+template <>
+struct Bytes16<XL_BF16> {
+  static constexpr int count = 8;
+  static __device__ int64_t begin(int64_t chunk) { return chunk * 8; }
+  static __device__ int column(int p) { return 4 * p; }
+  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
+    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+      to[w / 2][w % 2 * 2] = __uint_as_float(words[w] << 16);
+      to[w / 2][w % 2 * 2 + 1] = __uint_as_float(words[w] & 0xffff0000u);
+    }
+  }
+};
+
+template <>
+struct Bytes16<XL_F16> {
+  static constexpr int count = 8;
+  static __device__ int64_t begin(int64_t chunk) { return chunk * 8; }
+  static __device__ int column(int p) { return 4 * p; }
+  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
+    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+      const float2 pair = __half22float2(*reinterpret_cast<const __half2 *>(words + w));
+      to[w / 2][w % 2 * 2] = pair.x;
+      to[w / 2][w % 2 * 2 + 1] = pair.y;
+    }
+  }
+};
+
+template <>
+struct Bytes16<XL_INT8> {
+  static constexpr int count = 16;
+  static __device__ int64_t begin(int64_t chunk) { return chunk * 16; }
+  static __device__ int column(int p) { return 4 * p; }
+  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
+    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int w = 0; w < 4; w++)
+#pragma unroll
+      for (int b = 0; b < 4; b++)
+        to[w][b] = __uint_as_float(__byte_perm(words[w] ^ 0x80808080u, 0x4b000000u, 0x7650 + b)) - 8388736.0f;
+  }
+};
+
+// Words 4q..4q+3 of a block of 128: part p holds the weights 16 p + 4 q + 0..3.
+template <>
+struct Bytes16<XL_INT4> {
+  static constexpr int count = 32;
+  static __device__ int64_t begin(int64_t chunk) { return chunk / 4 * 128 + chunk % 4 * 4; }
+  static __device__ int column(int p) { return 16 * p; }
+  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
+    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int p = 0; p < 8; p++)
+#pragma unroll
+      for (int w = 0; w < 4; w++)
+        to[p][w] = __uint_as_float(((words[w] >> (4 * p)) & 15u) | 0x4b000000u) - 8388616.0f;
+  }
+};
+
+// ONE_SCALE: all weights of 16 bytes have one scale.
+template <int FORMAT, class T, int NB, bool ONE_SCALE>
+__global__ void __launch_bounds__(32 * WARPS)
+    stream_kernel(T *y, const T *x, const float *bias, const Weights w, int64_t N) {
+  using Part = Bytes16<FORMAT>;
+  constexpr int PARTS = Part::count / 4;
+  const int lane = threadIdx.x % 32;
+  const int64_t first = (int64_t(blockIdx.x) * WARPS + threadIdx.x / 32) * ROWS, n0 = int64_t(blockIdx.y) * NB;
+  if (first >= w.rows) return;
+  const uint8_t *rows[ROWS];
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) rows[r] = w.row(first + r < w.rows ? first + r : w.rows - 1);
+  float sums[ROWS][NB] = {};
+  const int64_t chunks = w.columns / Part::count;
+#pragma unroll 2
+  for (int64_t chunk = lane; chunk < chunks; chunk += 32) {
+    const int64_t begin = Part::begin(chunk);
+    uint4 bits[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) bits[r] = __ldcs(reinterpret_cast<const uint4 *>(rows[r]) + chunk);
+    Lanes<4> kept[NB == 1 ? PARTS : 1];
+    if constexpr (NB == 1) {
+#pragma unroll
+      for (int p = 0; p < PARTS; p++) kept[p] = load<4>(x + n0 * w.columns + begin + Part::column(p));
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      Lanes<4> weights[PARTS];
+      Part::decode(weights, bits[r]);
+      if constexpr (FORMAT == XL_INT8 || FORMAT == XL_INT4) {
+        if constexpr (ONE_SCALE) {
+          const float scale = w.scale(rows[r], begin / w.group);
+#pragma unroll
+          for (int p = 0; p < PARTS; p++) weights[p] = scale * weights[p];
+        } else {
+#pragma unroll
+          for (int p = 0; p < PARTS; p++)
+            weights[p] = w.scale(rows[r], (begin + Part::column(p)) / w.group) * weights[p];
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < NB; n++) {
+        const T *from = x + (n0 + n < N ? n0 + n : N - 1) * w.columns + begin;
+#pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+          const Lanes<4> value = NB == 1 ? kept[NB == 1 ? p : 0] : load<4>(from + Part::column(p));
+#pragma unroll
+          for (int l = 0; l < 4; l++) sums[r][n] += weights[p][l] * value[l];
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < ROWS; r++)
+#pragma unroll
+    for (int n = 0; n < NB; n++) {
+      const float sum = warp_sum(sums[r][n]);
+      if (lane == 0 && first + r < w.rows && n0 + n < N)
+        store(y + (n0 + n) * w.rows + first + r, sum + (bias ? bias[first + r] : 0.0f));
+    }
+}
+
+// Rows of any width at any address: a warp has one output.
+template <class T>
+__global__ void __launch_bounds__(256) plain_kernel(T *y, const T *x, const float *bias, const Weights w, int64_t N) {
+  const int64_t index = (int64_t(blockIdx.x) * 256 + threadIdx.x) / 32;
+  if (index >= N * w.rows) return;
+  const int64_t n = index / w.rows, o = index % w.rows;
+  const uint8_t *row = w.row(o);
+  float sum = 0;
+  for (int64_t c = threadIdx.x % 32; c < w.columns; c += 32) sum += w.at(row, c) * load(x + n * w.columns + c);
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) store(y + index, sum + (bias ? bias[o] : 0.0f));
+}
+
+template <int FORMAT, class T, int NB>
+void stream_rows(T *y, const T *x, const float *bias, const Weights &w, int64_t N) {
+  const dim3 grid{unsigned(ceil_div(w.rows, ROWS * WARPS)), unsigned(ceil_div(N, NB))};
+  if (FORMAT != XL_INT4 || w.group % 128 == 0)
+    stream_kernel<FORMAT, T, NB, true><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
+  else
+    stream_kernel<FORMAT, T, NB, false><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
+}
+
+template <int FORMAT, class T>
+void stream_few(T *y, const T *x, const float *bias, const Weights &w, int64_t N) {
+  if (N == 1) return stream_rows<FORMAT, T, 1>(y, x, bias, w, N);
+  if (N == 2) return stream_rows<FORMAT, T, 2>(y, x, bias, w, N);
+  if (N <= 4) return stream_rows<FORMAT, T, 4>(y, x, bias, w, N);
+  stream_rows<FORMAT, T, 8>(y, x, bias, w, N);
+}
+
+template <class T>
+bool can_stream(const T *x, const Weights &w) {
+  const int64_t whole = w.format == XL_INT4 ? 128 : w.format == XL_INT8 ? 16 : 8;
+  return is_aligned(x, w.data) && w.columns % whole == 0;
+}
+
+int unpack_as(float *y, const uint8_t *data, int64_t R, int64_t C, int32_t format, int64_t group) {
+  return xl_unpack_rows(y, data, R, C, format, group);
+}
+int unpack_as(bf16 *y, const uint8_t *data, int64_t R, int64_t C, int32_t format, int64_t group) {
+  return xl_unpack_rows_bf16(y, data, R, C, format, group);
+}
+
+template <class T>
+int linear(const char *name, T *y, const T *x, const uint8_t *weight, const float *bias, int64_t N, int64_t O,
+           int64_t I, int32_t format, int64_t group) {
+  Weights w;
+  if (int status = describe_weights(w, name, weight, O, I, format, group)) return status;
+  if (N <= 0 || O <= 0) return XL_OK;
+  if (N > MOST_ROWS) {
+    // bfloat16 weights of bfloat16 products are there already.
+    const T *matrix = sizeof(T) == 2 && format == XL_BF16 ? reinterpret_cast<const T *>(weight) : nullptr;
+    if (!matrix) {
+      auto *copy = static_cast<T *>(scratch(int64_t(sizeof(T)) * O * I));
+      if (!copy) return XL_OUT_OF_MEMORY;
+      if (int status = unpack_as(copy, weight, O, I, format, group)) return status;
+      matrix = copy;
+    }
+    if (int status = product(name, y, x, matrix, {N, O, I, false, true, I, I, O, false})) return status;
+    return epilogue(name, y, bias, N, O, O, XL_ACT_NONE);
+  }
+  if (!can_stream(x, w))
+    plain_kernel<<<unsigned(ceil_div(N * O, 8)), 256, 0, stream()>>>(y, x, bias, w, N);
+  else if (format == XL_BF16)
+    stream_few<XL_BF16>(y, x, bias, w, N);
+  else if (format == XL_F16)
+    stream_few<XL_F16>(y, x, bias, w, N);
+  else if (format == XL_INT8)
+    stream_few<XL_INT8>(y, x, bias, w, N);
+  else
+    stream_few<XL_INT4>(y, x, bias, w, N);
+  return launched(name);
+}
+
+}  // namespace
+
+extern "C" {
+
+int xl_linear_packed(float *y, const float *x, const uint8_t *weight, const float *bias, int64_t N, int64_t O,
+                     int64_t I, int32_t format, int64_t group) {
+  return linear("linear_packed", y, x, weight, bias, N, O, I, format, group);
+}
+XL_API int xl_linear_packed_bf16(bf16 *y, const bf16 *x, const uint8_t *weight, const float *bias, int64_t N, int64_t O,
+                                 int64_t I, int32_t format, int64_t group) {
+  return linear("linear_packed_bf16", y, x, weight, bias, N, O, I, format, group);
+}
+
+}  // extern "C"

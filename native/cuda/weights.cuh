@@ -1,0 +1,53 @@
+// A matrix in a storage format (src/device/packing.ts): where its rows and scales lie, and one weight of it.
+#ifndef XL_CUDA_WEIGHTS_CUH
+#define XL_CUDA_WEIGHTS_CUH
+#include <cuda_fp16.h>
+
+#include "lanes.cuh"
+
+namespace xl {
+
+struct Weights {
+  const uint8_t *data;
+  int64_t rows, columns, row_bytes, scales, group, scale_count;
+  int format;
+
+  bool is_scaled() const { return format == XL_INT8 || format == XL_INT4; }
+  __device__ const uint8_t *row(int64_t r) const { return data + r * row_bytes; }
+  __device__ float scale(const uint8_t *row, int64_t g) const {
+    return __uint_as_float(uint32_t(*reinterpret_cast<const uint16_t *>(row + scales + 2 * g)) << 16);
+  }
+  // Weight c of a row.
+  __device__ float at(const uint8_t *row, int64_t c) const {
+    if (format == XL_BF16) return __uint_as_float(uint32_t(*reinterpret_cast<const uint16_t *>(row + 2 * c)) << 16);
+    if (format == XL_F16) return __half2float(*reinterpret_cast<const __half *>(row + 2 * c));
+    const float factor = scale(row, c / group);
+    if (format == XL_INT8) return float(*reinterpret_cast<const int8_t *>(row + c)) * factor;
+    const uint32_t word = *reinterpret_cast<const uint32_t *>(row + c / 128 * 64 + c % 16 * 4);
+    return float(int(word >> (c % 128 / 16 * 4) & 15u) - 8) * factor;
+  }
+};
+
+// Fills `w`; XL_OK, or an error for a format or a group that cannot be.
+inline int describe_weights(Weights &w, const char *name, const uint8_t *data, int64_t rows, int64_t columns,
+                            int32_t format, int64_t group) {
+  if (format < XL_BF16 || format > XL_INT4)
+    return fail(XL_INVALID, "%s: %d is no storage format; there are 0 (bf16) to 3 (int4)", name, format);
+  if (columns < 1 || rows < 0)
+    return fail(XL_INVALID, "%s: a matrix of %lld rows of %lld columns", name, (long long)rows, (long long)columns);
+  const bool is_scaled = format == XL_INT8 || format == XL_INT4;
+  const bool is_whole = group >= 16 && group % 16 == 0;
+  if (is_scaled ? !is_whole && !(group == 0 && format == XL_INT8) : group != 0)
+    return fail(XL_INVALID, "%s: format %d cannot have a group of %lld", name, format, (long long)group);
+  w = {data, rows, columns, 2 * columns, 0, 1, 0, format};
+  if (is_scaled) {
+    w.scales = format == XL_INT8 ? 2 * ceil_div(columns, 2) : 64 * ceil_div(columns, 128);
+    w.group = group == 0 ? columns : group;
+    w.scale_count = ceil_div(columns, w.group);
+    w.row_bytes = round_up(w.scales + 2 * w.scale_count, 64);
+  }
+  return XL_OK;
+}
+
+}  // namespace xl
+#endif
