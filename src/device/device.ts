@@ -1,9 +1,9 @@
 /**
  * @file A device: memory plus kernels. It does not know tensors, shapes or gradients.
  */
-import type { DeviceBuffer, Dtype, Kernels } from './kernels.js';
+import type { DeviceBuffer, Dtype, KernelName, Kernels } from './kernels.js';
 
-export type DeviceName = 'reference' | 'cpu';
+export type DeviceName = 'reference' | 'cpu' | 'cuda';
 export type FloatArray = Float32Array | Float64Array;
 export type HostArray = FloatArray | Int32Array | Uint8Array;
 
@@ -27,6 +27,8 @@ export interface Device {
   readonly precision: 'float32' | 'float64';
   readonly kernels: Kernels;
   readonly info: DeviceInfo;
+  /** Kernels that it does not have yet, each with the reason; a call of one throws. */
+  readonly absent: ReadonlyMap<KernelName, string>;
   /**
    * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
    * that skips an element is seen. @throws Error when memory is exhausted, saying how much was asked and is held.

@@ -1,15 +1,17 @@
 /** @file Opens a device by name, or the fastest one that works here; says why the others do not. */
 import { createCpuDevice, type CpuOptions } from './cpu/cpu.js';
+import { createCudaDevice, type CudaOptions } from './cuda/cuda.js';
 import type { Device, DeviceName } from './device.js';
 import { createReferenceDevice } from './reference/reference.js';
 
 /** A device's name, or "auto" for the fastest that works. */
 export type DeviceChoice = DeviceName | 'auto';
 
-export type DeviceOptions = CpuOptions;
+export type DeviceOptions = CpuOptions & CudaOptions;
 
 /** All devices, fastest first. */
 const DEVICES: readonly { readonly name: DeviceName; readonly create: (options: DeviceOptions) => Device }[] = [
+  { name: 'cuda', create: createCudaDevice },
   { name: 'cpu', create: createCpuDevice },
   { name: 'reference', create: () => createReferenceDevice() },
 ];
@@ -18,15 +20,26 @@ export const deviceNames: readonly DeviceName[] = DEVICES.map(({ name }) => name
 
 /**
  * Opens a device.
- * @param choice  "auto" takes the fastest compiled one; the reference device is so slow that it must be asked for
+ * @param choice  "auto" takes the fastest that works here and has all kernels, of those that are compiled; the reference
+ *                device is so slow that it must be asked for
  * @throws Error when it does not work here, saying why and what to do.
  */
 export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions = {}): Device {
-  const name = choice === 'auto' ? 'cpu' : choice;
+  const name = choice === 'auto' ? fastest(options) : choice;
   const device = DEVICES.find((candidate) => candidate.name === name);
   if (device === undefined)
     throw new RangeError(`openDevice: no device "${choice}"; there are auto, ${deviceNames.join(', ')}`);
   return device.create(options);
+}
+
+/** cuda where it works and lacks nothing; else cpu, whose error says what to do where that does not work either. */
+function fastest(options: DeviceOptions): DeviceName {
+  try {
+    if (createCudaDevice(options).absent.size === 0) return 'cuda';
+  } catch {
+    // `surveyDevices` says why.
+  }
+  return 'cpu';
 }
 
 export interface DeviceReport {

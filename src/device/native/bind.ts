@@ -3,8 +3,9 @@
  * booleans become 0 and 1, a status that is not 0 becomes an Error. Sizes and shapes are checked by the callers (ops)
  * and, where it is cheap, by the library.
  */
-import type { Dtype, Kernels } from '../kernels.js';
-import { CpuBuffer, own } from './buffer.js';
+import type { DeviceName } from '../device.js';
+import type { Dtype, KernelName, Kernels } from '../kernels.js';
+import { NativeBuffer, own } from './buffer.js';
 import type { Prototype } from './header.js';
 import { functionName } from './header.js';
 import type { Library } from './library.js';
@@ -92,20 +93,41 @@ const NAMES = {
 /** The names of all kernels. */
 export const KERNEL_NAMES = Object.keys(NAMES) as (keyof Kernels)[];
 
-/** @throws Error if the header has no function for a kernel. */
-export function bindKernels(library: Library): Kernels {
+/** Kernels that a device does not have yet, each with the reason. */
+export type AbsentKernels = Readonly<Partial<Record<KernelName, string>>>;
+
+/**
+ * @param device  whose kernels these are, for messages
+ * @param absent  kernels that the library does not have; a call of one throws a sentence with its name and the reason
+ * @throws Error if the header has no function for a kernel.
+ */
+export function bindKernels(device: DeviceName, library: Library, absent: AbsentKernels = {}): Kernels {
   const prototypes = new Map(library.prototypes.map((prototype) => [prototype.name, prototype]));
   const entries = KERNEL_NAMES.map((name) => {
+    const reason = absent[name];
+    if (reason !== undefined) {
+      const refuse = (): never => {
+        throw new Error(
+          `${device}: the kernel ${name} is not there: ${reason}. Use another device, such as --device cpu`,
+        );
+      };
+      return [name, refuse];
+    }
     const prototype = prototypes.get(functionName(name));
-    if (!prototype) throw new Error(`cpu: xl.h has no ${functionName(name)} for the kernel ${name}`);
-    return [name, bindKernel(library, name, prototype)];
+    if (!prototype) throw new Error(`${device}: xl.h has no ${functionName(name)} for the kernel ${name}`);
+    return [name, bindKernel(device, library, name, prototype)];
   });
   return Object.fromEntries(entries) as Kernels;
 }
 
 type BufferArgument = { readonly index: number; readonly dtype: Dtype; readonly what: string };
 
-function bindKernel(library: Library, name: string, prototype: Prototype): (...args: unknown[]) => void {
+function bindKernel(
+  device: DeviceName,
+  library: Library,
+  name: string,
+  prototype: Prototype,
+): (...args: unknown[]) => void {
   const native = library.get(prototype.name);
   const count = prototype.arguments.length;
   const buffers: BufferArgument[] = [];
@@ -118,16 +140,17 @@ function bindKernel(library: Library, name: string, prototype: Prototype): (...a
     }
   });
   return (...args) => {
-    if (args.length !== count) throw new Error(`cpu: ${name} takes ${count} arguments, got ${args.length}`);
-    for (const { index, dtype, what } of buffers) args[index] = addressOf(args[index], dtype, what);
+    if (args.length !== count) throw new Error(`${device}: ${name} takes ${count} arguments, got ${args.length}`);
+    for (const { index, dtype, what } of buffers) args[index] = addressOf(device, args[index], dtype, what);
     for (const index of flags) args[index] = Number(args[index]);
-    if (native(...args) !== 0) throw new Error(`cpu: ${library.lastError()}`);
+    if (native(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
   };
 }
 
-function addressOf(value: unknown, dtype: Dtype, what: string): number {
+function addressOf(device: DeviceName, value: unknown, dtype: Dtype, what: string): number {
   if (value === null) return 0;
-  if (value instanceof CpuBuffer && !value.allocation.freed && value.dtype === dtype) return value.address;
-  const { dtype: got } = own(value, what);
-  throw new Error(`cpu: ${what} must be a ${dtype} buffer, got ${got}`);
+  if (value instanceof NativeBuffer && value.device === device && !value.allocation.freed && value.dtype === dtype)
+    return value.address;
+  const { dtype: got } = own(device, value, what);
+  throw new Error(`${device}: ${what} must be a ${dtype} buffer, got ${got}`);
 }

@@ -1,7 +1,8 @@
 /**
- * @file Memory of the CPU device: an address that knows whether it is still alive. It allocates nothing itself.
+ * @file Memory of a native device (cpu, cuda): an address that knows whose it is and whether it is still alive. It
+ * allocates nothing itself.
  */
-import type { HostMemory } from '../device.js';
+import type { DeviceName, HostMemory } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 
 /** One block from the library's allocator; the buffer that owns it and its views share this record. */
@@ -11,7 +12,8 @@ export interface Allocation {
   shared?: HostMemory;
 }
 
-export class CpuBuffer implements DeviceBuffer {
+export class NativeBuffer implements DeviceBuffer {
+  readonly device: DeviceName;
   readonly dtype: Dtype;
   readonly length: number;
   /** Where it lies, as a plain number: user addresses have less than 53 bits. */
@@ -20,7 +22,15 @@ export class CpuBuffer implements DeviceBuffer {
   readonly allocation: Allocation;
   readonly isView: boolean;
 
-  constructor(dtype: Dtype, length: number, address: number, allocation: Allocation, isView: boolean) {
+  constructor(
+    device: DeviceName,
+    dtype: Dtype,
+    length: number,
+    address: number,
+    allocation: Allocation,
+    isView: boolean,
+  ) {
+    this.device = device;
     this.dtype = dtype;
     this.length = length;
     this.address = address;
@@ -34,16 +44,19 @@ export class CpuBuffer implements DeviceBuffer {
 export const BYTES: Record<Dtype, number> = { float: 4, int32: 4, uint8: 1 };
 
 /**
- * @param what who asks, for the message: "view" or "add: argument a"
+ * @param device the device that asks
+ * @param what   who asks, for the message: "view" or "add: argument a"
  * @throws Error if it is no buffer of this device, or has been freed.
  */
-export function own(buffer: unknown, what: string): CpuBuffer {
-  if (!(buffer instanceof CpuBuffer)) {
+export function own(device: DeviceName, buffer: unknown, what: string): NativeBuffer {
+  if (!(buffer instanceof NativeBuffer) || buffer.device !== device) {
     const got = buffer === undefined ? 'undefined' : buffer === null ? 'null' : 'something else';
-    throw new Error(`cpu: ${what} must be a buffer of the cpu device, got ${got}`);
+    throw new Error(`${device}: ${what} must be a buffer of the ${device} device, got ${got}`);
   }
   if (buffer.allocation.freed) {
-    throw new Error(`cpu: ${what} is a ${buffer.dtype} buffer of ${buffer.length} elements that was already freed`);
+    throw new Error(
+      `${device}: ${what} is a ${buffer.dtype} buffer of ${buffer.length} elements that was already freed`,
+    );
   }
   return buffer;
 }

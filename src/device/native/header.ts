@@ -1,5 +1,5 @@
 /**
- * @file Reads the prototypes of the C ABI out of `native/include/xl.h`, so that bindings never disagree with it.
+ * @file Reads the prototypes of the C ABI out of `native/include/xl.h` and `xl_cuda.h`, so that bindings never disagree with it.
  * It knows how each C type is passed from JavaScript, but does not load or call anything.
  */
 

@@ -80,6 +80,7 @@ export function createReferenceDevice(): Device {
     precision: 'float64',
     kernels,
     info: { description: 'TypeScript, float64, the definition of every kernel', threads: 1 },
+    absent: new Map(),
 
     alloc(dtype, length) {
       const data = allocate(dtype, length);

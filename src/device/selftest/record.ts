@@ -2,7 +2,7 @@
  * @file Writes kernel cases and their expected results as one file of bytes, for a program that runs them without
  * JavaScript: `native/test/replay.cpp`, which reads the same layout. It is how a library for another processor is tested.
  */
-import { functionName } from '../cpu/header.js';
+import { functionName } from '../native/header.js';
 import type { HostArray } from '../device.js';
 import type { Dtype } from '../kernels.js';
 import type { CaseArgument, CaseBuffer } from './problem.js';

@@ -28,6 +28,8 @@ export interface SelftestResult {
   readonly ok: boolean;
   /** Why the case could not be compared: the kernel threw, or wrote outside of its buffers. */
   readonly error?: string;
+  /** Why the case was not run: the device does not have a kernel. Then there are no outputs, and `ok` is true. */
+  readonly skipped?: string;
 }
 
 export interface SelftestOptions {
@@ -88,6 +90,11 @@ export async function solveCases(reference: Device, kernels?: readonly KernelNam
 async function runCase(device: Device, testCase: SolvedCase, guard: number): Promise<SelftestResult> {
   const { name, kernel, calls, amplification, expected } = testCase;
   const tolerance = (device.precision === 'float64' ? FLOAT64_TOLERANCE : float32Tolerance[kernel]) * amplification;
+  const lacking = calls.find(({ kernel }) => device.absent.has(kernel))?.kernel;
+  if (lacking !== undefined) {
+    const skipped = `${lacking}: ${device.absent.get(lacking)}`;
+    return { name, kernel, outputs: [], tolerance, ok: true, skipped };
+  }
   let got: Map<CaseBuffer, HostArray>;
   try {
     got = await runCalls(device, calls, guard);

@@ -1,0 +1,107 @@
+/**
+ * @file The CUDA device: memory and kernels of one NVIDIA GPU, float32. The kernels are CUDA C++ under `native/cuda`;
+ * here are the choice of a GPU, graphs and what the device says of itself.
+ */
+import type { Device } from '../device.js';
+import { createNativeDevice } from '../native/device.js';
+import type { Library } from '../native/library.js';
+import { ABSENT } from './absent.js';
+import { loadCudaLibrary } from './library.js';
+
+export interface CudaOptions {
+  /** Which GPU of the machine, from 0 on; a process uses one. Default 0. */
+  readonly index?: number;
+}
+
+/** Kernels recorded once and run again with one call. They read and write the very buffers of the recording. */
+export interface CudaGraph {
+  launch(): void;
+  /** Gives back what the recording allocated and has freed since. */
+  destroy(): void;
+}
+
+export interface CudaDevice extends Device {
+  /** Waits for all kernels enqueued before. @throws Error for what one of them found wrong in its data. */
+  synchronize(): void;
+  /** Records the kernels that `run` enqueues; they do not run yet. No write and no read meanwhile. */
+  record(run: () => void): CudaGraph;
+  /** Milliseconds that the GPU takes for what `run` enqueues. */
+  time(run: () => void): number;
+}
+
+/**
+ * The CUDA device. Several may exist on one GPU; they share the library, its stream and its pool of memory.
+ * @throws LibraryError without the CUDA library; Error without a driver or a GPU of that index.
+ */
+export function createCudaDevice({ index = 0 }: CudaOptions = {}): CudaDevice {
+  const library = loadCudaLibrary();
+  library.call('xl_open_device', index);
+  const device = createNativeDevice({
+    name: 'cuda',
+    library,
+    readsHostMemory: false,
+    absent: ABSENT,
+    info: { description: describe(library), threads: 1 },
+  });
+  return Object.assign(device, {
+    synchronize: () => library.call('xl_synchronize'),
+    record: (run: () => void) => record(library, run),
+    time: (run: () => void) => time(library, run),
+  });
+}
+
+/** "NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, 79.1 GiB, driver for CUDA 13.0, cuBLASLt 13.1.0". */
+function describe(library: Library): string {
+  const info = new Float64Array(8);
+  library.call('xl_device_info', info);
+  const [index = 0, capability, multiprocessors, driver = 0, , bytes = 0, , devices = 1] = info;
+  const parts = [
+    `${String(library.get('xl_device_name')())}${devices > 1 ? ` (GPU ${index} of ${devices})` : ''}`,
+    `sm_${capability}`,
+    `${multiprocessors} multiprocessors`,
+    `${(bytes / 2 ** 30).toFixed(1)} GiB`,
+    `driver for CUDA ${Math.floor(driver / 1000)}.${Math.floor((driver % 1000) / 10)}`,
+  ];
+  return [...parts, describeCublasLt(library)].join(', ');
+}
+
+function describeCublasLt(library: Library): string {
+  if (library.get('xl_load_cublaslt')() !== 0) return `no cuBLASLt (${library.lastError()})`;
+  const version = Number(library.get('xl_cublaslt_version')());
+  const [major, minor, patch] = [version / 10_000, (version % 10_000) / 100, version % 100].map(Math.floor);
+  return `cuBLASLt ${major}.${minor}.${patch}`;
+}
+
+function record(library: Library, run: () => void): CudaGraph {
+  const handle = new Float64Array(1);
+  library.call('xl_capture_begin');
+  try {
+    run();
+  } catch (error) {
+    // What was recorded so far is of no use; the first error is the one to tell.
+    if (library.get('xl_capture_end')(handle) === 0) library.call('xl_graph_destroy', handle[0]);
+    throw error;
+  }
+  library.call('xl_capture_end', handle);
+  const [graph] = handle;
+  return {
+    launch: () => library.call('xl_graph_launch', graph),
+    destroy: () => library.call('xl_graph_destroy', graph),
+  };
+}
+
+function time(library: Library, run: () => void): number {
+  const [start, end, milliseconds] = [new Float64Array(1), new Float64Array(1), new Float64Array(1)];
+  library.call('xl_event_create', start);
+  library.call('xl_event_create', end);
+  try {
+    library.call('xl_event_record', start[0]);
+    run();
+    library.call('xl_event_record', end[0]);
+    library.call('xl_event_elapsed', milliseconds, start[0], end[0]);
+    return milliseconds[0]!;
+  } finally {
+    library.call('xl_event_destroy', start[0]);
+    library.call('xl_event_destroy', end[0]);
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * @file A device whose memory and kernels are those of a native library, float32: what cpu and cuda have in common. What
+ * runs the kernels, and how the library is found, is theirs.
+ */
+import type { Device, DeviceInfo, DeviceName, HostArray } from '../device.js';
+import type { Dtype } from '../kernels.js';
+import type { AbsentKernels } from './bind.js';
+import { bindKernels } from './bind.js';
+import { BYTES, NativeBuffer, own } from './buffer.js';
+import type { Library } from './library.js';
+
+export interface NativeDeviceOptions {
+  readonly name: DeviceName;
+  readonly library: Library;
+  readonly info: DeviceInfo;
+  /** Whether kernels can read host memory, so that a mapped file need not be copied. */
+  readonly readsHostMemory: boolean;
+  readonly absent?: AbsentKernels;
+}
+
+const ARRAYS = { float: Float32Array, int32: Int32Array, uint8: Uint8Array } as const;
+
+export function createNativeDevice(options: NativeDeviceOptions): Device {
+  const { name, library, info, readsHostMemory, absent } = options;
+  const kernels = bindKernels(name, library, absent);
+  const held = { bytes: 0, peak: 0, poison: false };
+  const allocAddress = new Float64Array(1);
+
+  const device: Device = {
+    name,
+    precision: 'float32',
+    kernels,
+    info,
+    absent: new Map(Object.entries(absent ?? {})) as Device['absent'],
+
+    alloc(dtype, length) {
+      if (!Number.isSafeInteger(length) || length < 0) throw new RangeError(`${name}: alloc of ${length} elements`);
+      const bytes = length * BYTES[dtype];
+      library.call('xl_alloc', allocAddress, bytes);
+      const buffer = new NativeBuffer(name, dtype, length, allocAddress[0] as number, { freed: false }, false);
+      held.bytes += bytes;
+      held.peak = Math.max(held.peak, held.bytes);
+      if (held.poison && dtype === 'float') library.call('xl_fill', buffer.address, NaN, length);
+      return buffer;
+    },
+
+    share(dtype, memory) {
+      const width = BYTES[dtype];
+      const { length } = memory;
+      if (length % width !== 0) throw new RangeError(`${name}: share of ${length} bytes as ${dtype}`);
+      if (readsHostMemory && !(memory instanceof Uint8Array) && memory.address % width === 0) {
+        return new NativeBuffer(name, dtype, length / width, memory.address, { freed: false, shared: memory }, false);
+      }
+      const buffer = device.alloc(dtype, length / width);
+      const bytes = memory instanceof Uint8Array ? memory : memory.bytes();
+      library.call('xl_write', own(name, buffer, 'share').address, bytes, length);
+      return buffer;
+    },
+
+    free(buffer) {
+      const { address, bytes, allocation, isView } = own(name, buffer, 'free: its argument');
+      if (isView) throw new Error(`${name}: free of a view; free the buffer that it was taken from`);
+      allocation.freed = true;
+      if (allocation.shared !== undefined) {
+        delete allocation.shared;
+        return;
+      }
+      library.call('xl_free', address, bytes);
+      held.bytes -= bytes;
+    },
+
+    view(buffer, offset, length) {
+      const whole = own(name, buffer, 'view: its argument');
+      if (!Number.isSafeInteger(offset) || offset < 0 || !(length >= 0) || offset + length > whole.length) {
+        throw new RangeError(`${name}: view of ${length} elements at ${offset} leaves a buffer of ${whole.length}`);
+      }
+      const address = whole.address + offset * BYTES[whole.dtype];
+      return new NativeBuffer(name, whole.dtype, length, address, whole.allocation, true);
+    },
+
+    write(buffer, data) {
+      const { dtype, length, address, bytes } = own(name, buffer, 'write: its argument');
+      if (data.length !== length)
+        throw new RangeError(`${name}: write of ${data.length} elements to a buffer of ${length}`);
+      library.call('xl_write', address, converted(data, dtype), bytes);
+    },
+
+    async read(buffer) {
+      const { dtype, length, address, bytes } = own(name, buffer, 'read: its argument');
+      const data = new ARRAYS[dtype](length);
+      library.call('xl_read', data, address, bytes);
+      return data;
+    },
+
+    memory: {
+      get bytes() {
+        return held.bytes;
+      },
+      get peak() {
+        return held.peak;
+      },
+      resetPeak() {
+        held.peak = held.bytes;
+      },
+    },
+
+    get poison() {
+      return held.poison;
+    },
+    set poison(on) {
+      held.poison = on;
+    },
+  };
+  return device;
+}
+
+function converted(data: HostArray, dtype: Dtype): HostArray {
+  const wanted = ARRAYS[dtype];
+  return data instanceof wanted ? data : new wanted(data);
+}
