@@ -130,7 +130,7 @@ export async function benchMixers(
       return { steps, perToken: measured.both / (batch * steps), memory: measured.memory / (batch * steps) };
     });
     setup.dispose();
-    const flops = 3 * mixer.flopsPerToken * B * T;
+    const flops = 3 * mixer.flopsPerToken(T) * B * T;
     rows.push({ name, forward, both, memory, share: flops / both / peak, growth });
   }
   report(rows, peak);

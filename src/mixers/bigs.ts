@@ -120,6 +120,6 @@ function createBigs(options: BigsOptions, place: MixerPlace): Mixer {
       if (both) throw new Error("bigs: direction 'both' has no step form; it needs what comes later");
       return stepBy(forward)(p, x, state);
     },
-    flopsPerToken: 2 * countParameters(parameters) + (both ? 2 : 1) * 12 * N * D,
+    flopsPerToken: () => 2 * countParameters(parameters) + (both ? 2 : 1) * 12 * N * D,
   };
 }

@@ -151,8 +151,6 @@ function createHyena(options: HyenaOptions, place: MixerPlace): Mixer {
   };
 
   const short = (B: number) => ({ shape: [B, K - 1, D], batchAxis: 0, initial: 0 });
-  // The filter once per sequence, its transforms per token: about 10 operations per channel and doubling.
-  const logLength = Math.ceil(Math.log2(2 * L));
   return {
     kind: 'hyena',
     causal: true,
@@ -165,7 +163,8 @@ function createHyena(options: HyenaOptions, place: MixerPlace): Mixer {
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + 20 * D * logLength + 2 * width * D,
+    // The filter once per sequence, its transforms per token: about 10 operations per channel and doubling.
+    flopsPerToken: (T) => 2 * countParameters(parameters) + 20 * D * Math.ceil(Math.log2(2 * T)) + 2 * width * D,
   };
 }
 

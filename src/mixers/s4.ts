@@ -116,6 +116,6 @@ function createS4(options: S4Options, place: MixerPlace): Mixer {
       return stepBy(forward)(p, x, state);
     },
     // Of a complex mode: its decay, what it loses to and gains from the rank-one part, its input, and its reading.
-    flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 12 * N * D,
+    flopsPerToken: () => 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 12 * N * D,
   };
 }
