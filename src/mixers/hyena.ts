@@ -14,6 +14,7 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
+import { modeRate } from '../layers/state-space.js';
 import { conv1d } from '../ops/conv1d.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, mul } from '../ops/elementwise.js';
@@ -58,7 +59,7 @@ const dense = (I: number): Init => ({ kind: 'uniform', bound: 1 / Math.sqrt(I) }
 
 /** A linear map of the filter network: none of it decays. */
 function filterLayer(I: number, O: number, bias: boolean): ParameterTable {
-  const spec = (shape: readonly number[]) => ({ shape, init: dense(I), decay: false });
+  const spec = (shape: readonly number[]) => ({ shape, init: dense(I), decay: false, learningRate: modeRate });
   return { weight: spec([O, I]), ...(bias ? { bias: spec([O]) } : {}) };
 }
 
@@ -78,7 +79,7 @@ function hyenaParameters(options: HyenaOptions, { dim: D, inputInit, outputInit 
       ...layers(1, innerLayers).map((k) => prefixed(`filter.${k}`, filterLayer(width, width, true))),
     ),
     ...prefixed('filter.last', filterLayer(width, D, false)),
-    'filter.frequency': { shape: [width], init: constant(1), decay: false },
+    'filter.frequency': { shape: [width], init: constant(1), decay: false, learningRate: modeRate },
     'filter.skip': { shape: [D], init: { kind: 'normal', std: 1 }, decay: false },
     ...prefixed('out', linearParameters(D, D, outputInit, true)),
   };
