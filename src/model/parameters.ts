@@ -52,7 +52,7 @@ export class Parameters {
     const groups: ParameterGroup[] = [];
     let offset = 0;
     for (const entries of trainedAlike(table)) {
-      const [, { decay, learningRate }] = entries[0]!;
+      const [, { decay, learningRate }] = entries[0];
       const start = offset;
       for (const [name, spec] of entries) {
         const length = size(spec.shape);
