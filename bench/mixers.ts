@@ -14,6 +14,7 @@ import { standaloneFigure } from '../src/experiments/report/chart.js';
 import { formatBytes } from '../src/format.js';
 import { initialValues } from '../src/layers/parameter.js';
 import type { Mixer } from '../src/mixers/mixer.js';
+import { LENGTH_OPTIONS } from '../src/mixers/options.js';
 import { findMixer, mixerNames } from '../src/mixers/registry.js';
 import { createBlock, placeOf } from '../src/model/block.js';
 import { modelConfigSchema } from '../src/model/config.js';
@@ -29,8 +30,11 @@ const [B, T, D] = [8, 1024, 256];
 const LENGTHS = [256, 512, 1024, 2048, 4096, 8192];
 const GROWTH_TOKENS = 8192;
 
-function create(name: string): Mixer {
-  const config = modelConfigSchema.parse({ dim: D, blocks: [name, name] });
+/** A mixer that can take, and see back over, so many steps. */
+function create(name: string, steps: number): Mixer {
+  const fields = Object.keys(findMixer(name)!.options.shape).filter((field) => LENGTH_OPTIONS.includes(field));
+  const options = Object.fromEntries(fields.map((field) => [field, steps]));
+  const config = modelConfigSchema.parse({ dim: D, blocks: [name, name], [name]: options });
   return createBlock(config, placeOf(config, 0)).mixer;
 }
 
@@ -47,50 +51,36 @@ function leaf(device: Device, data: Float64Array, shape: readonly number[]) {
   return { tensor, dispose };
 }
 
-/** A mixer with its parameters on the device, ready to be timed at any length. */
-function setUp(device: Device, mixer: Mixer) {
+/** Seconds of a forward pass without and of both passes, the median of `rounds`, and the most memory held. */
+function measure(device: Device, mixer: Mixer, batch: number, steps: number, rounds: number) {
   const leaves = Object.entries(mixer.parameters).map(([name, spec]) => {
     return [name, leaf(device, initialValues(spec, fold(randomKey(0), name)), spec.shape)] as const;
   });
   const parameters = Object.fromEntries(leaves.map(([name, { tensor }]) => [name, tensor]));
   const context = { state: null, wantState: false, reset: null, key: null };
-  const inputs = (batch: number, steps: number) => {
-    const shape = [batch, steps, D];
-    return {
-      x: leaf(device, normal(randomKey(1), batch * steps * D), shape),
-      dy: Tensor.from(device, normal(randomKey(2), batch * steps * D), shape),
-    };
-  };
-  return {
-    /** Seconds of a forward pass without and of both passes, the median of `rounds`, and the most memory held. */
-    measure(batch: number, steps: number, rounds: number) {
-      const { x: input, dy } = inputs(batch, steps);
-      const x = input.tensor;
-      const [forward, both]: [number[], number[]] = [[], []];
-      const held = device.memory.bytes;
-      device.memory.resetPeak();
-      for (let round = 0; round <= rounds; round++) {
-        const start = performance.now();
-        scope(device, {}, () => void mixer.forward(parameters, x, context));
-        const middle = performance.now();
-        scope(device, { record: true }, () => {
-          const [y] = mixer.forward(parameters, x, context);
-          backward([[y, dy]], { release: true });
-        });
-        const end = performance.now();
-        if (round === 0) continue; // the pool of memory fills up
-        forward.push((middle - start) / 1e3);
-        both.push((end - middle) / 1e3);
-      }
-      const memory = device.memory.peak - held;
-      input.dispose();
-      dy.dispose();
-      return { forward: median(forward), both: median(both), memory };
-    },
-    dispose() {
-      for (const [, held] of leaves) held.dispose();
-    },
-  };
+  const shape = [batch, steps, D];
+  const input = leaf(device, normal(randomKey(1), batch * steps * D), shape);
+  const dy = Tensor.from(device, normal(randomKey(2), batch * steps * D), shape);
+  const [forward, both]: [number[], number[]] = [[], []];
+  const held = device.memory.bytes;
+  device.memory.resetPeak();
+  for (let round = 0; round <= rounds; round++) {
+    const start = performance.now();
+    scope(device, {}, () => void mixer.forward(parameters, input.tensor, context));
+    const middle = performance.now();
+    scope(device, { record: true }, () => {
+      const [y] = mixer.forward(parameters, input.tensor, context);
+      backward([[y, dy]], { release: true });
+    });
+    const end = performance.now();
+    if (round === 0) continue; // the pool of memory fills up
+    forward.push((middle - start) / 1e3);
+    both.push((end - middle) / 1e3);
+  }
+  const memory = device.memory.peak - held;
+  for (const { dispose } of [input, ...leaves.map(([, one]) => one)]) dispose();
+  dy.dispose();
+  return { forward: median(forward), both: median(both), memory };
 }
 
 /** @throws Error naming what a mixer does wrong. */
@@ -107,7 +97,7 @@ interface Row {
   readonly both: number;
   readonly memory: number;
   readonly share: number;
-  readonly growth: readonly { readonly steps: number; readonly perToken: number; readonly memory: number }[];
+  readonly growth: readonly { readonly steps: number; readonly perToken: number }[];
 }
 
 export async function benchMixers(
@@ -121,16 +111,13 @@ export async function benchMixers(
   const peak = measurePeak(1, 1).flops;
   const rows: Row[] = [];
   for (const name of names) {
-    const mixer = create(name);
-    const setup = setUp(device, mixer);
-    const { forward, both, memory } = setup.measure(B, T, 3);
+    const mixer = create(name, T);
+    const { forward, both, memory } = measure(device, mixer, B, T, 3);
     const growth = LENGTHS.map((steps) => {
       const batch = Math.max(1, Math.floor(GROWTH_TOKENS / steps));
-      const measured = setup.measure(batch, steps, 1);
-      return { steps, perToken: measured.both / (batch * steps), memory: measured.memory / (batch * steps) };
+      return { steps, perToken: measure(device, create(name, steps), batch, steps, 1).both / (batch * steps) };
     });
-    setup.dispose();
-    const flops = 3 * mixer.flopsPerToken * B * T;
+    const flops = 3 * mixer.flopsPerToken(T) * B * T;
     rows.push({ name, forward, both, memory, share: flops / both / peak, growth });
   }
   report(rows, peak);

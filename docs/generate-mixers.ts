@@ -19,6 +19,8 @@ const file = fileURLToPath(new URL('mixers.md', import.meta.url));
 const [BEGIN, END] = ['<!-- table: made by docs/generate-mixers.ts -->', '<!-- end of the table -->'];
 
 const DIM = 256;
+/** Length of the sequence that operations are counted over. */
+const STEPS = 1024;
 const BEHIND = {
   none: '–',
   layer: 'feed-forward',
@@ -37,7 +39,7 @@ function row(name: string): string {
     mixer.causal ? 'yes' : 'no',
     formatCount(countParameters(mixer.parameters)),
     formatCount(stateSize(mixer)),
-    formatCount(mixer.flopsPerToken),
+    formatCount(mixer.flopsPerToken(STEPS)),
   ];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }

@@ -64,7 +64,7 @@ export default defineMixer({
         const [y, next] = forward(p, x.reshape([B, 1, D]), { state, reset: null });
         return [y.reshape([B, D]), next];
       },
-      flopsPerToken: 2 * countParameters(parameters) + 6 * D,
+      flopsPerToken: () => 2 * countParameters(parameters) + 6 * D,
     };
   },
 });

@@ -13,6 +13,9 @@ import { checkConfig, suggestion } from '../model/check-config.js';
 import { numberFrom } from './options.js';
 import { applySetting } from './settings.js';
 
+/** Length of the sequence that operations are counted over. */
+const STEPS = 1024;
+
 interface Options {
   dim: number;
   set: string[];
@@ -80,7 +83,7 @@ function describe(definition: MixerDefinition, options: Record<string, unknown>,
     `width ${dim}`,
     `${formatCount(countParameters(mixer.parameters))} parameters`,
     `${formatBytes(4 * stateSize(mixer))} of state per sequence`,
-    `${formatCount(mixer.flopsPerToken)} FLOPs per token`,
+    `${formatCount(mixer.flopsPerToken(STEPS))} FLOPs per token of ${STEPS} steps`,
     mixer.causal ? 'causal' : 'not causal: steps and causality are not checked',
   ];
   return `${definition.name}: ${definition.summary}\n  ${facts.join(', ')}`;

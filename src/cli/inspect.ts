@@ -38,6 +38,9 @@ function inspect(path: string, options: { parameters?: boolean; json?: boolean }
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** Length of the sequence that operations are counted over, which matters to attention alone. */
+const STEPS = 1024;
+
 function summarise(path: string, { folder, format, config, facts, parameters }: ModelSource, table: ParameterTable) {
   const backbone = new Backbone(config);
   const state = backbone.stateSize;
@@ -50,7 +53,7 @@ function summarise(path: string, { folder, format, config, facts, parameters }: 
     model: config,
     parameters: { total: countParameters(table), parts: countByPart(table) },
     state: { floats: state, bytesPerSequence: 4 * state },
-    flopsPerToken: backbone.flopsPerToken,
+    flopsPerToken: { steps: STEPS, forward: backbone.flopsPerToken(STEPS) },
     training: facts.training,
   };
 }

@@ -7,7 +7,7 @@ export interface Learner {
   readonly parameters: number;
   /** Floats of the state of one sequence of the longest training length. */
   readonly stateFloats: number;
-  /** Of a forward pass, a multiply-add counted as two. */
+  /** Of a forward pass over the context of a text, or the longest example of a task; a multiply-add counts as two. */
   readonly flopsPerToken: number;
   /**
    * One optimizer step on batch number `index`, which with the seed decides the batch and the dropout.

@@ -5,6 +5,7 @@
 import { findArchitecture, type Architecture } from '../model/architectures.js';
 import { checkConfig, ConfigError, suggestion } from '../model/check-config.js';
 import { modelConfigSchema, writtenConfig, type ModelConfigInput } from '../model/config.js';
+import { LENGTH_OPTIONS } from '../mixers/options.js';
 import { findMixer, isCustomMixer, mixerNames } from '../mixers/registry.js';
 import type { CompareConfig, CompareModel, CompareSize, CompareTask, TrainingFields } from './compare-config.js';
 import { matchWidth } from './match-width.js';
@@ -195,10 +196,7 @@ function checkModel(written: Tree, what: string): ModelConfigInput {
   return model;
 }
 
-/** Options of mixers that say how long a sequence can be: those of the length of a task have its longest one. */
-const LENGTHS = ['window', 'maxLength', 'maxPositions'];
-
-/** Heads and lengths of every mixer that has them, where they are not written. */
+/** Heads and lengths, the longest of the task, of every mixer that has them, where they are not written. */
 function withSizes(
   written: Tree,
   blocks: readonly string[],
@@ -206,7 +204,7 @@ function withSizes(
 ): Tree {
   const sizesOf = (name: string): Tree => {
     const fields = Object.keys(findMixer(name)!.options.shape);
-    const lengths = fields.filter((field) => LENGTHS.includes(field)).map((field) => [field, length]);
+    const lengths = fields.filter((field) => LENGTH_OPTIONS.includes(field)).map((field) => [field, length]);
     return { ...(heads !== undefined && fields.includes('heads') ? { heads } : {}), ...Object.fromEntries(lengths) };
   };
   const trees = [...new Set(blocks)].map((name): Tree => {

@@ -72,8 +72,11 @@ export const runResultSchema = z.strictObject({
   status: z.enum(['done', 'failed']),
   reason: z.string().optional().describe('A sentence that says why it failed; only then.'),
   parameters: whole().describe('Parameters of the model.'),
-  stateBytes: whole().describe("Bytes of the state of one sequence at the task's longest training length, float32."),
-  flopsPerToken: z.number().min(0).describe('Of a forward pass, a multiply-add counted as two.'),
+  stateBytes: whole().describe("Bytes of the state of one sequence at the task's longest example, float32."),
+  flopsPerToken: z
+    .number()
+    .min(0)
+    .describe("Of a forward pass over the task's longest example; a multiply-add counts as two."),
   seconds: z.number().min(0).describe('Time of training and evaluation.'),
   tokensPerSecond: z.number().min(0).describe('Tokens trained on per second of training, evaluation not counted.'),
   steps: whole().describe('Optimizer steps done.'),

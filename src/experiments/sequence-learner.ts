@@ -55,7 +55,7 @@ class SequenceLearner implements Learner {
   }
 
   get flopsPerToken(): number {
-    return this.#model.flopsPerToken;
+    return this.#model.flopsPerToken(this.#task.maxLength);
   }
 
   async step(index: number, learningRate: number): Promise<{ loss: number; tokens: number }> {

@@ -109,7 +109,7 @@ function textLearner(
   return {
     parameters: model.parameterCount,
     stateFloats: model.stateSize,
-    flopsPerToken: model.backbone.flopsPerToken + 2 * model.config.dim * model.config.vocabSize,
+    flopsPerToken: model.backbone.flopsPerToken(contextLength) + 2 * model.config.dim * model.config.vocabSize,
     async step(index, learningRate) {
       const { loss, tokens, skipped } = await trainer.step([data.batchAt(index)], learningRate, index);
       return { loss: skipped ? NaN : loss, tokens };

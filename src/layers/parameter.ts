@@ -1,5 +1,5 @@
 /**
- * @file What a parameter is before it has memory: its shape, its initial values, whether weight decay applies.
+ * @file What a parameter is before it has memory: its shape, its initial values, how it is trained.
  * A model is first a table of these, so its size is known without allocating it.
  */
 import { normal, uniform, type RandomKey } from '../tensor/random.js';
@@ -18,11 +18,16 @@ export type Init =
   /** Orthonormal rows of a matrix, or columns where these are fewer, times a gain; takes seconds for widths of 1000. */
   | { readonly kind: 'orthogonal'; readonly gain: number };
 
+/** @param rate  that of the other parameters in a step */
+export type LearningRateRule = (rate: number) => number;
+
 export interface ParameterSpec {
   readonly shape: Shape;
   readonly init: Init;
   /** Whether weight decay applies: matrices yes; biases, norms, embeddings and recurrent matrices no. */
   readonly decay: boolean;
+  /** Its learning rate, from that of a step; the same where absent. */
+  readonly learningRate?: LearningRateRule;
   /** A matrix that only `linear` and `embedding` read, so that it may be held in a narrower format to run the model. */
   readonly dense?: boolean;
 }

@@ -13,7 +13,13 @@ import {
   type SsmDiscretizeOptions,
 } from '../ops/state-space.js';
 import { Tensor } from '../tensor/tensor.js';
-import { logUniform, type Init, type ParameterTable, type ParameterTensors } from './parameter.js';
+import {
+  logUniform,
+  type Init,
+  type LearningRateRule,
+  type ParameterTable,
+  type ParameterTensors,
+} from './parameter.js';
 
 /** Where the modes of a model start: one value of A per mode, in every channel. */
 export interface ModeStart {
@@ -53,15 +59,19 @@ export const softplusStepInit = ([low, high]: readonly [number, number]): Init =
 /** x with softplus(x) = y. */
 const inverseSoftplus = (y: number): number => y + Math.log(-Math.expm1(-y));
 
+/** Modes and step sizes learn at 1e-3 at most, as S4 (arXiv 2111.00396) and its descendants train them. */
+export const modeRate: LearningRateRule = (rate) => Math.min(rate, 1e-3);
+
 /** A [2,N,D], C [2,N,D], logStep [D] and skip [D]; none of them decays. */
 export function diagonalSsmParameters(
   { modes: N, channels: D, stepRange }: DiagonalSsmShape,
   start: ModeStart,
+  learningRate: LearningRateRule = modeRate,
 ): ParameterTable {
   return {
-    A: { shape: [2, N, D], init: inEveryChannel(start.realParameter, start.imaginary, D), decay: false },
+    A: { shape: [2, N, D], init: inEveryChannel(start.realParameter, start.imaginary, D), decay: false, learningRate },
     C: { shape: [2, N, D], init: complexNormal, decay: false },
-    logStep: { shape: [D], init: logStepInit(stepRange), decay: false },
+    logStep: { shape: [D], init: logStepInit(stepRange), decay: false, learningRate },
     skip: { shape: [D], init: { kind: 'normal', std: 1 }, decay: false },
   };
 }

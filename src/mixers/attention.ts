@@ -83,9 +83,15 @@ function createAttention(options: AttentionMixerOptions, place: MixerPlace): Mix
     }),
     forward,
     step: stepBy(forward),
-    // Logits and weighted values of the steps of a document as long as the window, which see half of it on average.
-    flopsPerToken: 2 * countParameters(parameters) + 2 * D * W,
+    // Logits and weighted values.
+    flopsPerToken: (T) => 2 * countParameters(parameters) + 4 * D * meanKeys(T, W),
   };
+}
+
+/** Keys that a causal query sees on average over T steps, with a window of W. */
+export function meanKeys(T: number, W: number): number {
+  const growing = Math.min(T, W);
+  return ((growing * (growing + 1)) / 2 + (T - growing) * W) / T;
 }
 
 /** Maps that read and write the residual stream, as the model's `init` has them. */

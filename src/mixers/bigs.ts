@@ -10,6 +10,7 @@ import {
   countParameters,
   prefixed,
   type Init,
+  type LearningRateRule,
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
@@ -59,12 +60,16 @@ function angles(init: BigsOptions['init'], N: number): number[] {
   return [...half, ...half.map((x) => -x)];
 }
 
+/** Modes and step sizes learn at a tenth of the rate. */
+const modeRate: LearningRateRule = (rate) => rate / 10;
+
 function bigsParameters(options: BigsOptions, { dim: D, bias }: MixerPlace, M: number): ParameterTable {
   const { stateSize: N, stepRange, direction } = options;
   const imaginary = angles(options.init, N);
   const ssm = diagonalSsmParameters(
     { modes: N, channels: 1, stepRange },
     { realParameter: imaginary.map(() => -0.5), imaginary },
+    modeRate,
   );
   const square = linearParameters(D, D, DENSE, bias);
   const towards = (name: string): ParameterTable => ({
@@ -120,6 +125,6 @@ function createBigs(options: BigsOptions, place: MixerPlace): Mixer {
       if (both) throw new Error("bigs: direction 'both' has no step form; it needs what comes later");
       return stepBy(forward)(p, x, state);
     },
-    flopsPerToken: 2 * countParameters(parameters) + (both ? 2 : 1) * 12 * N * D,
+    flopsPerToken: () => 2 * countParameters(parameters) + (both ? 2 : 1) * 12 * N * D,
   };
 }

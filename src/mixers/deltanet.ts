@@ -170,6 +170,6 @@ function createDeltanet(options: z.output<typeof deltanetOptions>, place: MixerP
     stateSpecs: (B) => deltaStateSpecs(sizes, B),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + deltaFlops(sizes),
+    flopsPerToken: () => 2 * countParameters(parameters) + deltaFlops(sizes),
   };
 }

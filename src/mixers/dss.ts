@@ -73,6 +73,6 @@ function createDss({ kind, stateSize: N, stepRange, length }: DssOptions, place:
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + 12 * N * D,
+    flopsPerToken: () => 2 * countParameters(stateSpaceOutputParameters(place)) + 12 * N * D,
   };
 }

@@ -88,6 +88,6 @@ function createGatedDeltanet(options: z.output<typeof gatedDeltanetOptions>, pla
     stateSpecs: (B) => deltaStateSpecs(sizes, B),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + deltaFlops(sizes),
+    flopsPerToken: () => 2 * countParameters(parameters) + deltaFlops(sizes),
   };
 }

@@ -114,7 +114,7 @@ function createH3(options: H3Options, place: MixerPlace): Mixer {
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * (countParameters(parameters) + 3 * N * D * headDim),
+    flopsPerToken: () => 2 * (countParameters(parameters) + 3 * N * D * headDim),
   };
 }
 

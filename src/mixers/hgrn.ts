@@ -60,7 +60,7 @@ function createHgrn({ lowerBounds }: HgrnOptions, place: MixerPlace): Mixer {
     stateSpecs: (B) => ({ h: { shape: [B, D], batchAxis: 0, initial: 0 } }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + 8 * D,
+    flopsPerToken: () => 2 * countParameters(parameters) + 8 * D,
   };
 }
 

@@ -14,6 +14,7 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
+import { modeRate } from '../layers/state-space.js';
 import { conv1d } from '../ops/conv1d.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, mul } from '../ops/elementwise.js';
@@ -58,7 +59,7 @@ const dense = (I: number): Init => ({ kind: 'uniform', bound: 1 / Math.sqrt(I) }
 
 /** A linear map of the filter network: none of it decays. */
 function filterLayer(I: number, O: number, bias: boolean): ParameterTable {
-  const spec = (shape: readonly number[]) => ({ shape, init: dense(I), decay: false });
+  const spec = (shape: readonly number[]) => ({ shape, init: dense(I), decay: false, learningRate: modeRate });
   return { weight: spec([O, I]), ...(bias ? { bias: spec([O]) } : {}) };
 }
 
@@ -78,7 +79,7 @@ function hyenaParameters(options: HyenaOptions, { dim: D, inputInit, outputInit 
       ...layers(1, innerLayers).map((k) => prefixed(`filter.${k}`, filterLayer(width, width, true))),
     ),
     ...prefixed('filter.last', filterLayer(width, D, false)),
-    'filter.frequency': { shape: [width], init: constant(1), decay: false },
+    'filter.frequency': { shape: [width], init: constant(1), decay: false, learningRate: modeRate },
     'filter.skip': { shape: [D], init: { kind: 'normal', std: 1 }, decay: false },
     ...prefixed('out', linearParameters(D, D, outputInit, true)),
   };
@@ -151,8 +152,6 @@ function createHyena(options: HyenaOptions, place: MixerPlace): Mixer {
   };
 
   const short = (B: number) => ({ shape: [B, K - 1, D], batchAxis: 0, initial: 0 });
-  // The filter once per sequence, its transforms per token: about 10 operations per channel and doubling.
-  const logLength = Math.ceil(Math.log2(2 * L));
   return {
     kind: 'hyena',
     causal: true,
@@ -165,7 +164,8 @@ function createHyena(options: HyenaOptions, place: MixerPlace): Mixer {
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + 20 * D * logLength + 2 * width * D,
+    // The filter once per sequence, its transforms per token: about 10 operations per channel and doubling.
+    flopsPerToken: (T) => 2 * countParameters(parameters) + 20 * D * Math.ceil(Math.log2(2 * T)) + 2 * width * D,
   };
 }
 

@@ -70,7 +70,7 @@ export function createFeatureAttention(
     stateSpecs: (B) => (causal ? memoryStateSpecs(sizes, B, true) : {}),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
+    flopsPerToken: () => 2 * countParameters(parameters) + memoryFlops(sizes),
   };
 }
 

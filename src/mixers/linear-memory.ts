@@ -59,5 +59,5 @@ export const memoryMixer = (
   stateSpecs: (B) => ({ ...memoryStateSpecs(sizes, B), ...carried(B) }),
   forward,
   step: stepBy(forward),
-  flopsPerToken: 2 * countParameters(parameters) + memoryFlops(sizes),
+  flopsPerToken: () => 2 * countParameters(parameters) + memoryFlops(sizes),
 });

@@ -64,6 +64,6 @@ function createLinformer({ heads: NH, rank, maxLength }: LinformerOptions, place
       throw new RangeError('linformer: it needs the whole document, so it has no step; use forward on all of it');
     },
     // Projections of k and v, logits, and weighted rows: four products with `rank` rows.
-    flopsPerToken: 2 * countParameters(maps) + 8 * D * rank,
+    flopsPerToken: () => 2 * countParameters(maps) + 8 * D * rank,
   };
 }

@@ -75,7 +75,7 @@ function createMamba(options: MambaOptions, place: MixerPlace): Mixer {
     forward,
     step: stepBy(forward),
     // Of a state: its decay (product, exp, product), what it gains, and its reading.
-    flopsPerToken: 2 * countParameters(parameters) + 7 * I * N,
+    flopsPerToken: () => 2 * countParameters(parameters) + 7 * I * N,
   };
 }
 

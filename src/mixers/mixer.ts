@@ -83,8 +83,8 @@ export interface Mixer {
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state: the definition. For inference. */
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
-  /** Multiply-adds counted as two, of a forward pass, per token. */
-  readonly flopsPerToken: number;
+  /** Multiply-adds counted as two, of a forward pass over a sequence of T steps, per token. */
+  flopsPerToken(T: number): number;
 }
 
 /** A form over whole sequences, of which a step is the case of one; it may be told to take the memory of the state before. */

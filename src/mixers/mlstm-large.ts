@@ -99,7 +99,7 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
       const [y, next] = layer(p, x, null, (inputs) => mlstmStep(inputs, mlstmCellState(state), options));
       return [y, { ...next }];
     },
-    flopsPerToken: 2 * countParameters(parameters) + NH * (4 * DK * DV + 2 * chunkSize * (DK + DV)),
+    flopsPerToken: () => 2 * countParameters(parameters) + NH * (4 * DK * DV + 2 * chunkSize * (DK + DV)),
   };
 }
 

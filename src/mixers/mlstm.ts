@@ -158,7 +158,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
       return [y.reshape([B, D]), { ...(conv === null ? {} : { conv }), ...next }];
     },
     // Matrices once per token; the cell writes and reads C (4 DK DV per head) and works within its chunk.
-    flopsPerToken: 2 * countParameters(parameters) + NH * (4 * DH * DH + 4 * config.chunkSize * DH),
+    flopsPerToken: () => 2 * countParameters(parameters) + NH * (4 * DH * DH + 4 * config.chunkSize * DH),
   };
 }
 

@@ -7,3 +7,6 @@ export const stepRange = (of: string) =>
     .tuple([z.number().positive(), z.number().positive()])
     .default([1e-3, 0.1])
     .describe(`Initial step sizes of the ${of} lie between these, uniformly in their logarithm.`);
+
+/** Options of mixers that say how long a sequence can be, or how far back they see. */
+export const LENGTH_OPTIONS = ['window', 'maxLength', 'maxPositions'];

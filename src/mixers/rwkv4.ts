@@ -66,7 +66,7 @@ function createRwkv4(options: Rwkv4Options, place: MixerPlace): Mixer {
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + 20 * I,
+    flopsPerToken: () => 2 * countParameters(parameters) + 20 * I,
   };
 }
 

@@ -135,7 +135,7 @@ function createRwkv7(options: Rwkv7Options, place: MixerPlace): Mixer {
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters) + 10 * D * DH,
+    flopsPerToken: () => 2 * countParameters(parameters) + 10 * D * DH,
   };
 }
 

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { hippoLegs } from '../layers/hippo.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
-import { inEveryChannel, logStepInit, complexNormal } from '../layers/state-space.js';
+import { inEveryChannel, logStepInit, complexNormal, modeRate } from '../layers/state-space.js';
 import { applyStateSpaceOutput, stateSpaceOutputParameters } from '../layers/state-space-output.js';
 import { add } from '../ops/elementwise.js';
 import { longConv } from '../ops/long-conv.js';
@@ -51,6 +51,7 @@ function s4Parameters({ stateSize: N, stepRange, bidirectional }: S4Options, D: 
     shape: [2, N / 2, D],
     init: inEveryChannel(real, imaginary, D),
     decay: false,
+    learningRate: modeRate,
   });
   const C = { shape: [2, N / 2, D], init: complexNormal, decay: false };
   const log = eigenvalues.map(({ re }) => Math.log(-re));
@@ -69,7 +70,7 @@ function s4Parameters({ stateSize: N, stepRange, bidirectional }: S4Options, D: 
     ),
     C,
     ...(bidirectional ? { backwardC: C } : {}),
-    logStep: { shape: [D], init: logStepInit(stepRange), decay: false },
+    logStep: { shape: [D], init: logStepInit(stepRange), decay: false, learningRate: modeRate },
     skip: { shape: [D], init: { kind: 'normal', std: 1 }, decay: false },
   };
 }
@@ -116,6 +117,6 @@ function createS4(options: S4Options, place: MixerPlace): Mixer {
       return stepBy(forward)(p, x, state);
     },
     // Of a complex mode: its decay, what it loses to and gains from the rank-one part, its input, and its reading.
-    flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 12 * N * D,
+    flopsPerToken: () => 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 12 * N * D,
   };
 }

@@ -90,6 +90,6 @@ function createS4d(options: S4dOptions, place: MixerPlace): Mixer {
       return stepBy(forward)(p, x, state);
     },
     // Of a complex mode: its decay, what it gains, and its reading, as in the recurrence.
-    flopsPerToken: 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 6 * N * D,
+    flopsPerToken: () => 2 * countParameters(stateSpaceOutputParameters(place)) + (bidirectional ? 2 : 1) * 6 * N * D,
   };
 }

@@ -100,7 +100,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
     }),
     forward,
     step: stepBy(forward),
-    flopsPerToken: 2 * countParameters(parameters),
+    flopsPerToken: () => 2 * countParameters(parameters),
   };
 }
 

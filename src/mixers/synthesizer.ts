@@ -12,6 +12,7 @@ import { activate } from '../ops/elementwise.js';
 import { embedding } from '../ops/embedding.js';
 import { positions } from '../ops/positions.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { meanKeys } from './attention.js';
 import { defineMixer } from './definition.js';
 import { stepBy, type Mixer, type MixerPlace, type SequenceForm, type StateSpec } from './mixer.js';
 
@@ -104,8 +105,8 @@ function createSynthesizer(options: SynthesizerOptions, place: MixerPlace): Mixe
         throw new RangeError('synthesizer: causal is false, so it has no step; use forward on the whole document');
       return stepBy(forward)(p, x, state, stepOptions);
     },
-    // Logits and weighted values of a document of maxLength steps; a causal step sees half of it on average.
-    flopsPerToken: 2 * countParameters(maps) + (causal ? 1 : 2) * P * (keys + D),
+    // Logits and weighted values.
+    flopsPerToken: (T) => 2 * countParameters(maps) + 2 * (causal ? meanKeys(T, P) : T) * (keys + D),
   };
 }
 

@@ -142,9 +142,9 @@ export class Backbone {
     return this.parts.reduce((total, part) => total + stateSize(part), 0);
   }
 
-  /** Multiply-adds counted as two, of a forward pass, per token; output layer not counted. */
-  get flopsPerToken(): number {
-    return this.blocks.reduce((total, block) => total + block.flopsPerToken, 0);
+  /** Multiply-adds counted as two, of a forward pass over a sequence of T steps, per token; output layer not counted. */
+  flopsPerToken(T: number): number {
+    return this.blocks.reduce((total, block) => total + block.flopsPerToken(T), 0);
   }
 
   #finalNorm(p: ParameterTensors, x: Tensor): Tensor {

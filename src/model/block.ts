@@ -31,8 +31,8 @@ import { mixerOptions, type ModelConfig } from './config.js';
 export interface Block extends Stateful {
   readonly mixer: Mixer;
   readonly parameters: ParameterTable;
-  /** Multiply-adds counted as two, of a forward pass, per token. */
-  readonly flopsPerToken: number;
+  /** Multiply-adds counted as two, of a forward pass over a sequence of T steps, per token. */
+  flopsPerToken(T: number): number;
   /** x [B,T,D] -> y [B,T,D] and the state after the last step. */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state. */
@@ -122,7 +122,7 @@ export function createBlock(config: ModelConfig, place: MixerPlace): Block {
 const bareBlock = (mixer: Mixer): Block => ({
   mixer,
   parameters: prefixed('mixer', mixer.parameters),
-  flopsPerToken: mixer.flopsPerToken,
+  flopsPerToken: (T) => mixer.flopsPerToken(T),
   stateSpecs: (B) => mixer.stateSpecs(B),
   forward: (p, x, context) => mixer.forward(under('mixer', p), x, context),
   step: (p, x, state, options) => mixer.step(under('mixer', p), x, state, options),
@@ -149,7 +149,7 @@ function residualBlock(config: ModelConfig, place: MixerPlace, mixer: Mixer, pub
   return {
     mixer,
     parameters,
-    flopsPerToken: mixer.flopsPerToken + (second?.flopsPerToken ?? 0),
+    flopsPerToken: (T) => mixer.flopsPerToken(T) + (second?.flopsPerToken ?? 0),
     stateSpecs: (B) => ({ ...mixer.stateSpecs(B), ...second?.stateSpecs(B) }),
     forward(p, x, context) {
       const normed = applyNorm(p, 'norm', x, config.normEps, form);

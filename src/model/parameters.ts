@@ -1,10 +1,16 @@
 /**
  * @file The parameters of a model in memory: one flat buffer for all values and, for training, one for all gradients,
- * so that optimizer, norm, checkpoint and all-reduce each see one stretch. Parameters with weight decay come first.
+ * so that optimizer, norm, checkpoint and all-reduce each see one stretch. What is trained alike lies together.
  */
 import type { Device, FloatArray } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
-import { initialValues, type ParameterSpec, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import {
+  initialValues,
+  type LearningRateRule,
+  type ParameterSpec,
+  type ParameterTable,
+  type ParameterTensors,
+} from '../layers/parameter.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { size } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -20,12 +26,21 @@ export interface ParameterPlace {
   readonly length: number;
 }
 
+/** A stretch of the flat buffers, in elements, whose parameters are trained alike. */
+export interface ParameterGroup {
+  readonly decay: boolean;
+  readonly learningRate: LearningRateRule | undefined;
+  readonly start: number;
+  readonly end: number;
+}
+
 export class Parameters {
   readonly device: Device;
   readonly places: readonly ParameterPlace[];
-  /** Elements of the flat buffers, padding included; the first `decayLength` belong to parameters with weight decay. */
+  /** Elements of the flat buffers, padding included. */
   readonly length: number;
-  readonly decayLength: number;
+  /** Together they are all of it; those with weight decay come first. */
+  readonly groups: readonly ParameterGroup[];
   readonly values: DeviceBuffer;
   readonly tensors: ParameterTensors;
   #gradients: DeviceBuffer | null = null;
@@ -33,19 +48,22 @@ export class Parameters {
   /** Allocates without initialising; see `initialize` and `write`. */
   constructor(device: Device, table: ParameterTable) {
     this.device = device;
-    const entries = Object.entries(table);
-    const ordered = [...entries.filter(([, spec]) => spec.decay), ...entries.filter(([, spec]) => !spec.decay)];
+    const places: ParameterPlace[] = [];
+    const groups: ParameterGroup[] = [];
     let offset = 0;
-    let decayLength = 0;
-    this.places = ordered.map(([name, spec]) => {
-      const length = size(spec.shape);
-      const place = { name, spec, offset, length };
-      offset += Math.ceil(length / ALIGN) * ALIGN;
-      if (spec.decay) decayLength = offset;
-      return place;
-    });
+    for (const entries of trainedAlike(table)) {
+      const [, { decay, learningRate }] = entries[0];
+      const start = offset;
+      for (const [name, spec] of entries) {
+        const length = size(spec.shape);
+        places.push({ name, spec, offset, length });
+        offset += Math.ceil(length / ALIGN) * ALIGN;
+      }
+      groups.push({ decay, learningRate, start, end: offset });
+    }
+    this.places = places;
+    this.groups = groups;
     this.length = offset;
-    this.decayLength = decayLength;
     this.values = device.alloc('float', offset);
     device.kernels.fill(this.values, 0, offset);
     this.tensors = Object.fromEntries(
@@ -91,6 +109,20 @@ export class Parameters {
     if (this.#gradients !== null) this.device.free(this.#gradients);
     this.#gradients = null;
   }
+}
+
+type Entry = readonly [name: string, spec: ParameterSpec];
+
+/** The parameters of a table by how they are trained, those with weight decay first. */
+function trainedAlike(table: ParameterTable): [Entry, ...Entry[]][] {
+  const groups: [Entry, ...Entry[]][] = [];
+  for (const entry of Object.entries(table)) {
+    const [, { decay, learningRate }] = entry;
+    const group = groups.find(([[, spec]]) => spec.decay === decay && spec.learningRate === learningRate);
+    if (group === undefined) groups.push([entry]);
+    else group.push(entry);
+  }
+  return [...groups.filter(([[, { decay }]]) => decay), ...groups.filter(([[, { decay }]]) => !decay)];
 }
 
 /** Parameters that stay as they are, each in memory of its own: matrices may be packed, or lie in a mapped file. */

@@ -130,11 +130,11 @@ export class SequenceModel {
     return countParameters(this.#table);
   }
 
-  /** Multiply-adds counted as two, of a forward pass, per token, the output layer included. */
-  get flopsPerToken(): number {
+  /** Multiply-adds counted as two, of a forward pass over a sequence of T steps, per token, the output layer included. */
+  flopsPerToken(T: number): number {
     const head = this.headTensors['head.weight']!;
     const perStep = this.ends.output.kind === 'class' ? 0 : 2 * head.size;
-    return this.backbone.flopsPerToken + perStep;
+    return this.backbone.flopsPerToken(T) + perStep;
   }
 
   #embed(x: Tensor): Tensor {

@@ -1,7 +1,7 @@
 /** @file AdamW over the flat parameters of a model, with its moments (Loshchilov & Hutter, arXiv 1711.05101). */
 import type { FloatArray } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
-import type { Parameters } from '../model/parameters.js';
+import type { ParameterGroup, Parameters } from '../model/parameters.js';
 
 export interface AdamwOptions {
   readonly beta1: number;
@@ -33,22 +33,21 @@ export class Adamw {
 
   /**
    * One update from the gradients.
-   * @param learningRate  of this step
+   * @param learningRate  of this step; parameters with a rule of their own make theirs from it
    * @param gradScale     factor on the gradients (clipping)
    */
   update(learningRate: number, gradScale: number): void {
     this.step += 1;
-    const { length, decayLength } = this.#parameters;
-    const { weightDecay, decay } = this.options;
-    const boundary = decay === 'all' ? length : decayLength;
-    this.#updateRange(0, boundary, learningRate, gradScale, weightDecay);
-    this.#updateRange(boundary, length, learningRate, gradScale, 0);
+    for (const group of this.#parameters.groups) {
+      const rate = group.learningRate === undefined ? learningRate : group.learningRate(learningRate);
+      this.#updateGroup(group, rate, gradScale);
+    }
   }
 
-  #updateRange(start: number, end: number, learningRate: number, gradScale: number, weightDecay: number): void {
-    if (end === start) return;
+  #updateGroup({ start, end, decay }: ParameterGroup, learningRate: number, gradScale: number): void {
     const { device, values, gradients } = this.#parameters;
-    const { beta1, beta2, eps } = this.options;
+    const { beta1, beta2, eps, weightDecay } = this.options;
+    const decays = decay || this.options.decay === 'all';
     const part = (buffer: DeviceBuffer) => device.view(buffer, start, end - start);
     device.kernels.adamw(
       part(values),
@@ -61,7 +60,7 @@ export class Adamw {
       beta1,
       beta2,
       eps,
-      weightDecay,
+      decays ? weightDecay : 0,
       1 - beta1 ** this.step,
       1 - beta2 ** this.step,
     );
