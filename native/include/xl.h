@@ -4,7 +4,7 @@
  *
  * - Every call returns a status: XL_OK, or an error whose sentence xl_last_error() gives (per thread).
  * - Kernel arguments have the names and the order of kernels.ts (snake_case here): outputs, inputs, sizes, options.
- *   float *, int32_t * and uint8_t * are device addresses; void * and const char * are host memory.
+ *   float *, xl_data *, int32_t * and uint8_t * are device addresses; void * and const char * are host memory.
  *   A null input is absent, a null output is not wanted. Backward kernels add into gradients.
  * - Node reads the prototypes from this very file, so each stays a plain declaration: XL_API int name(type name, ...);
  */
@@ -29,6 +29,9 @@ enum { XL_ACT_NONE = 0, XL_ACT_SILU = 1, XL_ACT_GELU = 2, XL_ACT_SIGMOID = 3, XL
 enum { XL_GATE_EXPONENTIAL = 0, XL_GATE_SIGMOID = 1 };
 enum { XL_DECAY_SCALAR = 0, XL_DECAY_VECTOR = 1, XL_DECAY_CONSTANT_SCALAR = 2, XL_DECAY_CONSTANT_VECTOR = 3 };
 enum { XL_BF16 = 0, XL_F16 = 1, XL_INT8 = 2, XL_INT4 = 3 };
+
+/* Activations: float32; in the sisters xl_NAME_bf16 that the CUDA library has of these kernels, bfloat16. */
+typedef float xl_data;
 
 /* ---- the library ------------------------------------------------------------------------------------------------ */
 
@@ -66,68 +69,68 @@ XL_API int xl_unmap_file(uintptr_t address, int64_t bytes);
 
 /* ---- memory and elementwise ------------------------------------------------------------------------------------- */
 
-XL_API int xl_fill(float *y, float value, int64_t N);
-XL_API int xl_copy(float *y, const float *x, int64_t N);
-XL_API int xl_accumulate(float *y, const float *x, float alpha, int64_t N);
-XL_API int xl_add(float *y, const float *a, const float *b, int64_t N);
-XL_API int xl_mul_forward(float *y, const float *a, const float *b, int64_t N);
-XL_API int xl_mul_backward(float *da, float *db, const float *dy, const float *a, const float *b, int64_t N);
-XL_API int xl_activation_forward(float *y, const float *x, int64_t N, int32_t activation);
-XL_API int xl_activation_backward(float *dx, const float *dy, const float *x, int64_t N, int32_t activation);
-XL_API int xl_gated_activation_forward(float *y, const float *gate, const float *up, int64_t N, int32_t activation);
-XL_API int xl_gated_activation_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+XL_API int xl_fill(xl_data *y, float value, int64_t N);
+XL_API int xl_copy(xl_data *y, const xl_data *x, int64_t N);
+XL_API int xl_accumulate(xl_data *y, const xl_data *x, float alpha, int64_t N);
+XL_API int xl_add(xl_data *y, const xl_data *a, const xl_data *b, int64_t N);
+XL_API int xl_mul_forward(xl_data *y, const xl_data *a, const xl_data *b, int64_t N);
+XL_API int xl_mul_backward(xl_data *da, xl_data *db, const xl_data *dy, const xl_data *a, const xl_data *b, int64_t N);
+XL_API int xl_activation_forward(xl_data *y, const xl_data *x, int64_t N, int32_t activation);
+XL_API int xl_activation_backward(xl_data *dx, const xl_data *dy, const xl_data *x, int64_t N, int32_t activation);
+XL_API int xl_gated_activation_forward(xl_data *y, const xl_data *gate, const xl_data *up, int64_t N, int32_t activation);
+XL_API int xl_gated_activation_backward(xl_data *dgate, xl_data *dup, const xl_data *dy, const xl_data *gate, const xl_data *up,
     int64_t N, int32_t activation);
-XL_API int xl_skip_gate_forward(float *y /* [N,D] */, const float *h, const float *c, const float *skip /* [D] */,
-    const float *z, int64_t N, int64_t D);
-XL_API int xl_skip_gate_backward(float *dh, float *dc, float *dskip, float *dz, const float *dy, const float *h,
-    const float *c, const float *skip, const float *z, int64_t N, int64_t D);
-XL_API int xl_soft_cap_forward(float *y, const float *x, int64_t N, float cap);
-XL_API int xl_soft_cap_backward(float *dx, const float *dy, const float *y, int64_t N, float cap);
-XL_API int xl_dropout_forward(float *y, const float *x, int64_t N, double rate, uint32_t key0, uint32_t key1);
-XL_API int xl_dropout_backward(float *dx, const float *dy, int64_t N, double rate, uint32_t key0, uint32_t key1);
-XL_API int xl_sum_forward(float *y /* [1] */, const float *x, int64_t N, float scale);
-XL_API int xl_sum_backward(float *dx, const float *dy /* [1] */, int64_t N, float scale);
+XL_API int xl_skip_gate_forward(xl_data *y /* [N,D] */, const xl_data *h, const xl_data *c, const float *skip /* [D] */,
+    const xl_data *z, int64_t N, int64_t D);
+XL_API int xl_skip_gate_backward(xl_data *dh, xl_data *dc, float *dskip, xl_data *dz, const xl_data *dy, const xl_data *h,
+    const xl_data *c, const float *skip, const xl_data *z, int64_t N, int64_t D);
+XL_API int xl_soft_cap_forward(xl_data *y, const xl_data *x, int64_t N, float cap);
+XL_API int xl_soft_cap_backward(xl_data *dx, const xl_data *dy, const xl_data *y, int64_t N, float cap);
+XL_API int xl_dropout_forward(xl_data *y, const xl_data *x, int64_t N, double rate, uint32_t key0, uint32_t key1);
+XL_API int xl_dropout_backward(xl_data *dx, const xl_data *dy, int64_t N, double rate, uint32_t key0, uint32_t key1);
+XL_API int xl_sum_forward(float *y /* [1] */, const xl_data *x, int64_t N, float scale);
+XL_API int xl_sum_backward(xl_data *dx, const float *dy /* [1] */, int64_t N, float scale);
 
 /* ---- linear algebra --------------------------------------------------------------------------------------------- */
 
-XL_API int xl_matmul(float *c, const float *a, const float *b, const float *bias, int64_t M, int64_t N, int64_t K,
+XL_API int xl_matmul(xl_data *c, const xl_data *a, const xl_data *b, const float *bias, int64_t M, int64_t N, int64_t K,
     int32_t trans_a, int32_t trans_b, int64_t lda, int64_t ldb, int64_t ldc, int32_t accumulate, int32_t activation);
-XL_API int xl_bias_backward(float *dbias, const float *dy, int64_t N, int64_t D);
-XL_API int xl_headwise_linear_forward(float *y /* [N,G,O] */, const float *x /* [N,G,I] */,
+XL_API int xl_bias_backward(float *dbias, const xl_data *dy, int64_t N, int64_t D);
+XL_API int xl_headwise_linear_forward(xl_data *y /* [N,G,O] */, const xl_data *x /* [N,G,I] */,
     const float *weight /* [G,O,I] */, const float *bias /* [G,O] */, int64_t N, int64_t G, int64_t O, int64_t I);
-XL_API int xl_headwise_linear_backward(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+XL_API int xl_headwise_linear_backward(xl_data *dx, float *dweight, float *dbias, const xl_data *dy, const xl_data *x,
     const float *weight, int64_t N, int64_t G, int64_t O, int64_t I);
 
 /* ---- matrices in storage formats; the layout of a row is in src/device/packing.ts -------------------------------- */
 
 XL_API int xl_pack_rows(uint8_t *packed /* [R,rowBytes] */, const float *x /* [R,C] */, int64_t R, int64_t C,
     int32_t format, int64_t group);
-XL_API int xl_unpack_rows(float *y /* [R,C] */, const uint8_t *packed /* [R,rowBytes] */, int64_t R, int64_t C,
+XL_API int xl_unpack_rows(xl_data *y /* [R,C] */, const uint8_t *packed /* [R,rowBytes] */, int64_t R, int64_t C,
     int32_t format, int64_t group);
-XL_API int xl_linear_packed(float *y /* [N,O] */, const float *x /* [N,I] */, const uint8_t *weight /* [O,rowBytes] */,
+XL_API int xl_linear_packed(xl_data *y /* [N,O] */, const xl_data *x /* [N,I] */, const uint8_t *weight /* [O,rowBytes] */,
     const float *bias /* [O] */, int64_t N, int64_t O, int64_t I, int32_t format, int64_t group);
-XL_API int xl_embedding_packed(float *y /* [N,D] */, const int32_t *tokens /* [N] */,
+XL_API int xl_embedding_packed(xl_data *y /* [N,D] */, const int32_t *tokens /* [N] */,
     const uint8_t *table /* [V,rowBytes] */, int64_t N, int64_t D, int64_t V, int32_t format, int64_t group);
 
 /* ---- norms ------------------------------------------------------------------------------------------------------ */
 
-XL_API int xl_layernorm_forward(float *y /* [N,G,D] */, float *mean /* [N,G] */, float *rstd /* [N,G] */,
-    const float *x, const float *weight /* [G,D] */, const float *bias /* [G,D] */, int64_t N, int64_t G, int64_t D,
+XL_API int xl_layernorm_forward(xl_data *y /* [N,G,D] */, float *mean /* [N,G] */, float *rstd /* [N,G] */,
+    const xl_data *x, const float *weight /* [G,D] */, const float *bias /* [G,D] */, int64_t N, int64_t G, int64_t D,
     float eps, float weight_offset);
-XL_API int xl_layernorm_backward(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+XL_API int xl_layernorm_backward(xl_data *dx, float *dweight, float *dbias, const xl_data *dy, const xl_data *x,
     const float *weight, const float *mean, const float *rstd, int64_t N, int64_t G, int64_t D, float weight_offset);
-XL_API int xl_rmsnorm_forward(float *y, float *rstd, const float *x, const float *weight, int64_t N, int64_t G,
+XL_API int xl_rmsnorm_forward(xl_data *y, float *rstd, const xl_data *x, const float *weight, int64_t N, int64_t G,
     int64_t D, float eps, float weight_offset);
-XL_API int xl_rmsnorm_backward(float *dx, float *dweight, const float *dy, const float *x, const float *weight,
+XL_API int xl_rmsnorm_backward(xl_data *dx, float *dweight, const xl_data *dy, const xl_data *x, const float *weight,
     const float *rstd, int64_t N, int64_t G, int64_t D, float weight_offset);
 
 /* ---- sequence kernels, fused over time -------------------------------------------------------------------------- */
 
-XL_API int xl_conv1d_forward(float *y /* [B,T,D] */, float *state_out /* [B,K-1,D] */, const float *x,
+XL_API int xl_conv1d_forward(xl_data *y /* [B,T,D] */, float *state_out /* [B,K-1,D] */, const xl_data *x,
     const float *weight /* [D,K] */, const float *bias /* [D] */, const float *state_in /* [B,K-1,D] */,
     const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D, int64_t K, int32_t activation);
-XL_API int xl_conv1d_backward(float *dx, float *dweight, float *dbias, float *dstate_in, const float *dy,
-    const float *dstate_out, const float *x, const float *weight, const float *bias, const float *state_in,
+XL_API int xl_conv1d_backward(xl_data *dx, float *dweight, float *dbias, float *dstate_in, const xl_data *dy,
+    const float *dstate_out, const xl_data *x, const float *weight, const float *bias, const float *state_in,
     const uint8_t *reset, int64_t B, int64_t T, int64_t D, int64_t K, int32_t activation);
 
 XL_API int xl_long_conv_forward(float *y /* [B,T,D] */, const float *x, const float *kernel /* [K,D] */,
@@ -162,34 +165,34 @@ XL_API int xl_s4_scan_backward(float *dx, float *dA, float *dP, float *dBm, floa
     const float *Bm, const float *C, const float *log_dt, const float *skip, const float *state_in,
     const uint8_t *reset, int64_t B, int64_t T, int64_t N, int64_t D);
 
-XL_API int xl_slstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [4,B,NH,DH] */, float *saved,
-    const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,
+XL_API int xl_slstm_forward(xl_data *h /* [B,T,NH,DH] */, float *state_out /* [4,B,NH,DH] */, float *saved,
+    const xl_data *i, const xl_data *f, const xl_data *z, const xl_data *o, const float *recurrent /* [NH,4,DH,DH] */,
     const float *bias /* [4,NH,DH] */, const float *state_in /* [4,B,NH,DH] */, const uint8_t *reset /* [B,T] */,
     int64_t B, int64_t T, int64_t NH, int64_t DH);
-XL_API int xl_slstm_backward(float *di, float *df, float *dz, float *do_, float *drecurrent, float *dbias,
-    float *dstate_in, const float *dh, const float *dstate_out, const float *h, const float *saved,
+XL_API int xl_slstm_backward(xl_data *di, xl_data *df, xl_data *dz, xl_data *do_, float *drecurrent, float *dbias,
+    float *dstate_in, const xl_data *dh, const float *dstate_out, const xl_data *h, const float *saved,
     const float *recurrent, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DH);
 
-XL_API int xl_lstm_forward(float *h /* [B,T,NH,DH] */, float *state_out /* [2,B,NH,DH] */, float *saved,
-    const float *i, const float *f, const float *z, const float *o, const float *recurrent /* [NH,4,DH,DH] */,
+XL_API int xl_lstm_forward(xl_data *h /* [B,T,NH,DH] */, float *state_out /* [2,B,NH,DH] */, float *saved,
+    const xl_data *i, const xl_data *f, const xl_data *z, const xl_data *o, const float *recurrent /* [NH,4,DH,DH] */,
     const float *bias /* [4,NH,DH] */, const float *state_in /* [2,B,NH,DH] */, const uint8_t *reset /* [B,T] */,
     int64_t B, int64_t T, int64_t NH, int64_t DH);
-XL_API int xl_lstm_backward(float *di, float *df, float *dz, float *do_, float *drecurrent, float *dbias,
-    float *dstate_in, const float *dh, const float *dstate_out, const float *h, const float *saved,
+XL_API int xl_lstm_backward(xl_data *di, xl_data *df, xl_data *dz, xl_data *do_, float *drecurrent, float *dbias,
+    float *dstate_in, const xl_data *dh, const float *dstate_out, const xl_data *h, const float *saved,
     const float *recurrent, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t NH, int64_t DH);
 
-XL_API int xl_mlstm_forward(float *h /* [B,T,NH,DV] */, float *m /* [B,T,NH] */, float *denominator /* [B,T,NH] */,
+XL_API int xl_mlstm_forward(xl_data *h /* [B,T,NH,DV] */, float *m /* [B,T,NH] */, float *denominator /* [B,T,NH] */,
     float *Cout /* [B,NH,DK,DV] */, float *nout /* [B,NH,DK] */, float *mout /* [B,NH] */,
-    const float *q /* [B,T,NH,DK] */, const float *k, const float *v /* [B,T,NH,DV] */, const float *i /* [B,T,NH] */,
+    const xl_data *q /* [B,T,NH,DK] */, const xl_data *k, const xl_data *v /* [B,T,NH,DV] */, const float *i /* [B,T,NH] */,
     const float *f, const float *Cin, const float *nin, const float *min, const uint8_t *reset /* [B,T] */,
     int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, float eps, int32_t input_gate, int32_t normalize);
-XL_API int xl_mlstm_backward(float *dq, float *dk, float *dv, float *di, float *df, float *dCin, float *dnin,
-    float *dmin, const float *dh, const float *dCout, const float *dnout, const float *dmout, const float *q,
-    const float *k, const float *v, const float *i, const float *f, const float *Cin, const float *nin,
-    const float *min, const uint8_t *reset, const float *h, const float *m, const float *denominator,
+XL_API int xl_mlstm_backward(xl_data *dq, xl_data *dk, xl_data *dv, float *di, float *df, float *dCin, float *dnin,
+    float *dmin, const xl_data *dh, const float *dCout, const float *dnout, const float *dmout, const xl_data *q,
+    const xl_data *k, const xl_data *v, const float *i, const float *f, const float *Cin, const float *nin,
+    const float *min, const uint8_t *reset, const xl_data *h, const float *m, const float *denominator,
     int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, float eps, int32_t input_gate, int32_t normalize);
-XL_API int xl_mlstm_step(float *h /* [B,NH,DV] */, float *Cout, float *nout, float *mout, const float *q,
-    const float *k, const float *v, const float *i, const float *f, const float *Cin, const float *nin,
+XL_API int xl_mlstm_step(xl_data *h /* [B,NH,DV] */, float *Cout, float *nout, float *mout, const xl_data *q,
+    const xl_data *k, const xl_data *v, const float *i, const float *f, const float *Cin, const float *nin,
     const float *min, int64_t B, int64_t NH, int64_t DK, int64_t DV, float eps, int32_t input_gate, int32_t normalize);
 
 XL_API int xl_selective_scan_forward(float *y /* [B,T,D] */, float *state_out /* [B,D,N] */, float *saved,
@@ -208,18 +211,18 @@ XL_API int xl_wkv_backward(float *dk, float *dv, float *dw, float *du, float *ds
     const float *dstate_out, const float *saved, const float *k, const float *v, const float *w, const float *u,
     const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t D);
 
-XL_API int xl_scan_forward(float *h /* [B,T,D] */, float *state_out /* [B,D] */, const float *a, const float *x,
+XL_API int xl_scan_forward(xl_data *h /* [B,T,D] */, float *state_out /* [B,D] */, const xl_data *a, const xl_data *x,
     const float *state_in /* [B,D] */, const uint8_t *reset /* [B,T] */, int64_t B, int64_t T, int64_t D);
-XL_API int xl_scan_backward(float *da, float *dx, float *dstate_in, const float *dh, const float *dstate_out,
-    const float *h, const float *a, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t D);
+XL_API int xl_scan_backward(xl_data *da, xl_data *dx, float *dstate_in, const xl_data *dh, const float *dstate_out,
+    const xl_data *h, const xl_data *a, const float *state_in, const uint8_t *reset, int64_t B, int64_t T, int64_t D);
 
 /* ---- softmax attention ------------------------------------------------------------------------------------------ */
 
 XL_API int xl_positions(int32_t *y /* [B,T] */, float *position_out /* [B] */, const float *position_in /* [B] */,
     const uint8_t *reset /* [B,T] */, int64_t B, int64_t T);
-XL_API int xl_rope_forward(float *y /* [N,NH,DH] */, const float *x, const int32_t *positions /* [N] */, int64_t N,
+XL_API int xl_rope_forward(xl_data *y /* [N,NH,DH] */, const xl_data *x, const int32_t *positions /* [N] */, int64_t N,
     int64_t NH, int64_t DH, double theta);
-XL_API int xl_rope_backward(float *dx /* [N,NH,DH] */, const float *dy, const int32_t *positions /* [N] */, int64_t N,
+XL_API int xl_rope_backward(xl_data *dx /* [N,NH,DH] */, const xl_data *dy, const int32_t *positions /* [N] */, int64_t N,
     int64_t NH, int64_t DH, double theta);
 XL_API int xl_attention_forward(float *y /* [B,T,NH,DV] */, float *lse /* [B,T,NH,2] */, const float *q /* [B,T,NH,DK] */,
     const float *k /* [B,T,NKV,DK] */, const float *v /* [B,T,NKV,DV] */, const float *bias /* [NH,Q,P] */,
@@ -231,10 +234,10 @@ XL_API int xl_attention_backward(float *dq, float *dk, float *dv, float *dbias, 
     const float *bias /* [NH,Q,P] */, const float *k_cache /* [B,W,NKV,DK] */, const float *v_cache /* [B,W,NKV,DV] */,
     const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t NH, int64_t NKV, int64_t DK, int64_t DV,
     int64_t W, int64_t Q, int64_t P, double scale, int32_t causal);
-XL_API int xl_attention_cache(float *k_out /* [B,W,R] */, const float *k_in /* [B,W,R] */, const float *k /* [B,T,R] */,
+XL_API int xl_attention_cache(xl_data *k_out /* [B,W,R] */, const xl_data *k_in /* [B,W,R] */, const xl_data *k /* [B,T,R] */,
     const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
-XL_API int xl_attention_cache_backward(float *dk /* [B,T,R] */, float *dk_in /* [B,W,R] */,
-    const float *dk_out /* [B,W,R] */, const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
+XL_API int xl_attention_cache_backward(xl_data *dk /* [B,T,R] */, xl_data *dk_in /* [B,W,R] */,
+    const xl_data *dk_out /* [B,W,R] */, const int32_t *positions /* [B,T] */, int64_t B, int64_t T, int64_t W, int64_t R);
 
 XL_API int xl_delta_rule_forward(float *o /* [B,T,NH,DV] */, float *state_out /* [B,NH,DK,DV] */,
     const float *q /* [B,T,NH,DK] */, const float *k, const float *v /* [B,T,NH,DV] */, const float *beta /* [B,T,NH] */,
@@ -273,13 +276,13 @@ XL_API int xl_dplr_backward(float *dq, float *dk, float *dv, float *da, float *d
 
 /* ---- language model --------------------------------------------------------------------------------------------- */
 
-XL_API int xl_embedding_forward(float *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,
+XL_API int xl_embedding_forward(xl_data *y /* [N,D] */, const int32_t *tokens /* [N] */, const float *table /* [V,D] */,
     int64_t N, int64_t D, int64_t V);
-XL_API int xl_embedding_backward(float *dtable, const float *dy, const int32_t *tokens, int64_t N, int64_t D, int64_t V);
-XL_API int xl_linear_cross_entropy_forward(float *loss /* [N] */, float *logsumexp /* [N] */, const float *x /* [N,D] */,
-    const float *weight /* [V,D] */, const int32_t *targets /* [N] */, int64_t N, int64_t D, int64_t V, float soft_cap);
-XL_API int xl_linear_cross_entropy_backward(float *dx, float *dweight, const float *dloss /* [N] */, const float *x,
-    const float *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V,
+XL_API int xl_embedding_backward(float *dtable, const xl_data *dy, const int32_t *tokens, int64_t N, int64_t D, int64_t V);
+XL_API int xl_linear_cross_entropy_forward(float *loss /* [N] */, float *logsumexp /* [N] */, const xl_data *x /* [N,D] */,
+    const xl_data *weight /* [V,D] */, const int32_t *targets /* [N] */, int64_t N, int64_t D, int64_t V, float soft_cap);
+XL_API int xl_linear_cross_entropy_backward(xl_data *dx, float *dweight, const float *dloss /* [N] */, const xl_data *x,
+    const xl_data *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V,
     float soft_cap);
 
 /* ---- optimizer -------------------------------------------------------------------------------------------------- */

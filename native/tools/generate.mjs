@@ -17,7 +17,7 @@ const signature = ({ parameters }) => `(${parameters.map(({ type, name }) => `${
  */
 export function kernelDeclarations(prototypes) {
   const lines = prototypes.filter((p) => p.kernel).map((p) => `int XL_KERNEL(${p.name})${signature(p)};`);
-  return `${NOTICE}#include <stdint.h>\nextern "C" {\n${lines.join('\n')}\n}\n`;
+  return `${NOTICE}#include "xl.h"\nextern "C" {\n${lines.join('\n')}\n}\n`;
 }
 
 /**

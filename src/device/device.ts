@@ -25,6 +25,8 @@ export interface Device {
   readonly name: DeviceName;
   /** What `float` means here. */
   readonly precision: 'float32' | 'float64';
+  /** Whether kernels take activations as `bf16`. */
+  readonly hasBf16: boolean;
   readonly kernels: Kernels;
   readonly info: DeviceInfo;
   /** Kernels that it does not have yet, each with the reason; a call of one throws. */
@@ -46,7 +48,9 @@ export interface Device {
   view(buffer: DeviceBuffer, offset: number, length: number): DeviceBuffer;
   /** Copies host data into the buffer, converting floats to the device's precision. @throws RangeError on a wrong length. */
   write(buffer: DeviceBuffer, data: HostArray): void;
-  /** A copy of the buffer on the host, once all kernels enqueued before have run. */
+  /** y = x, of which one or both are bf16, rounded to nearest even. @throws Error where the device has no bf16. */
+  cast(y: DeviceBuffer, x: DeviceBuffer): void;
+  /** A copy of the buffer on the host, floats for bf16, once all kernels enqueued before have run. */
   read(buffer: DeviceBuffer): Promise<HostArray>;
   /** Bytes held now and the most held since `resetPeak`. */
   readonly memory: { readonly bytes: number; readonly peak: number; resetPeak(): void };
@@ -56,7 +60,7 @@ export interface Device {
 
 /** Bytes that a buffer takes on its device. */
 export const bytesOf = ({ precision }: Device, { dtype, length }: DeviceBuffer): number =>
-  length * (dtype === 'uint8' ? 1 : dtype === 'float' && precision === 'float64' ? 8 : 4);
+  length * (dtype === 'uint8' ? 1 : dtype === 'bf16' ? 2 : dtype === 'float' && precision === 'float64' ? 8 : 4);
 
 /** Host bytes as float32 values: in place where they are aligned, else a copy. @throws RangeError for a part of one. */
 export function float32sOf(what: string, bytes: Uint8Array): Float32Array {

@@ -7,14 +7,18 @@
  * - tensors are contiguous and row-major, shapes stand in [brackets];
  * - a forward kernel overwrites its outputs, a backward kernel **adds** into gradients (names begin with `d`);
  * - a `null` input is absent (no bias, zero state, no resets), a `null` output is not wanted;
- * - float data has the device's precision: float64 on `reference`, float32 elsewhere.
+ * - float data has the device's precision: float64 on `reference`, float32 elsewhere. Where the device has bf16, activations
+ *   (`xl_data` in xl.h: inputs, outputs and their gradients, and the matrices of products) may be stored so, all of a call
+ *   alike, but for a product of bf16 whose result is float; parameters, states, gates of the mLSTM, statistics and losses
+ *   stay float, and so does all arithmetic.
  *
  * Letters: B batch, T time steps, D width, NH heads, DH head width (DK of keys, DV of values), V vocabulary,
  * N rows, G groups; gates in the order i f z o; states c n m h.
  */
 import type { StateSpaceKernels } from './kernels-state-space.js';
 
-export type Dtype = 'float' | 'int32' | 'uint8';
+/** `bf16` is how activations, and matrices that they meet in a product, may be stored where the device `hasBf16`. */
+export type Dtype = 'float' | 'bf16' | 'int32' | 'uint8';
 
 /** Memory on one device; opaque to everything above `device/`. */
 export interface DeviceBuffer {

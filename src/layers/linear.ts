@@ -1,5 +1,5 @@
 /** @file Linear layers as parts with parameters: dense and head-wise, with or without bias. */
-import { headwiseLinear, linear } from '../ops/linear.js';
+import { headwiseLinear, linear, type LinearOptions } from '../ops/linear.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { constant, type Init, type ParameterTable, type ParameterTensors } from './parameter.js';
 
@@ -12,8 +12,8 @@ export function linearParameters(I: number, O: number, init: Init, bias: boolean
 }
 
 /** Applies the layer called `name`: [...,I] -> [...,O]. */
-export function applyLinear(p: ParameterTensors, name: string, x: Tensor): Tensor {
-  return linear(x, p[`${name}.weight`]!, p[`${name}.bias`] ?? null);
+export function applyLinear(p: ParameterTensors, name: string, x: Tensor, options?: LinearOptions): Tensor {
+  return linear(x, p[`${name}.weight`]!, p[`${name}.bias`] ?? null, options);
 }
 
 /** Applies one half of a layer [2O,I] whose output rows hold two maps: half 0 or 1, [...,I] -> [...,O]. */

@@ -76,6 +76,8 @@ export interface Mixer {
   readonly causal: boolean;
   /** Where it is not causal, how to get a variant that is: "set bigs.direction to forward". */
   readonly causalVariant?: string;
+  /** Whether its kernels take bf16 activations, where the device has them. */
+  readonly hasBf16?: boolean;
   readonly parameters: ParameterTable;
   /** Shapes of the state for a batch of B. */
   stateSpecs(B: number): Readonly<Record<string, StateSpec>>;

@@ -74,7 +74,7 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
     cell: (inputs: MlstmInputs) => [Tensor, MlstmState],
   ): [Tensor, MlstmState] => {
     const gate = (name: string): Tensor => {
-      const preActivation = applyLinear(p, name, x); // [...,NH]
+      const preActivation = applyLinear(p, name, x, { output: 'float' }); // [...,NH]
       return cap === 0 ? preActivation : softCap(preActivation, cap);
     };
     const [q, k, v] = [applyLinear(p, 'q', x), applyLinear(p, 'k', x), applyLinear(p, 'v', x)];
@@ -87,6 +87,7 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
   return {
     kind: 'mlstmLarge',
     causal: true,
+    hasBf16: true,
     parameters,
     stateSpecs: (B) => mlstmStateSpecs(B, NH, DK, DV, 'exponential'),
     forward(p, x, { state, reset, key }) {

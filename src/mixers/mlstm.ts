@@ -117,7 +117,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
     const v = applyHeadwise(p, 'v', u);
     const gate = (name: string, fixed: readonly number[]): Tensor =>
       `${name}.weight` in p
-        ? linearConcat([q, k, v], p[`${name}.weight`]!, p[`${name}.bias`])
+        ? linearConcat([q, k, v], p[`${name}.weight`]!, p[`${name}.bias`], { output: 'float' })
         : constantGate(x, p[`${name}.bias`] ?? Tensor.from(x.device, fixed, [NH]));
     const i = gate('igate', fixedInput); // [B,T,NH]
     const f = gate('fgate', fixedForget); // [B,T,NH]
@@ -130,6 +130,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
   return {
     kind: 'mlstm',
     causal: true,
+    hasBf16: true,
     parameters,
     stateSpecs: (B) => ({
       ...(K === 0 ? {} : { conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 } }),

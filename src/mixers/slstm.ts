@@ -93,6 +93,7 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
   return {
     kind,
     causal: true,
+    hasBf16: true,
     parameters,
     stateSpecs: (B): Record<string, StateSpec> => ({
       cell: { shape: [initial.length, B, D], batchAxis: 1, initial },

@@ -29,7 +29,7 @@ import { positions } from '../ops/positions.js';
 import type { Reset } from '../ops/reset.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { currentScope } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { createBlock, placeOf, type Block } from './block.js';
 import type { ModelConfig } from './config.js';
 import { ModelState } from './state.js';
@@ -45,6 +45,8 @@ export interface ForwardOptions {
   readonly key?: RandomKey | null;
   /** Recompute each block in the backward pass instead of keeping its activations. Default false. */
   readonly checkpointBlocks?: boolean;
+  /** How activations are stored; 'bf16' where the device and all mixers of the model have it. Default 'float'. */
+  readonly activations?: FloatDtype;
 }
 
 /** The blocks of a configuration. @throws RangeError when an option does not fit the width. */
@@ -81,6 +83,13 @@ export class Backbone {
     if (ahead === undefined) return;
     const advice = ahead.causalVariant ?? 'take a causal mixer, or use this one to classify whole sequences';
     throw new RangeError(`model: ${ahead.kind} looks at later steps, so it cannot predict the next one; ${advice}`);
+  }
+
+  /** @throws RangeError where activations cannot be bf16, naming the device or the mixer. */
+  checkBf16({ name, hasBf16 }: Device): void {
+    if (!hasBf16) throw new RangeError(`model: the device ${name} has no bf16 activations; use float32`);
+    const without = this.blocks.find(({ mixer }) => mixer.hasBf16 !== true)?.mixer;
+    if (without !== undefined) throw new RangeError(`model: ${without.kind} has no bf16 activations yet; use float32`);
   }
 
   /** x [B,T,D] -> hidden vectors [B,T,D], normed, and the state after the last step. */
@@ -129,7 +138,7 @@ export class Backbone {
     if (T > maxLength)
       throw new RangeError(`model: ${T} steps are more than the ${maxLength} learned positions (maxLength)`);
     const [at, position] = positions(x.device, B, T, { state: state?.['position'] ?? null, reset });
-    return [add(x, embedding(at, p['positions.weight']!)), [{ position }]];
+    return [add(x, embedding(at, p['positions.weight']!, x.floatDtype)), [{ position }]];
   }
 
   /** The state of B sequences before their first step. */

@@ -12,7 +12,7 @@ import { linear } from '../ops/linear.js';
 import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { Backbone, tokenInit, type ForwardOptions } from './backbone.js';
 import type { Block } from './block.js';
 import { checkConfig } from './check-config.js';
@@ -86,7 +86,7 @@ export class LanguageModel {
   forward(tokens: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {
     if (tokens.shape.length !== 2)
       throw new RangeError(`forward: tokens must be [B,T], got ${formatShape(tokens.shape)}`);
-    return this.backbone.forward(this.tensors, this.#embed(tokens), options);
+    return this.backbone.forward(this.tensors, this.#embed(tokens, options.activations), options);
   }
 
   /** Logits [...,V] of hidden vectors [...,D]. */
@@ -156,8 +156,8 @@ export class LanguageModel {
   }
 
   /** Vectors [...,D] of tokens [...]. */
-  #embed(tokens: Tensor): Tensor {
-    const x = embedding(tokens, this.#tensor('embedding.weight'));
+  #embed(tokens: Tensor, dtype?: FloatDtype): Tensor {
+    const x = embedding(tokens, this.#tensor('embedding.weight'), dtype);
     if (!this.config.embeddingNorm) return x;
     return applyNorm(this.tensors, 'embeddingNorm', x, this.config.normEps, NORMS[this.config.norm]);
   }

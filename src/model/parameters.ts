@@ -44,6 +44,8 @@ export class Parameters {
   readonly values: DeviceBuffer;
   readonly tensors: ParameterTensors;
   #gradients: DeviceBuffer | null = null;
+  /** All values as bf16. */
+  #bf16: DeviceBuffer | null = null;
 
   /** Allocates without initialising; see `initialize` and `write`. */
   constructor(device: Device, table: ParameterTable) {
@@ -79,6 +81,7 @@ export class Parameters {
     for (const { name, spec } of this.places) {
       this.device.write(this.tensors[name]!.buffer, initialValues(spec, fold(key, name)));
     }
+    this.refreshBf16();
   }
 
   /** Overwrites one parameter. @throws RangeError when it does not exist or the length differs. */
@@ -86,6 +89,23 @@ export class Parameters {
     const tensor = this.tensors[name];
     if (tensor === undefined) throw new RangeError(`Parameters.write: there is no parameter "${name}"`);
     this.device.write(tensor.buffer, values);
+    if (this.#bf16 !== null) this.device.cast(tensor.asBf16(), tensor.buffer);
+  }
+
+  /** Keeps a copy of all values as bf16, for products with bf16 activations; `refreshBf16` brings it up to date. */
+  keepBf16(): void {
+    if (this.#bf16 === null) {
+      this.#bf16 = this.device.alloc('bf16', this.length);
+      for (const { name, offset, length } of this.places) {
+        this.tensors[name]!.attachBf16(this.device.view(this.#bf16, offset, length));
+      }
+    }
+    this.refreshBf16();
+  }
+
+  /** After the values have changed. Does nothing where no copy is kept. */
+  refreshBf16(): void {
+    if (this.#bf16 !== null) this.device.cast(this.#bf16, this.values);
   }
 
   /** All gradients, as one buffer that starts at zero. Makes the parameters trainable. */
@@ -107,6 +127,8 @@ export class Parameters {
   dispose(): void {
     this.device.free(this.values);
     if (this.#gradients !== null) this.device.free(this.#gradients);
+    if (this.#bf16 !== null) this.device.free(this.#bf16);
+    this.#bf16 = null;
     this.#gradients = null;
   }
 }

@@ -33,7 +33,7 @@ export function conv1d(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
   checkReset('conv1d', reset, B, T);
 
   const { device } = x;
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   const last = Tensor.output(device, [B, K - 1, D]);
   const [b, s, r] = [bias?.buffer ?? null, state?.buffer ?? null, reset?.buffer ?? null];
   device.kernels.conv1dForward(y.buffer, last.buffer, x.buffer, weight.buffer, b, s, r, B, T, D, K, activation);

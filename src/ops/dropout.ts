@@ -13,7 +13,7 @@ export function dropout(x: Tensor, rate: number, key: RandomKey | null): Tensor 
   if (rate === 0 || key === null) return x;
   const { device } = x;
   const [key0, key1] = key;
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   device.kernels.dropoutForward(y.buffer, x.buffer, x.size, rate, key0, key1);
   if (isRecorded([x])) {
     record('dropout', [y], [], ([dy]) => device.kernels.dropoutBackward(x.grad, dy!, x.size, rate, key0, key1));

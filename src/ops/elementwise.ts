@@ -10,7 +10,7 @@ export type ActivationName = Exclude<keyof typeof Activation, 'none'>;
 export function add(a: Tensor, b: Tensor): Tensor {
   checkSameShape('add: b', a, b);
   const { device } = a;
-  const y = Tensor.output(device, a.shape);
+  const y = Tensor.outputLike(a);
   device.kernels.add(y.buffer, a.buffer, b.buffer, y.size);
   if (isRecorded([a, b])) {
     record('add', [y], [], ([dy]) => {
@@ -25,7 +25,7 @@ export function add(a: Tensor, b: Tensor): Tensor {
 export function subtract(a: Tensor, b: Tensor): Tensor {
   checkSameShape('subtract: b', a, b);
   const { device } = a;
-  const y = Tensor.output(device, a.shape);
+  const y = Tensor.outputLike(a);
   device.kernels.copy(y.buffer, a.buffer, y.size);
   device.kernels.accumulate(y.buffer, b.buffer, -1, y.size);
   if (isRecorded([a, b])) {
@@ -40,7 +40,7 @@ export function subtract(a: Tensor, b: Tensor): Tensor {
 /** factor * x + offset. */
 export function scaled(x: Tensor, factor: number, offset = 0): Tensor {
   const { device } = x;
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   device.kernels.fill(y.buffer, offset, y.size);
   device.kernels.accumulate(y.buffer, x.buffer, factor, y.size);
   if (isRecorded([x])) {
@@ -53,7 +53,7 @@ export function scaled(x: Tensor, factor: number, offset = 0): Tensor {
 export function mul(a: Tensor, b: Tensor): Tensor {
   checkSameShape('mul: b', a, b);
   const { device } = a;
-  const y = Tensor.output(device, a.shape);
+  const y = Tensor.outputLike(a);
   device.kernels.mulForward(y.buffer, a.buffer, b.buffer, y.size);
   if (isRecorded([a, b])) {
     record('mul', [y], [], ([dy]) => {
@@ -69,7 +69,7 @@ export function mul(a: Tensor, b: Tensor): Tensor {
 export function activate(x: Tensor, activation: ActivationName): Tensor {
   const { device } = x;
   const kind = Activation[activation];
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   device.kernels.activationForward(y.buffer, x.buffer, y.size, kind);
   if (isRecorded([x])) {
     record('activate', [y], [], ([dy]) => device.kernels.activationBackward(x.grad, dy!, x.buffer, y.size, kind));
@@ -82,7 +82,7 @@ export function gatedActivation(gate: Tensor, up: Tensor, activation: Activation
   checkSameShape('gatedActivation: up', gate, up);
   const { device } = gate;
   const kind = Activation[activation];
-  const y = Tensor.output(device, gate.shape);
+  const y = Tensor.outputLike(gate);
   device.kernels.gatedActivationForward(y.buffer, gate.buffer, up.buffer, y.size, kind);
   if (isRecorded([gate, up])) {
     record('gatedActivation', [y], [], ([dy]) =>
@@ -108,7 +108,7 @@ export function skipGate(h: Tensor, c: Tensor, skip: Tensor, z: Tensor): Tensor 
   checkShape('skipGate: skip', skip.shape, [D]);
   const { device } = h;
   const N = h.size / D;
-  const y = Tensor.output(device, h.shape);
+  const y = Tensor.outputLike(h);
   device.kernels.skipGateForward(y.buffer, h.buffer, c.buffer, skip.buffer, z.buffer, N, D);
   if (isRecorded([h, c, skip, z])) {
     record('skipGate', [y], [], ([dy]) =>

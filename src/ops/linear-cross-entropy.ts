@@ -29,7 +29,8 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, s
   const N = targets.size;
   const loss = Tensor.output(device, targets.shape);
   const logsumexp = currentScope(device).alloc('float', N);
-  const inputs = [x.buffer, weight.buffer, targets.buffer] as const;
+  const matrix = x.dtype === 'bf16' ? weight.asBf16() : weight.buffer;
+  const inputs = [x.buffer, matrix, targets.buffer] as const;
   device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, N, D, V, softCap);
   if (isRecorded([x, weight])) {
     record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>

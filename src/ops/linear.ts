@@ -1,8 +1,15 @@
 /** @file Linear maps: dense, dense over several inputs side by side, and block-diagonal (head-wise). */
-import { Activation } from '../device/kernels.js';
+import type { Device } from '../device/device.js';
+import { Activation, type DeviceBuffer } from '../device/kernels.js';
+import { currentScope } from '../tensor/scope.js';
 import { checkShape, formatShape } from '../tensor/shape.js';
 import { isRecorded, record } from '../tensor/tape.js';
-import { Tensor } from '../tensor/tensor.js';
+import { Tensor, type FloatDtype } from '../tensor/tensor.js';
+
+export interface LinearOptions {
+  /** How the result is stored; default as x. Sums of bf16 products are float, and are rounded to bf16 only then. */
+  readonly output?: FloatDtype | undefined;
+}
 
 /**
  * y = x weight^T + bias.
@@ -12,8 +19,8 @@ import { Tensor } from '../tensor/tensor.js';
  * @returns       [...,O]
  * @throws RangeError when the shapes do not fit; Error where gradients are recorded through a packed weight.
  */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
-  return weight.packing === null ? linearConcat([x], weight, bias) : linearPacked(x, weight, bias);
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, options: LinearOptions = {}): Tensor {
+  return weight.packing === null ? linearConcat([x], weight, bias, options) : linearPacked(x, weight, bias);
 }
 
 /** `linear` by a packed weight, which has no gradient. */
@@ -26,7 +33,7 @@ function linearPacked(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   if (bias !== null) checkShape('linear: bias', bias.shape, [O]);
   if (isRecorded([x, bias])) throw new Error('linear: a packed weight has no gradient; open the model to be trained');
   const { device } = x;
-  const y = Tensor.output(device, [...x.shape.slice(0, -1), O]);
+  const y = Tensor.outputLike(x, [...x.shape.slice(0, -1), O]);
   const N = x.size / Math.max(I, 1);
   device.kernels.linearPacked(y.buffer, x.buffer, weight.buffer, bias?.buffer ?? null, N, O, I, format, group);
   return y;
@@ -40,9 +47,15 @@ function linearPacked(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
  * @returns       [...,O]
  * @throws RangeError when the shapes do not fit.
  */
-export function linearConcat(xs: readonly Tensor[], weight: Tensor, bias: Tensor | null = null): Tensor {
+export function linearConcat(
+  xs: readonly Tensor[],
+  weight: Tensor,
+  bias: Tensor | null = null,
+  { output }: LinearOptions = {},
+): Tensor {
   const first = xs[0]!;
   const { device } = first;
+  const { kernels } = device;
   const lead = first.shape.slice(0, -1);
   const I = xs.reduce((total, x) => total + x.extent(-1), 0);
   const O = weight.extent(0);
@@ -53,59 +66,53 @@ export function linearConcat(xs: readonly Tensor[], weight: Tensor, bias: Tensor
   if (bias !== null) checkShape('linear: bias', bias.shape, [O]);
 
   const N = first.size / Math.max(first.extent(-1), 1);
-  const y = Tensor.output(device, [...lead, O]);
-  const columns = columnRanges(xs, weight);
+  const y = Tensor.output(device, [...lead, O], output ?? first.floatDtype);
+  const matrix = first.dtype === 'bf16' ? weight.asBf16() : weight.buffer;
+  const columns = columnRanges(xs).map((range) => ({ ...range, block: columnsFrom(device, matrix, range.start) }));
   columns.forEach(({ x, width, block }, j) => {
     const b = j === 0 ? (bias?.buffer ?? null) : null;
-    device.kernels.matmul(y.buffer, x.buffer, block, b, N, O, width, false, true, width, I, O, j > 0, Activation.none);
+    kernels.matmul(y.buffer, x.buffer, block, b, N, O, width, false, true, width, I, O, j > 0, Activation.none);
   });
   if (isRecorded([...xs, weight, bias])) {
     record('linear', [y], [], ([dy]) => {
-      const gradient = columnRanges(xs, weight.requiresGrad ? weight.gradTensor() : null);
-      columns.forEach(({ x, width, block }, j) => {
+      if (bias?.requiresGrad) kernels.biasBackward(bias.grad, dy!, N, O);
+      const cotangent = y.dtype === first.dtype ? dy! : castCopy(device, dy!, first.floatDtype);
+      const gradient = weight.requiresGrad ? weight.grad : null;
+      columns.forEach(({ x, start, width, block }) => {
         // y = x W^T, so dx = dy W and dW = dy^T x
-        if (x.requiresGrad) {
-          device.kernels.matmul(
-            x.grad,
-            dy!,
-            block,
-            null,
-            N,
-            width,
-            O,
-            false,
-            false,
-            O,
-            I,
-            width,
-            true,
-            Activation.none,
-          );
-        }
-        const dW = gradient[j]!.block;
-        if (weight.requiresGrad) {
-          device.kernels.matmul(dW, dy!, x.buffer, null, O, width, N, true, false, O, width, I, true, Activation.none);
-        }
+        const [none, add] = [Activation.none, true];
+        if (x.requiresGrad)
+          kernels.matmul(x.grad, cotangent, block, null, N, width, O, false, false, O, I, width, add, none);
+        if (gradient === null) return;
+        const dW = columnsFrom(device, gradient, start);
+        kernels.matmul(dW, cotangent, x.buffer, null, O, width, N, true, false, O, width, I, add, none);
       });
-      if (bias?.requiresGrad) device.kernels.biasBackward(bias.grad, dy!, N, O);
+      if (cotangent !== dy) currentScope(device).release(cotangent);
     });
   }
   return y;
 }
 
-/** The columns of `weight` [O,I] that belong to each input: a view from the first of them on, row stride I. */
-function columnRanges(xs: readonly Tensor[], weight: Tensor | null) {
-  let start = 0;
+/** The columns of a matrix [O,I] from one on: a view from its first element, with the row stride I. */
+const columnsFrom = (device: Device, matrix: DeviceBuffer, start: number): DeviceBuffer =>
+  start === 0 ? matrix : device.view(matrix, start, matrix.length - start);
+
+/** Which columns of a matrix belong to each input. */
+function columnRanges(xs: readonly Tensor[]) {
+  let end = 0;
   return xs.map((x) => {
     const width = x.extent(-1);
-    const offset = start;
-    start += width;
-    const block =
-      weight === null || xs.length === 1
-        ? (weight?.buffer as Tensor['buffer'])
-        : weight.device.view(weight.buffer, offset, weight.size - offset);
-    return { x, width, block };
+    const start = end;
+    end += width;
+    return { x, start, width };
   });
+}
+
+/** A copy in the current scope, stored otherwise. */
+function castCopy(device: Device, x: DeviceBuffer, dtype: FloatDtype): DeviceBuffer {
+  const copy = currentScope(device).alloc(dtype, x.length);
+  device.cast(copy, x);
+  return copy;
 }
 
 /**
@@ -126,7 +133,7 @@ export function headwiseLinear(x: Tensor, weight: Tensor, bias: Tensor | null = 
   if (bias !== null) checkShape('headwiseLinear: bias', bias.shape, [G * O]);
   const { device } = x;
   const N = x.size / (G * I);
-  const y = Tensor.output(device, [...x.shape.slice(0, -1), G * O]);
+  const y = Tensor.outputLike(x, [...x.shape.slice(0, -1), G * O]);
   device.kernels.headwiseLinearForward(y.buffer, x.buffer, weight.buffer, bias?.buffer ?? null, N, G, O, I);
   if (isRecorded([x, weight, bias])) {
     record('headwiseLinear', [y], [], ([dy]) => {

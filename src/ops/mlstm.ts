@@ -57,7 +57,7 @@ export function mlstm(inputs: MlstmInputs, options: MlstmOptions = {}): [Tensor,
 
   const { device } = q;
   const scope = currentScope(device);
-  const h = Tensor.output(device, v.shape);
+  const h = Tensor.outputLike(v);
   const m = scope.alloc('float', B * T * NH);
   const denominator = scope.alloc('float', B * T * NH);
   const last = emptyState(q, B, NH, DK, DV);
@@ -121,7 +121,7 @@ export function mlstmStep(
   checkState('mlstmStep', state, B, NH, DK, DV);
   if (isRecorded([q, k, v, i, f])) throw new Error('mlstmStep: has no gradient; call mlstm with T = 1 while recording');
   const { device } = q;
-  const h = Tensor.output(device, v.shape);
+  const h = Tensor.outputLike(v);
   const next = options.inPlace ? state : emptyState(q, B, NH, DK, DV);
   device.kernels.mlstmStep(
     h.buffer,

@@ -27,7 +27,7 @@ export function layernorm(x: Tensor, weight: Tensor, bias: Tensor | null = null,
   const { eps = 1e-5, weightOffset = 0 } = options;
   const [N, G, D] = groupsOf('layernorm', x, [weight, bias], options.groups ?? 1);
   const scope = currentScope(device);
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   const mean = scope.alloc('float', N * G);
   const rstd = scope.alloc('float', N * G);
   const biasBuffer = bias?.buffer ?? null;
@@ -78,7 +78,7 @@ export function rmsnorm(x: Tensor, weight: Tensor, options: NormOptions = {}): T
   const { device } = x;
   const { eps = 1e-6, weightOffset = 0 } = options;
   const [N, G, D] = groupsOf('rmsnorm', x, [weight], options.groups ?? 1);
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   const rstd = currentScope(device).alloc('float', N * G);
   device.kernels.rmsnormForward(y.buffer, rstd, x.buffer, weight.buffer, N, G, D, eps, weightOffset);
   if (isRecorded([x, weight])) {

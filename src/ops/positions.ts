@@ -48,7 +48,7 @@ export function rope(x: Tensor, positions: Tensor, heads: number, theta = 10_000
   }
   checkPositions('rope', positions, B, T);
   const { device } = x;
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   device.kernels.ropeForward(y.buffer, x.buffer, positions.buffer, B * T, heads, DH, theta);
   if (isRecorded([x])) {
     record('rope', [y], [], ([dy]) => {

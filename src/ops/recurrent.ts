@@ -84,7 +84,7 @@ function recurrentCell(
   const { device } = i;
   const { kernels } = device;
   const recorded = isRecorded([i, f, z, o, recurrent, bias, state]);
-  const h = Tensor.output(device, i.shape);
+  const h = Tensor.outputLike(i);
   const last = Tensor.output(device, [cell.states, B, D]);
   const saved = recorded ? currentScope(device).alloc('float', cell.saved * B * T * D) : null;
   const [R, b, s, r] = [recurrent.buffer, bias?.buffer ?? null, state?.buffer ?? null, reset?.buffer ?? null];

@@ -25,7 +25,7 @@ export function scan(a: Tensor, x: Tensor, { state = null, reset = null }: ScanO
   checkReset('scan', reset, B, T);
 
   const { kernels } = a.device;
-  const h = Tensor.output(a.device, a.shape);
+  const h = Tensor.outputLike(a);
   const last = Tensor.output(a.device, [B, D]);
   const before = [state?.buffer ?? null, reset?.buffer ?? null] as const;
   kernels.scanForward(h.buffer, last.buffer, a.buffer, x.buffer, ...before, B, T, D);

@@ -11,7 +11,7 @@ import { Tensor } from '../tensor/tensor.js';
 export function softCap(x: Tensor, cap: number): Tensor {
   if (!(cap > 0 && cap < Infinity)) throw new RangeError(`softCap: cap must be above 0 and finite, got ${cap}`);
   const { device } = x;
-  const y = Tensor.output(device, x.shape);
+  const y = Tensor.outputLike(x);
   device.kernels.softCapForward(y.buffer, x.buffer, y.size, cap);
   if (isRecorded([x])) {
     record('softCap', [y], [], ([dy]) => device.kernels.softCapBackward(x.grad, dy!, y.buffer, y.size, cap));

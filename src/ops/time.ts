@@ -24,7 +24,7 @@ export function sliceTime(x: Tensor, from: number, to: number): Tensor {
   const [B, T, D] = x.shape as [number, number, number];
   if (from < 0 || to < from || to > T) throw new RangeError(`sliceTime: ${from}..${to} is not within 0..${T}`);
   const { device } = x;
-  const y = Tensor.output(device, [B, to - from, D]);
+  const y = Tensor.outputLike(x, [B, to - from, D]);
   const view = (buffer: DeviceBuffer, at: number, length: number) => device.view(buffer, at, length);
   eachStretch([B, D], { steps: T, from }, to - from, (at, own, n) =>
     device.kernels.copy(view(y.buffer, own, n), view(x.buffer, at, n), n),
@@ -50,7 +50,7 @@ export function joinTime(before: Tensor, after: Tensor): Tensor {
   const S = before.shape[1] ?? 0;
   checkShape('joinTime: before', before.shape, [B, S, D]);
   const { device } = after;
-  const y = Tensor.output(device, [B, S + T, D]);
+  const y = Tensor.outputLike(after, [B, S + T, D]);
   const view = (buffer: DeviceBuffer, at: number, length: number) => device.view(buffer, at, length);
   const parts = [
     { part: before, from: 0, steps: S },

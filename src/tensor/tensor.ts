@@ -11,6 +11,11 @@ interface GradAlias {
   readonly offset: number;
 }
 
+/** How numbers may be stored; `bf16` where the device `hasBf16`. */
+export type FloatDtype = 'float' | 'bf16';
+
+const isFloat = (dtype: Dtype): dtype is FloatDtype => dtype === 'float' || dtype === 'bf16';
+
 /** How the rows of a matrix that is only read are stored; the layouts are in `device/packing.ts`. */
 export interface Packing {
   readonly format: WeightFormat;
@@ -30,6 +35,7 @@ export class Tensor implements Ownable {
   requiresGrad = false;
   #grad: DeviceBuffer | null = null;
   #alias: GradAlias | null = null;
+  #bf16: DeviceBuffer | null = null;
   #retained = false;
 
   /** Wraps a buffer; ops and the parameter store use this, everyone else `Tensor.from`. */
@@ -78,13 +84,40 @@ export class Tensor implements Ownable {
     return new Tensor(device, shape, buffer);
   }
 
-  /** An uninitialised float tensor of the current scope: the output of an op. @throws Error outside a scope. */
-  static output(device: Device, shape: Shape): Tensor {
-    return new Tensor(device, shape, currentScope(device).alloc('float', size(shape)));
+  /** An uninitialised tensor of the current scope: the output of an op. @throws Error outside a scope. */
+  static output(device: Device, shape: Shape, dtype: FloatDtype = 'float'): Tensor {
+    return new Tensor(device, shape, currentScope(device).alloc(dtype, size(shape)));
+  }
+
+  /** As `output`, of activations stored like those of `x`. */
+  static outputLike(x: Tensor, shape: Shape = x.shape): Tensor {
+    return Tensor.output(x.device, shape, x.floatDtype);
   }
 
   get dtype(): Dtype {
     return this.buffer.dtype;
+  }
+
+  /** How its numbers are stored. */
+  get floatDtype(): FloatDtype {
+    return this.dtype === 'bf16' ? 'bf16' : 'float';
+  }
+
+  /**
+   * The numbers as bf16, as products with bf16 activations take a matrix: the copy that was attached, or one of the
+   * current scope.
+   */
+  asBf16(): DeviceBuffer {
+    if (this.dtype === 'bf16') return this.buffer;
+    if (this.#bf16 !== null) return this.#bf16;
+    const copy = currentScope(this.device).alloc('bf16', this.size);
+    this.device.cast(copy, this.buffer);
+    return copy;
+  }
+
+  /** Gives a copy of the numbers as bf16, memory of the caller's, who keeps it up to date. */
+  attachBf16(copy: DeviceBuffer): void {
+    this.#bf16 = copy;
   }
 
   /** Extent of an axis, negative counted from the end. @throws RangeError when there is none. */
@@ -97,7 +130,7 @@ export class Tensor implements Ownable {
   /** A copy of the values on the host, once all work enqueued before has run. */
   async data(): Promise<FloatArray> {
     if (this.packing !== null) return this.#unpackedData();
-    if (this.dtype !== 'float') throw new TypeError(`Tensor.data: this tensor holds ${this.dtype}, use ints()`);
+    if (!isFloat(this.dtype)) throw new TypeError(`Tensor.data: this tensor holds ${this.dtype}, use ints()`);
     return (await this.device.read(this.buffer)) as FloatArray;
   }
 
@@ -113,7 +146,7 @@ export class Tensor implements Ownable {
 
   /** As `data`, for int32 and uint8 tensors. */
   async ints(): Promise<Int32Array | Uint8Array> {
-    if (this.dtype === 'float') throw new TypeError('Tensor.ints: this tensor holds floats, use data()');
+    if (isFloat(this.dtype)) throw new TypeError('Tensor.ints: this tensor holds floats, use data()');
     return (await this.device.read(this.buffer)) as Int32Array | Uint8Array;
   }
 
@@ -127,7 +160,7 @@ export class Tensor implements Ownable {
   get grad(): DeviceBuffer {
     if (this.#alias !== null) return this.device.view(this.#alias.base.grad, this.#alias.offset, this.size);
     if (this.#grad === null) {
-      this.#grad = currentScope(this.device).alloc('float', this.size);
+      this.#grad = currentScope(this.device).alloc(this.floatDtype, this.size);
       this.device.kernels.fill(this.#grad, 0, this.size);
     }
     return this.#grad;
@@ -183,6 +216,9 @@ export class Tensor implements Ownable {
       shape,
       whole ? this.buffer : this.device.view(this.buffer, offset, size(shape)),
     );
+    if (this.#bf16 !== null) {
+      alias.#bf16 = whole ? this.#bf16 : this.device.view(this.#bf16, offset, size(shape));
+    }
     alias.requiresGrad = this.requiresGrad;
     alias.#alias = { base: this, offset };
     return alias;

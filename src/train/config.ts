@@ -47,6 +47,10 @@ const trainingSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('Recompute each block in the backward pass: less memory, about a third more time.'),
+  activations: z
+    .enum(['float32', 'bf16'])
+    .default('float32')
+    .describe('How activations are stored in training. With bf16 parameters, states and sums stay float32; cuda only.'),
   onNonFinite: z
     .enum(['halt', 'skip', 'dump'])
     .default('halt')

@@ -123,6 +123,7 @@ export class Run implements AsyncIterable<TrainStep> {
       optimizer,
       gradientClip,
       checkpointBlocks: config.training.checkpointBlocks,
+      activations: config.training.activations === 'bf16' ? 'bf16' : 'float',
       stateful: config.training.stateful,
       key: fold(randomKey(config.training.seed), 'dropout'),
     });

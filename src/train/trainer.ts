@@ -9,7 +9,7 @@ import { sum } from '../ops/sum.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
-import { Tensor } from '../tensor/tensor.js';
+import { Tensor, type FloatDtype } from '../tensor/tensor.js';
 import type { Adamw, AdamwOptions } from './adamw.js';
 import { Update, type UpdateResult } from './update.js';
 
@@ -32,6 +32,8 @@ export interface TrainerOptions {
   readonly gradientClip: number;
   /** Recompute each block in the backward pass instead of keeping its activations. */
   readonly checkpointBlocks: boolean;
+  /** How activations are stored; parameters, gradients of parameters and moments are float. Default 'float'. */
+  readonly activations?: FloatDtype;
   /** Carry the recurrent state from step to step (truncated back-propagation through time). */
   readonly stateful: boolean;
   /** Key of the dropout masks. */
@@ -55,6 +57,10 @@ export class Trainer {
     this.model = model;
     this.options = options;
     this.#device = model.device;
+    if (options.activations === 'bf16') {
+      model.backbone.checkBf16(model.device);
+      model.parameters.keepBf16();
+    }
     this.#update = new Update(model.parameters, options.optimizer, options.gradientClip);
   }
 
@@ -113,6 +119,7 @@ export class Trainer {
       reset,
       key,
       checkpointBlocks,
+      activations: this.options.activations ?? 'float',
     });
   }
 

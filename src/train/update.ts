@@ -47,7 +47,10 @@ export class Update {
     const gradientNorm = Math.sqrt(squares!);
     const skipped = !Number.isFinite(loss) || !Number.isFinite(gradientNorm);
     const clip = this.#gradientClip;
-    if (!skipped) this.optimizer.update(learningRate, gradientNorm > clip ? clip / gradientNorm : 1);
+    if (!skipped) {
+      this.optimizer.update(learningRate, gradientNorm > clip ? clip / gradientNorm : 1);
+      this.#parameters.refreshBf16();
+    }
     return { loss: loss!, gradientNorm, skipped };
   }
 

@@ -28,6 +28,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
     name: 'cpu',
     library,
     readsHostMemory: true,
+    hasBf16: false,
     info: {
       get description() {
         return `${cpus()[0]?.model.trim() ?? 'CPU'}, ${isa()}, ${count(threads(), 'thread')}`;

@@ -17,6 +17,7 @@ export function loadLibrary(): Library {
     device: 'cpu',
     headers: ['xl.h'],
     lacks: new Set(),
+    hasBf16: false,
     build: 'node native/build.mjs',
   });
   return loaded;

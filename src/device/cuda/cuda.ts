@@ -40,6 +40,7 @@ export function createCudaDevice({ index = 0 }: CudaOptions = {}): CudaDevice {
     name: 'cuda',
     library,
     readsHostMemory: false,
+    hasBf16: true,
     absent: ABSENT,
     info: { description: describe(library), threads: 1 },
   });

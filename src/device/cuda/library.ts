@@ -21,6 +21,7 @@ export function loadCudaLibrary(): Library {
     device: 'cuda',
     headers: ['xl.h', 'xl_cuda.h'],
     lacks: new Set([...CPU_CALLS, ...Object.keys(ABSENT).map(functionName)]),
+    hasBf16: true,
     build: 'node native/build-cuda.mjs',
   });
   return loaded;

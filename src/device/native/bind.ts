@@ -121,6 +121,7 @@ export function bindKernels(device: DeviceName, library: Library, absent: Absent
 }
 
 type BufferArgument = { readonly index: number; readonly dtype: Dtype; readonly what: string };
+type DataArgument = Omit<BufferArgument, 'dtype'>;
 
 function bindKernel(
   device: DeviceName,
@@ -129,22 +130,57 @@ function bindKernel(
   prototype: Prototype,
 ): (...args: unknown[]) => void {
   const native = library.get(prototype.name);
+  const data: DataArgument[] = [];
   const count = prototype.arguments.length;
   const buffers: BufferArgument[] = [];
   const flags: number[] = [];
   prototype.arguments.forEach(({ name: argument, kind, type }, index) => {
     if (kind === 'float' || kind === 'int32' || kind === 'uint8') {
       buffers.push({ index, dtype: kind, what: `${name}: argument ${argument}` });
+    } else if (kind === 'data') {
+      data.push({ index, what: `${name}: argument ${argument}` });
     } else if (type === 'int32_t') {
       flags.push(index);
     }
   });
   return (...args) => {
     if (args.length !== count) throw new Error(`${device}: ${name} takes ${count} arguments, got ${args.length}`);
+    const form = data.length === 0 ? native : library.get(dataForm(device, prototype.name, data, args));
     for (const { index, dtype, what } of buffers) args[index] = addressOf(device, args[index], dtype, what);
     for (const index of flags) args[index] = Number(args[index]);
-    if (native(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
+    if (form(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
   };
+}
+
+/**
+ * Turns activations into addresses.
+ * @param name  of the C function
+ * @returns the name of the form of it that takes them
+ */
+function dataForm(device: DeviceName, name: string, data: readonly DataArgument[], args: unknown[]): string {
+  let floats = 0;
+  let bf16s = 0;
+  let isFirstFloat = false;
+  for (const { index, what } of data) {
+    const value = args[index];
+    const dtype = value instanceof NativeBuffer ? value.dtype : 'float';
+    if (dtype === 'bf16') {
+      bf16s++;
+      args[index] = addressOf(device, value, 'bf16', what);
+      continue;
+    }
+    if (value !== null) {
+      floats++;
+      if (floats + bf16s === 1) isFirstFloat = true;
+    }
+    args[index] = addressOf(device, value, 'float', what);
+  }
+  if (bf16s === 0) return name;
+  if (floats === 0) return `${name}_bf16`;
+  if (name === 'xl_matmul' && floats === 1 && isFirstFloat) return `${name}_bf16_float`;
+  throw new TypeError(
+    `${device}: ${name}: activations must be all float or all bf16, got ${floats} float and ${bf16s} bf16`,
+  );
 }
 
 function addressOf(device: DeviceName, value: unknown, dtype: Dtype, what: string): number {

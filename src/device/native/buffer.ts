@@ -41,7 +41,7 @@ export class NativeBuffer implements DeviceBuffer {
 }
 
 /** Bytes of one element. */
-export const BYTES: Record<Dtype, number> = { float: 4, int32: 4, uint8: 1 };
+export const BYTES: Record<Dtype, number> = { float: 4, bf16: 2, int32: 4, uint8: 1 };
 
 /**
  * @param device the device that asks

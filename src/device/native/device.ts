@@ -3,7 +3,7 @@
  * runs the kernels, and how the library is found, is theirs.
  */
 import type { Device, DeviceInfo, DeviceName, HostArray } from '../device.js';
-import type { Dtype } from '../kernels.js';
+import type { DeviceBuffer, Dtype } from '../kernels.js';
 import type { AbsentKernels } from './bind.js';
 import { bindKernels } from './bind.js';
 import { BYTES, NativeBuffer, own } from './buffer.js';
@@ -15,13 +15,15 @@ export interface NativeDeviceOptions {
   readonly info: DeviceInfo;
   /** Whether kernels can read host memory, so that a mapped file need not be copied. */
   readonly readsHostMemory: boolean;
+  /** Whether the library has kernels of bf16 activations. */
+  readonly hasBf16: boolean;
   readonly absent?: AbsentKernels;
 }
 
-const ARRAYS = { float: Float32Array, int32: Int32Array, uint8: Uint8Array } as const;
+const ARRAYS = { float: Float32Array, bf16: Float32Array, int32: Int32Array, uint8: Uint8Array } as const;
 
 export function createNativeDevice(options: NativeDeviceOptions): Device {
-  const { name, library, info, readsHostMemory, absent } = options;
+  const { name, library, info, readsHostMemory, hasBf16, absent } = options;
   const kernels = bindKernels(name, library, absent);
   const held = { bytes: 0, peak: 0, poison: false };
   const allocAddress = new Float64Array(1);
@@ -29,18 +31,20 @@ export function createNativeDevice(options: NativeDeviceOptions): Device {
   const device: Device = {
     name,
     precision: 'float32',
+    hasBf16,
     kernels,
     info,
     absent: new Map(Object.entries(absent ?? {})) as Device['absent'],
 
     alloc(dtype, length) {
       if (!Number.isSafeInteger(length) || length < 0) throw new RangeError(`${name}: alloc of ${length} elements`);
+      if (dtype === 'bf16' && !hasBf16) throw new Error(`${name}: has no kernels of bf16 activations; use float`);
       const bytes = length * BYTES[dtype];
       library.call('xl_alloc', allocAddress, bytes);
       const buffer = new NativeBuffer(name, dtype, length, allocAddress[0] as number, { freed: false }, false);
       held.bytes += bytes;
       held.peak = Math.max(held.peak, held.bytes);
-      if (held.poison && dtype === 'float') library.call('xl_fill', buffer.address, NaN, length);
+      if (held.poison && (dtype === 'float' || dtype === 'bf16')) kernels.fill(buffer, NaN, length);
       return buffer;
     },
 
@@ -82,11 +86,31 @@ export function createNativeDevice(options: NativeDeviceOptions): Device {
       const { dtype, length, address, bytes } = own(name, buffer, 'write: its argument');
       if (data.length !== length)
         throw new RangeError(`${name}: write of ${data.length} elements to a buffer of ${length}`);
+      if (dtype === 'bf16') return throughFloats(buffer, (floats) => device.write(floats, data));
       library.call('xl_write', address, converted(data, dtype), bytes);
+    },
+
+    cast(y, x) {
+      const [to, from] = [own(name, y, 'cast: y'), own(name, x, 'cast: x')];
+      if (to.length !== from.length)
+        throw new RangeError(`${name}: cast of ${from.length} elements to a buffer of ${to.length}`);
+      if (to.dtype === from.dtype) kernels.copy(y, x, to.length);
+      else if (to.dtype === 'bf16' && from.dtype === 'float')
+        library.call('xl_cast_to_bf16', to.address, from.address, to.length);
+      else if (to.dtype === 'float' && from.dtype === 'bf16')
+        library.call('xl_cast_from_bf16', to.address, from.address, to.length);
+      else throw new TypeError(`${name}: cast of ${from.dtype} to ${to.dtype}`);
     },
 
     async read(buffer) {
       const { dtype, length, address, bytes } = own(name, buffer, 'read: its argument');
+      if (dtype === 'bf16') {
+        const floats = device.alloc('float', length);
+        device.cast(floats, buffer);
+        const data = await device.read(floats);
+        device.free(floats);
+        return data;
+      }
       const data = new ARRAYS[dtype](length);
       library.call('xl_read', data, address, bytes);
       return data;
@@ -112,6 +136,14 @@ export function createNativeDevice(options: NativeDeviceOptions): Device {
     },
   };
   return device;
+
+  /** Fills a bf16 buffer from floats that `fill` writes. */
+  function throughFloats(buffer: DeviceBuffer, fill: (floats: DeviceBuffer) => void): void {
+    const floats = device.alloc('float', buffer.length);
+    fill(floats);
+    device.cast(buffer, floats);
+    device.free(floats);
+  }
 }
 
 function converted(data: HostArray, dtype: Dtype): HostArray {

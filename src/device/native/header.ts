@@ -6,12 +6,13 @@
 /**
  * How an argument is passed:
  * - `float`, `int32`, `uint8`: the address of a device buffer with that data, as a number;
+ * - `data`: the same of activations, float or bf16;
  * - `address`: a device address as a number;
  * - `host`: host memory, a typed array;
  * - `string`: text;
  * - `number`: a number.
  */
-export type ArgumentKind = 'float' | 'int32' | 'uint8' | 'address' | 'host' | 'string' | 'number';
+export type ArgumentKind = 'float' | 'data' | 'int32' | 'uint8' | 'address' | 'host' | 'string' | 'number';
 
 export interface Argument {
   readonly name: string;
@@ -31,6 +32,7 @@ export interface Prototype {
 
 const BY_TYPE: Record<string, { kind: ArgumentKind; koffiType: string }> = {
   'float *': { kind: 'float', koffiType: 'uintptr_t' },
+  'xl_data *': { kind: 'data', koffiType: 'uintptr_t' },
   'int32_t *': { kind: 'int32', koffiType: 'uintptr_t' },
   'uint8_t *': { kind: 'uint8', koffiType: 'uintptr_t' },
   uintptr_t: { kind: 'address', koffiType: 'uintptr_t' },

@@ -38,6 +38,8 @@ export interface LibraryKind {
   readonly headers: readonly string[];
   /** Functions of the headers that it does not have. */
   readonly lacks: ReadonlySet<string>;
+  /** Whether kernels of activations have sisters for bf16. */
+  readonly hasBf16: boolean;
   /** The command that builds it. */
   readonly build: string;
 }
@@ -88,8 +90,11 @@ export function firstExisting(candidates: readonly LibraryCandidate[]): { path: 
   return { path, looked: candidates.map(({ path, from }) => `${path || 'not installed'} (${from})`).join('; ') };
 }
 
+/** A product alone has a form whose operands are bf16 and whose result is float. */
+const suffixesOf = (name: string): string[] => (name === 'xl_matmul' ? ['', '_bf16', '_bf16_float'] : ['', '_bf16']);
+
 /** @throws LibraryError if the file does not load or was built from other headers. */
-export function openLibrary(path: string, { device, headers, lacks, build }: LibraryKind): Library {
+export function openLibrary(path: string, { device, headers, lacks, hasBf16, build }: LibraryKind): Library {
   const include = join(packageRoot(device), 'native', 'include');
   const prototypes = parseHeader(headers.map((name) => readFileSync(join(include, name), 'utf8')).join(''));
   const functions = new Map<string, NativeFunction>();
@@ -97,14 +102,11 @@ export function openLibrary(path: string, { device, headers, lacks, build }: Lib
     const handle: LibraryHandle = koffi.load(path);
     for (const { name, result, arguments: list } of prototypes) {
       if (lacks.has(name)) continue;
-      functions.set(
-        name,
-        handle.func(
-          name,
-          result,
-          list.map(({ koffiType }) => koffiType),
-        ) as NativeFunction,
-      );
+      const types = list.map(({ koffiType }) => koffiType);
+      const takesData = list.some(({ kind }) => kind === 'data');
+      for (const suffix of hasBf16 && takesData ? suffixesOf(name) : ['']) {
+        functions.set(name + suffix, handle.func(name + suffix, result, types) as NativeFunction);
+      }
     }
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -30,9 +30,13 @@ export function own(buffer: DeviceBuffer): ReferenceBuffer {
   return candidate as ReferenceBuffer;
 }
 
+/** bf16 is kept as float64 here, without rounding. */
+const storageOf = (dtype: Dtype): Dtype => (dtype === 'bf16' ? 'float' : dtype);
+
 function typed(buffer: DeviceBuffer, dtype: Dtype, length: number): ReferenceBuffer['data'] {
   const { data } = own(buffer);
-  if (buffer.dtype !== dtype) throw new TypeError(`reference: expected a ${dtype} buffer, got ${buffer.dtype}`);
+  if (storageOf(buffer.dtype) !== dtype)
+    throw new TypeError(`reference: expected a ${dtype} buffer, got ${buffer.dtype}`);
   if (data.length < length) {
     throw new RangeError(
       `reference: the kernel's sizes ask for ${length} ${dtype} elements, the buffer has ${data.length}`,

@@ -56,6 +56,7 @@ const kernels = {
 
 const newArray: Record<Dtype, (length: number) => ReferenceBuffer['data']> = {
   float: (length) => new Float64Array(length),
+  bf16: (length) => new Float64Array(length),
   int32: (length) => new Int32Array(length),
   uint8: (length) => new Uint8Array(length),
 };
@@ -78,17 +79,22 @@ export function createReferenceDevice(): Device {
   return {
     name: 'reference',
     precision: 'float64',
+    hasBf16: true,
     kernels,
     info: { description: 'TypeScript, float64, the definition of every kernel', threads: 1 },
     absent: new Map(),
 
     alloc(dtype, length) {
       const data = allocate(dtype, length);
-      if (poison && dtype === 'float') data.fill(NaN);
+      if (poison && (dtype === 'float' || dtype === 'bf16')) data.fill(NaN);
       bytes += data.byteLength;
       peak = Math.max(peak, bytes);
       const buffer: ReferenceBuffer = { dtype, length, data, allocation: { freed: false }, isView: false };
       return buffer;
+    },
+
+    cast(y, x) {
+      kernels.copy(y, x, x.length);
     },
 
     share(dtype, memory) {

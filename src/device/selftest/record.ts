@@ -11,7 +11,8 @@ import { float32Tolerance } from './tolerances.js';
 
 export const RECORD_MAGIC = 'XLREPLAY';
 
-const CODES: Record<Dtype, number> = { float: 0, int32: 1, uint8: 2 };
+/** Recorded cases are of a CPU, which has no bf16. */
+const CODES: Record<Dtype, number> = { float: 0, bf16: NaN, int32: 1, uint8: 2 };
 
 /** Little-endian numbers and counted texts, one after another. */
 class ByteWriter {
