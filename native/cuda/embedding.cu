@@ -25,8 +25,8 @@ __global__ void first_kernel(int *first, const Tokens tokens, int64_t N) {
 
 constexpr int CHUNK = 1024;
 
-// Block n works if its token has its first position there.
-template <class T>
+// Block n works if its token has its first position there. A thread has V columns.
+template <class T, int V>
 __global__ void __launch_bounds__(256)
     backward_kernel(float *dtable, const T *dy, const int *first, const Tokens tokens, int64_t N, int64_t D) {
   __shared__ int found[CHUNK];
@@ -61,11 +61,11 @@ __global__ void __launch_bounds__(256)
     }
     __syncthreads();
     if (total > 0)
-      for (int64_t d = threadIdx.x; d < D; d += 256) {
-        float sum = row[d];
+      for (int64_t d = V * threadIdx.x; d < D; d += V * 256) {
+        Lanes<V> sum = load<V>(row + d);
 #pragma unroll 8
-        for (int m = 0; m < total; m++) sum += load(dy + (begin + found[m]) * D + d);
-        row[d] = sum;
+        for (int m = 0; m < total; m++) sum = sum + load<V>(dy + (begin + found[m]) * D + d);
+        store(row + d, sum);
       }
     __syncthreads();
   }
@@ -91,7 +91,10 @@ int backward(const char *name, float *dtable, const T *dy, const int32_t *tokens
   if (!first) return XL_OUT_OF_MEMORY;
   cudaMemsetAsync(first, 0x7f, size_t(4 * V), stream());
   first_kernel<<<unsigned(ceil_div(N, 256)), 256, 0, stream()>>>(first, rows, N);
-  backward_kernel<<<unsigned(N), 256, 0, stream()>>>(dtable, dy, first, rows, N, D);
+  if (is_aligned(dtable, dy) && D % 4 == 0)
+    backward_kernel<T, 4><<<unsigned(N), 256, 0, stream()>>>(dtable, dy, first, rows, N, D);
+  else
+    backward_kernel<T, 1><<<unsigned(N), 256, 0, stream()>>>(dtable, dy, first, rows, N, D);
   return launched(name);
 }
 

@@ -42,27 +42,15 @@ __global__ void __launch_bounds__(128)
   store(partials + blockIdx.y * D + d, dskip);
 }
 
-// Columns over blockIdx.x, pieces of rows over blockIdx.y: enough blocks to fill any GPU, the same on each.
-struct Split {
-  int64_t across, rows, parts;
-  Split(int64_t N, int64_t D, int V) {
-    across = ceil_div(D, 128 * V);
-    const int64_t wanted = 2048 / across + 1;
-    rows = ceil_div(N, wanted);
-    parts = ceil_div(N, rows);
-  }
-  dim3 grid() const { return {unsigned(across), unsigned(parts)}; }
-};
-
 template <class T>
 int forward(const char *name, T *y, const T *h, const T *c, const float *skip, const T *z, int64_t N, int64_t D) {
   if (N <= 0 || D <= 0) return XL_OK;
   constexpr int V = lanes_of<T>;
   if (is_aligned(y, h, c, skip, z) && D % V == 0) {
-    const Split split(N, D, V);
+    const RowSplit split(N, D, V);
     forward_kernel<T, V><<<split.grid(), 128, 0, stream()>>>(y, h, c, skip, z, N, D, split.rows);
   } else {
-    const Split split(N, D, 1);
+    const RowSplit split(N, D, 1);
     forward_kernel<T, 1><<<split.grid(), 128, 0, stream()>>>(y, h, c, skip, z, N, D, split.rows);
   }
   return launched(name);
@@ -74,7 +62,7 @@ int backward(const char *name, T *dh, T *dc, float *dskip, T *dz, const T *dy, c
   if (N <= 0 || D <= 0) return XL_OK;
   constexpr int V = lanes_of<T>;
   const bool aligned = is_aligned(dh, dc, dz, dy, h, c, skip, z) && D % V == 0;
-  const Split split(N, D, aligned ? V : 1);
+  const RowSplit split(N, D, aligned ? V : 1);
   auto *partials = static_cast<float *>(scratch(4 * split.parts * D));
   if (!partials) return XL_OUT_OF_MEMORY;
   if (aligned)
