@@ -39,7 +39,10 @@ __global__ void __launch_bounds__(128) forward_kernel(T *y, const Conv<T> conv) 
         if (t >= at.end) break;
         const bool is_reset = conv.resets(at.b, t);
 #pragma unroll
-        for (int j = 0; j < TAPS - 1; j++) window[j] = is_reset ? splat<V>(0) : window[j + 1];
+        for (int j = 0; j < TAPS - 1; j++) window[j] = window[j + 1];
+        if (is_reset)
+#pragma unroll
+          for (int j = 0; j < TAPS - 1; j++) window[j] = splat<V>(0);
         window[TAPS - 1] = next[k];
         Lanes<V> total = bias;
 #pragma unroll

@@ -33,11 +33,13 @@ struct Conv {
 
   template <int V>
   __device__ Lanes<V> activate(const Lanes<V> &sum) const {
-    return activation == XL_ACT_SILU ? map(sum, silu) : sum;
+    if (activation != XL_ACT_SILU) return sum;
+    return sizeof(T) == 2 ? map(sum, rough_silu) : map(sum, silu);
   }
   template <int V>
   __device__ Lanes<V> derivative(const Lanes<V> &sum) const {
-    return activation == XL_ACT_SILU ? map(sum, silu_derivative) : splat<V>(1);
+    if (activation != XL_ACT_SILU) return splat<V>(1);
+    return sizeof(T) == 2 ? map(sum, rough_silu_derivative) : map(sum, silu_derivative);
   }
 
   // bias + sum_j weight[j] input(t - (K-1) + j), back to the last reset.

@@ -93,10 +93,10 @@ struct Fused {
   const T *dy;
   const float *dstate_out;
 
-  // Gives input(s) its gradient, if it is this thread's.
+  // Writes the gradient of input(s), if it is this thread's; that of x began with what dx held.
   __device__ void finish(const Place &at, int64_t s, const Lanes<V> &gradient) const {
     if (s >= at.begin && s < at.end)
-      add(dx + (at.b * conv.T_ + s) * conv.D + at.d, gradient);
+      store(dx + (at.b * conv.T_ + s) * conv.D + at.d, gradient);
     else if (s < 0 && at.begin == 0 && dstate_in)
       add(dstate_in + (at.b * (K - 1) + s + K - 1) * conv.D + at.d, gradient);
   }
@@ -128,32 +128,45 @@ __global__ void __launch_bounds__(128) fused_kernel(const Fused<T> f) {
     visible[j] = true;
   }
   const int64_t last = at.end + K - 1 < conv.T_ ? at.end + K - 1 : conv.T_;
-#pragma unroll 4
-  for (int64_t t = at.begin; t < last; t++) {
-    const bool is_reset = conv.resets(at.b, t);
+  constexpr int AHEAD = 2;  // steps whose loads are in flight together
+  for (int64_t first = at.begin; first < last; first += AHEAD) {
+    Lanes<V> x[AHEAD], dy[AHEAD], dx[AHEAD];
+    bool resets[AHEAD];
 #pragma unroll
-    for (int j = 0; j < K - 1; j++) {
-      inputs[j] = inputs[j + 1];
-      pending[j] = pending[j + 1];
-      visible[j] = visible[j + 1] && !is_reset;
+    for (int k = 0; k < AHEAD; k++) {
+      const int64_t t = first + k < last ? first + k : last - 1, e = (at.b * conv.T_ + t) * conv.D + at.d;
+      x[k] = load<V>(conv.x + e);
+      dy[k] = load<V>(f.dy + e);
+      dx[k] = t < at.end ? load<V>(f.dx + e) : splat<V>(0);
+      resets[k] = conv.resets(at.b, t);
     }
-    const int64_t e = (at.b * conv.T_ + t) * conv.D + at.d;
-    inputs[K - 1] = load<V>(conv.x + e);
-    pending[K - 1] = splat<V>(0);
-    visible[K - 1] = true;
-    Lanes<V> total = bias;
 #pragma unroll
-    for (int j = 0; j < K; j++)
-      if (visible[j]) total = total + taps[j] * inputs[j];
-    const Lanes<V> dsum = load<V>(f.dy + e) * conv.derivative(total);
+    for (int k = 0; k < AHEAD; k++) {
+      const int64_t t = first + k;
+      if (t >= last) break;
 #pragma unroll
-    for (int j = 0; j < K; j++) {
-      if (!visible[j]) continue;
-      pending[j] = pending[j] + taps[j] * dsum;
-      if (t < at.end) dtaps[j] = dtaps[j] + dsum * inputs[j];
+      for (int j = 0; j < K - 1; j++) {
+        inputs[j] = inputs[j + 1];
+        pending[j] = pending[j + 1];
+        visible[j] = visible[j + 1] && !resets[k];
+      }
+      inputs[K - 1] = x[k];
+      pending[K - 1] = dx[k];
+      visible[K - 1] = true;
+      Lanes<V> total = bias;
+#pragma unroll
+      for (int j = 0; j < K; j++)
+        if (visible[j]) total = total + taps[j] * inputs[j];
+      const Lanes<V> dsum = dy[k] * conv.derivative(total);
+#pragma unroll
+      for (int j = 0; j < K; j++) {
+        if (!visible[j]) continue;
+        pending[j] = pending[j] + taps[j] * dsum;
+        if (t < at.end) dtaps[j] = dtaps[j] + dsum * inputs[j];
+      }
+      if (t < at.end) dbias = dbias + dsum;
+      f.finish(at, t - (K - 1), pending[0]);
     }
-    if (t < at.end) dbias = dbias + dsum;
-    f.finish(at, t - (K - 1), pending[0]);
   }
   // The inputs that no step after `last` sees.
 #pragma unroll

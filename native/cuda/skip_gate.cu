@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(128)
 #pragma unroll 2
   for (int64_t n = begin; n < end; n++) {
     const int64_t e = n * D + d;
-    store(y + e, (load<V>(h + e) + weight * load<V>(c + e)) * map(load<V>(z + e), silu));
+    store(y + e, (load<V>(h + e) + weight * load<V>(c + e)) * activate<sizeof(T) == 2>(load<V>(z + e), XL_ACT_SILU));
   }
 }
 
@@ -33,11 +33,11 @@ __global__ void __launch_bounds__(128)
   for (int64_t n = begin; n < end; n++) {
     const int64_t e = n * D + d;
     const Lanes<V> g = load<V>(dy + e), x = load<V>(z + e), conv = load<V>(c + e);
-    const Lanes<V> dsum = g * map(x, silu);
+    const Lanes<V> dsum = g * activate<sizeof(T) == 2>(x, XL_ACT_SILU);
     add(dh + e, dsum);
     add(dc + e, dsum * weight);
     dskip = dskip + dsum * conv;
-    add(dz + e, g * (load<V>(h + e) + weight * conv) * map(x, silu_derivative));
+    add(dz + e, g * (load<V>(h + e) + weight * conv) * activate_derivative<sizeof(T) == 2>(x, XL_ACT_SILU));
   }
   store(partials + blockIdx.y * D + d, dskip);
 }
