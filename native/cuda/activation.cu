@@ -13,7 +13,7 @@ struct Activate {
   int activation;
   template <int V>
   __device__ void at(int64_t n) const {
-    store(y + n, activate(load<V>(x + n), activation));
+    store(y + n, activate<sizeof(T) == 2>(load<V>(x + n), activation));
   }
 };
 
@@ -31,7 +31,7 @@ struct ActivateBackward {
   int activation;
   template <int V>
   __device__ void at(int64_t n) const {
-    add(dx + n, load<V>(dy + n) * activate_derivative(load<V>(x + n), activation));
+    add(dx + n, load<V>(dy + n) * activate_derivative<sizeof(T) == 2>(load<V>(x + n), activation));
   }
 };
 
@@ -48,7 +48,7 @@ struct GatedActivate {
   int activation;
   template <int V>
   __device__ void at(int64_t n) const {
-    store(y + n, activate(load<V>(gate + n), activation) * load<V>(up + n));
+    store(y + n, activate<sizeof(T) == 2>(load<V>(gate + n), activation) * load<V>(up + n));
   }
 };
 
@@ -67,8 +67,8 @@ struct GatedActivateBackward {
   template <int V>
   __device__ void at(int64_t n) const {
     const Lanes<V> g = load<V>(dy + n), x = load<V>(gate + n);
-    add(dgate + n, g * load<V>(up + n) * activate_derivative(x, activation));
-    add(dup + n, g * activate(x, activation));
+    add(dgate + n, g * load<V>(up + n) * activate_derivative<sizeof(T) == 2>(x, activation));
+    add(dup + n, g * activate<sizeof(T) == 2>(x, activation));
   }
 };
 

@@ -1,6 +1,7 @@
 // Rows of a table by token, and their gradient. Forward: 8 bytes per element in float32, 6 in bfloat16 (the table is
-// float32). Backward without atomics, so that the order is fixed: the first position of each token adds the rows of all
-// of its positions; it finds the others by reading the tokens after it, 4 bytes each from the L2 cache.
+// float32). Backward without atomics on floats, so that the order is fixed: positions are grouped by token and ordered,
+// then each token's block adds its rows of dy (4 or 2 bytes per element) to its row of the table (8 bytes per element of
+// the rows that occur).
 #include "fault.cuh"
 #include "lanes.cuh"
 
@@ -16,59 +17,90 @@ __global__ void __launch_bounds__(256) forward_kernel(T *y, const float *table, 
   store(y + n * D + d, row < 0 ? splat<V>(0) : load<V>(table + row * D + d));
 }
 
-__global__ void first_kernel(int *first, const Tokens tokens, int64_t N) {
+__global__ void __launch_bounds__(256) count_kernel(int *counts, const Tokens tokens, int64_t N) {
   const int64_t n = int64_t(blockIdx.x) * 256 + threadIdx.x;
   if (n >= N) return;
   const int64_t row = tokens.at(n);
-  if (row >= 0) atomicMin(first + row, int(n));  // of whole numbers: the result has no order
+  if (row >= 0) atomicAdd(counts + row, 1);  // of whole numbers: the result has no order
 }
 
-constexpr int CHUNK = 1024;
+constexpr int SCAN = 1024;
 
-// Block n works if its token has its first position there.
-template <class T>
-__global__ void __launch_bounds__(256)
-    backward_kernel(float *dtable, const T *dy, const int *first, const Tokens tokens, int64_t N, int64_t D) {
-  __shared__ int found[CHUNK];
-  __shared__ int counts[8];
-  const int64_t n = blockIdx.x;
-  const int32_t token = tokens.tokens[n];
-  if (token < 0 || token >= tokens.V || first[token] != n) return;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  float *row = dtable + token * D;
-  for (int64_t begin = n; begin < N; begin += CHUNK) {
-    // Positions of this chunk with the same token, in order: a warp looks through 128 of them.
-    unsigned matches[4];
-    int mine = 0;
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      const int64_t at = begin + warp * 128 + k * 32 + lane;
-      matches[k] = __ballot_sync(0xffffffffu, at < N && tokens.tokens[at] == token);
-      mine += __popc(matches[k]);
+// offsets[v] = the sum of counts before v, for v from 0 to V; counts become 0. One block.
+__global__ void __launch_bounds__(SCAN) offsets_kernel(int *offsets, int *counts, int64_t V) {
+  __shared__ int sums[SCAN / 32];
+  int before = 0;
+  for (int64_t begin = 0; begin < V; begin += SCAN) {
+    const int64_t v = begin + threadIdx.x;
+    const int mine = v < V ? counts[v] : 0;
+    int sum = mine;
+    for (int step = 1; step < 32; step *= 2) {
+      const int other = __shfl_up_sync(0xffffffffu, sum, step);
+      if (int(threadIdx.x % 32) >= step) sum += other;
     }
-    if (lane == 0) counts[warp] = mine;
+    if (threadIdx.x % 32 == 31) sums[threadIdx.x / 32] = sum;
     __syncthreads();
-    int offset = 0, total = 0;
-#pragma unroll
-    for (int w = 0; w < 8; w++) {
-      offset += w < warp ? counts[w] : 0;
-      total += counts[w];
-    }
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      if (matches[k] >> lane & 1) found[offset + __popc(matches[k] & ((1u << lane) - 1))] = warp * 128 + k * 32 + lane;
-      offset += __popc(matches[k]);
+    int all = 0, warps_before = 0;
+    for (int w = 0; w < SCAN / 32; w++) {
+      warps_before += w < int(threadIdx.x / 32) ? sums[w] : 0;
+      all += sums[w];
     }
     __syncthreads();
-    if (total > 0)
-      for (int64_t d = threadIdx.x; d < D; d += 256) {
-        float sum = row[d];
-#pragma unroll 8
-        for (int m = 0; m < total; m++) sum += load(dy + (begin + found[m]) * D + d);
-        row[d] = sum;
-      }
-    __syncthreads();
+    if (v < V) {
+      offsets[v] = before + warps_before + sum - mine;
+      counts[v] = 0;
+    }
+    before += all;
   }
+  if (threadIdx.x == 0) offsets[V] = before;
+}
+
+// The positions of each token, in any order.
+__global__ void __launch_bounds__(256)
+    group_kernel(int *grouped, int *counts, const int *offsets, const Tokens tokens, int64_t N) {
+  const int64_t n = int64_t(blockIdx.x) * 256 + threadIdx.x;
+  if (n >= N) return;
+  const int32_t token = tokens.tokens[n];
+  if (token >= 0 && token < tokens.V) grouped[offsets[token] + atomicAdd(counts + token, 1)] = int(n);
+}
+
+// The same in their order: a position comes after as many as there are smaller ones.
+__global__ void __launch_bounds__(256)
+    order_kernel(int *ordered, const int *grouped, const int *offsets, const Tokens tokens) {
+  const int index = int(blockIdx.x * 256 + threadIdx.x);
+  if (index >= offsets[tokens.V]) return;
+  const int n = grouped[index];
+  const int32_t token = tokens.tokens[n];
+  const int begin = offsets[token], end = offsets[token + 1];
+  int rank = 0;
+#pragma unroll 8
+  for (int other = begin; other < end; other++) rank += grouped[other] < n;
+  ordered[begin + rank] = n;
+}
+
+constexpr int GROUPS = 4;
+
+// Block (token, columns): GROUPS groups of threads take its rows in turn and add up in order.
+template <class T, int V>
+__global__ void __launch_bounds__(256)
+    backward_kernel(float *dtable, const T *dy, const int *ordered, const int *offsets, int64_t D) {
+  __shared__ Lanes<V> sums[256];
+  const int begin = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
+  if (begin == end) return;
+  constexpr int LANES = 256 / GROUPS;
+  const int group = threadIdx.x / LANES;
+  const int64_t d = (int64_t(blockIdx.y) * LANES + threadIdx.x % LANES) * V;
+  Lanes<V> sum = splat<V>(0);
+  if (d < D) {
+#pragma unroll 8
+    for (int m = begin + group; m < end; m += GROUPS) sum = sum + load<V>(dy + ordered[m] * D + d);
+  }
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (group != 0 || d >= D) return;
+#pragma unroll
+  for (int g = 1; g < GROUPS; g++) sum = sum + sums[threadIdx.x + g * LANES];
+  add(dtable + blockIdx.x * D + d, sum);
 }
 
 template <class T>
@@ -87,11 +119,22 @@ template <class T>
 int backward(const char *name, float *dtable, const T *dy, const int32_t *tokens, int64_t N, int64_t D, int64_t V) {
   if (N <= 0 || D <= 0) return XL_OK;
   const Tokens rows{tokens, V, faults(), name, 0};
-  auto *first = static_cast<int *>(scratch(4 * V));
-  if (!first) return XL_OUT_OF_MEMORY;
-  cudaMemsetAsync(first, 0x7f, size_t(4 * V), stream());
-  first_kernel<<<unsigned(ceil_div(N, 256)), 256, 0, stream()>>>(first, rows, N);
-  backward_kernel<<<unsigned(N), 256, 0, stream()>>>(dtable, dy, first, rows, N, D);
+  auto *offsets = static_cast<int *>(scratch(4 * (2 * V + 2 + 2 * N)));
+  if (!offsets) return XL_OUT_OF_MEMORY;
+  int *counts = offsets + V + 1, *grouped = counts + V, *ordered = grouped + N;
+  const unsigned blocks = unsigned(ceil_div(N, 256));
+  cudaMemsetAsync(counts, 0, size_t(4 * V), stream());
+  count_kernel<<<blocks, 256, 0, stream()>>>(counts, rows, N);
+  offsets_kernel<<<1, SCAN, 0, stream()>>>(offsets, counts, V);
+  group_kernel<<<blocks, 256, 0, stream()>>>(grouped, counts, offsets, rows, N);
+  order_kernel<<<blocks, 256, 0, stream()>>>(ordered, grouped, offsets, rows);
+  constexpr int64_t columns = 256 / GROUPS;
+  if (is_aligned(dtable, dy) && D % 4 == 0)
+    backward_kernel<T, 4><<<dim3(unsigned(V), unsigned(ceil_div(D, 4 * columns))), 256, 0, stream()>>>(
+        dtable, dy, ordered, offsets, D);
+  else
+    backward_kernel<T, 1>
+        <<<dim3(unsigned(V), unsigned(ceil_div(D, columns))), 256, 0, stream()>>>(dtable, dy, ordered, offsets, D);
   return launched(name);
 }
 

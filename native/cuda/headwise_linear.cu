@@ -37,6 +37,69 @@ __global__ void __launch_bounds__(256) dx_kernel(T *dx, const T *dy, const float
   store(dx + index, sum);
 }
 
+// The usual blocks, 4 x 4: a thread has the weights of V / 4 blocks in registers and goes down some rows.
+template <int V>
+struct Blocks {
+  alignas(16) float w[V / 4][4][4];
+  __device__ void read(const float *weight, int64_t column) {
+#pragma unroll
+    for (int k = 0; k < V / 4; k++)
+#pragma unroll
+      for (int o = 0; o < 4; o++)
+        *reinterpret_cast<float4 *>(w[k][o]) = *reinterpret_cast<const float4 *>(weight + 4 * column + 16 * k + 4 * o);
+  }
+};
+
+template <class T, int V>
+__global__ void __launch_bounds__(128)
+    forward4_kernel(T *y, const T *x, const float *weight, const float *bias, int64_t N, int64_t D, int64_t rows) {
+  const int64_t d = (int64_t(blockIdx.x) * 128 + threadIdx.x) * V;
+  if (d >= D) return;
+  Blocks<V> block;
+  block.read(weight, d);
+  const Lanes<V> start = bias ? load<V>(bias + d) : splat<V>(0);
+  const int64_t begin = blockIdx.y * rows, end = begin + rows < N ? begin + rows : N;
+#pragma unroll 4
+  for (int64_t n = begin; n < end; n++) {
+    const Lanes<V> in = load<V>(x + n * D + d);
+    Lanes<V> out = start;
+#pragma unroll
+    for (int l = 0; l < V; l++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) out[l] += block.w[l / 4][l % 4][i] * in[l / 4 * 4 + i];
+    store(y + n * D + d, out);
+  }
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(128) backward4_kernel(T *dx, float *partials, const T *dy, const T *x,
+                                                        const float *weight, int64_t N, int64_t D, int64_t rows) {
+  const int64_t d = (int64_t(blockIdx.x) * 128 + threadIdx.x) * V;
+  if (d >= D) return;
+  Blocks<V> block, gradient = {};
+  block.read(weight, d);
+  const int64_t begin = blockIdx.y * rows, end = begin + rows < N ? begin + rows : N;
+#pragma unroll 2
+  for (int64_t n = begin; n < end; n++) {
+    const Lanes<V> in = load<V>(x + n * D + d), g = load<V>(dy + n * D + d);
+    Lanes<V> out = dx ? load<V>(dx + n * D + d) : splat<V>(0);
+#pragma unroll
+    for (int l = 0; l < V; l++)
+#pragma unroll
+      for (int o = 0; o < 4; o++) {
+        out[l] += block.w[l / 4][o][l % 4] * g[l / 4 * 4 + o];
+        gradient.w[l / 4][l % 4][o] += g[l] * in[l / 4 * 4 + o];
+      }
+    if (dx) store(dx + n * D + d, out);
+  }
+#pragma unroll
+  for (int k = 0; k < V / 4; k++)
+#pragma unroll
+    for (int o = 0; o < 4; o++)
+      *reinterpret_cast<float4 *>(partials + (blockIdx.y * D + d) * 4 + 16 * k + 4 * o) =
+          *reinterpret_cast<const float4 *>(gradient.w[k][o]);
+}
+
 // Partial sums over some rows of dy[n,g,o] x[n,g,i]; a thread has one (g,o,i).
 template <class T>
 __global__ void __launch_bounds__(128)
@@ -66,6 +129,12 @@ template <class T>
 int forward(const char *name, T *y, const T *x, const float *weight, const float *bias, const Sizes &s) {
   const auto [N, G, O, I] = s;
   if (N * G * O <= 0) return XL_OK;
+  constexpr int V = lanes_of<T>;
+  if (O == 4 && I == 4 && G * 4 % V == 0 && is_aligned(y, x, weight, bias)) {
+    const RowSplit split(N, 4 * G, V);
+    forward4_kernel<T, V><<<split.grid(), 128, 0, stream()>>>(y, x, weight, bias, N, 4 * G, split.rows);
+    return launched(name);
+  }
   if (s.is_small()) {
     forward_kernel<<<unsigned(ceil_div(N * G * O, 256)), 256, 0, stream()>>>(y, x, weight, bias, s);
     return launched(name);
@@ -81,6 +150,14 @@ template <class T>
 int small_backward(const char *name, T *dx, float *dweight, const T *dy, const T *x, const float *weight,
                    const Sizes &s) {
   const auto [N, G, O, I] = s;
+  constexpr int V = lanes_of<T>;
+  if (O == 4 && I == 4 && G * 4 % V == 0 && is_aligned(dx, dy, x, weight)) {
+    const RowSplit split(N, 4 * G, V);
+    auto *partials = static_cast<float *>(scratch(64 * split.parts * G));
+    if (!partials) return XL_OUT_OF_MEMORY;
+    backward4_kernel<T, V><<<split.grid(), 128, 0, stream()>>>(dx, partials, dy, x, weight, N, 4 * G, split.rows);
+    return add_partials(name, dweight, partials, split.parts, 16 * G);
+  }
   if (dx && I > 0) dx_kernel<<<unsigned(ceil_div(N * G * I, 256)), 256, 0, stream()>>>(dx, dy, weight, s);
   const int64_t width = G * O * I, across = ceil_div(width, 128);
   if (width == 0) return XL_OK;

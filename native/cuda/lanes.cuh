@@ -115,6 +115,29 @@ __device__ inline void store(bf16 *p, const Lanes<V> &x) {
   }
 }
 
+// V elements as they are stored: 16 bytes of bfloat16 take four registers, not eight.
+template <int V, class T>
+struct Stored {
+  Lanes<V> value;
+  __device__ void read(const T *p) { value = load<V>(p); }
+  __device__ Lanes<V> lanes() const { return value; }
+};
+template <>
+struct Stored<8, bf16> {
+  uint4 bits;
+  __device__ void read(const bf16 *p) { bits = *reinterpret_cast<const uint4 *>(p); }
+  __device__ Lanes<8> lanes() const {
+    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+    Lanes<8> y;
+#pragma unroll
+    for (int w = 0; w < 4; w++) {
+      y[2 * w] = __uint_as_float(words[w] << 16);
+      y[2 * w + 1] = __uint_as_float(words[w] & 0xffff0000u);
+    }
+    return y;
+  }
+};
+
 // to += x
 template <int V, class T>
 __device__ inline void add(T *to, const Lanes<V> &x) {

@@ -59,9 +59,13 @@ __global__ void __launch_bounds__(256)
   const float scale = target < 0 ? 0.0f : dloss[n], shift = logsumexp[n];
 #pragma unroll 4
   for (int64_t v = blockIdx.y * 256 + threadIdx.x; v < V; v += 256 * gridDim.y) {
-    const float x = capped(row[v], cap);
-    float g = target < 0 ? 0.0f : scale * (expf(x - shift) - (v == target ? 1.0f : 0.0f));
-    if (cap != 0) g *= ((cap - x) / cap) * ((cap + x) / cap);
+    const float x = row[v];
+    float g = target < 0 ? 0.0f : scale * (expf(capped(x, cap) - shift) - (v == target ? 1.0f : 0.0f));
+    if (cap != 0) {
+      // 1 - tanh(x / cap)^2 without its cancellation
+      const float e = expf(-2.0f * fabsf(x / cap)), s = 1.0f / (1.0f + e);
+      g *= 4.0f * e * s * s;
+    }
     store(out + v, g);
   }
 }

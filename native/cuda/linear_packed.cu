@@ -1,6 +1,6 @@
 // y = x weight^T + bias with the weights in a storage format. Few rows of x, as in decoding: bound by reading the weights
-// once (2, 1 or 1/2 byte each and their scales), 16 bytes per load; a warp has four rows of the weights, so that what it
-// reads of x, from the caches, serves all four. Codes become floats by their bits (2^23 + code), since the conversion
+// once (2, 1 or 1/2 byte each and their scales), 16 bytes per load; a warp has four rows of the weights (two
+// beside eight rows of x), so that what it reads of x, from the caches, serves all of them. Codes become floats by their bits (2^23 + code), since the conversion
 // instruction has a quarter of the rate. More rows: the weights are unpacked and multiplied as a matrix.
 #include "product.h"
 #include "reduce.cuh"
@@ -13,82 +13,82 @@ extern "C" XL_API int xl_unpack_rows_bf16(bf16 *y, const uint8_t *packed, int64_
 
 namespace {
 
-constexpr int ROWS = 4;  // of the weights, per warp
 constexpr int WARPS = 4;
 constexpr int MOST_ROWS = 32;  // of x, beyond which the matrix product is faster
 
-// Floats of 16 bytes of weights, in the order of `column`: the weights' columns relative to that of the first byte.
+// 16 bytes of weights as parts of four: part p holds the weights from column begin(chunk) + column(p) on, times
+// factor(p), a power of two that the numbers of x are divided by.
 template <int FORMAT>
 struct Bytes16;
 
+struct Whole {
+  static __device__ float factor(int) { return 1.0f; }
+  static __device__ int column(int p) { return 4 * p; }
+  static __device__ uint32_t word(const uint4 &bits, int w) { return w == 0 ? bits.x : w == 1 ? bits.y : w == 2 ? bits.z : bits.w; }
+};
+
 template <>
-struct Bytes16<XL_BF16> {
+struct Bytes16<XL_BF16> : Whole {
   static constexpr int count = 8;
   static __device__ int64_t begin(int64_t chunk) { return chunk * 8; }
-  static __device__ int column(int p) { return 4 * p; }
-  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
-    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int w = 0; w < 4; w++) {
-      to[w / 2][w % 2 * 2] = __uint_as_float(words[w] << 16);
-      to[w / 2][w % 2 * 2 + 1] = __uint_as_float(words[w] & 0xffff0000u);
-    }
+  static __device__ Lanes<4> part(const uint4 &bits, int p) {
+    const uint32_t low = word(bits, 2 * p), high = word(bits, 2 * p + 1);
+    return {__uint_as_float(low << 16), __uint_as_float(low & 0xffff0000u), __uint_as_float(high << 16),
+            __uint_as_float(high & 0xffff0000u)};
   }
 };
 
 template <>
-struct Bytes16<XL_F16> {
+struct Bytes16<XL_F16> : Whole {
   static constexpr int count = 8;
   static __device__ int64_t begin(int64_t chunk) { return chunk * 8; }
-  static __device__ int column(int p) { return 4 * p; }
-  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
-    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int w = 0; w < 4; w++) {
-      const float2 pair = __half22float2(*reinterpret_cast<const __half2 *>(words + w));
-      to[w / 2][w % 2 * 2] = pair.x;
-      to[w / 2][w % 2 * 2 + 1] = pair.y;
-    }
+  static __device__ Lanes<4> part(const uint4 &bits, int p) {
+    const uint32_t low = word(bits, 2 * p), high = word(bits, 2 * p + 1);
+    const float2 a = __half22float2(*reinterpret_cast<const __half2 *>(&low));
+    const float2 b = __half22float2(*reinterpret_cast<const __half2 *>(&high));
+    return {a.x, a.y, b.x, b.y};
   }
 };
 
 template <>
-struct Bytes16<XL_INT8> {
+struct Bytes16<XL_INT8> : Whole {
   static constexpr int count = 16;
   static __device__ int64_t begin(int64_t chunk) { return chunk * 16; }
-  static __device__ int column(int p) { return 4 * p; }
-  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
-    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+  static __device__ Lanes<4> part(const uint4 &bits, int p) {
+    const uint32_t codes = word(bits, p) ^ 0x80808080u;
+    Lanes<4> y;
 #pragma unroll
-    for (int w = 0; w < 4; w++)
-#pragma unroll
-      for (int b = 0; b < 4; b++)
-        to[w][b] = __uint_as_float(__byte_perm(words[w] ^ 0x80808080u, 0x4b000000u, 0x7650 + b)) - 8388736.0f;
+    for (int b = 0; b < 4; b++) y[b] = __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7650 + b)) - 8388736.0f;
+    return y;
   }
 };
 
-// Words 4q..4q+3 of a block of 128: part p holds the weights 16 p + 4 q + 0..3.
+// Words 4q..4q+3 of a block of 128: part p holds the weights 16 p + 4 q + 0..3, bits 4p..4p+3 of each word. They stay
+// where they are in the lower 16 bits of a half, so that one shift serves four parts.
 template <>
-struct Bytes16<XL_INT4> {
+struct Bytes16<XL_INT4> : Whole {
   static constexpr int count = 32;
   static __device__ int64_t begin(int64_t chunk) { return chunk / 4 * 128 + chunk % 4 * 4; }
   static __device__ int column(int p) { return 16 * p; }
-  static __device__ void decode(Lanes<4> *to, const uint4 &bits) {
-    const uint32_t words[] = {bits.x, bits.y, bits.z, bits.w};
+  static __device__ float factor(int p) { return float(1 << (4 * (p % 4))); }
+  static __device__ Lanes<4> part(const uint4 &bits, int p) {
+    Lanes<4> y;
 #pragma unroll
-    for (int p = 0; p < 8; p++)
-#pragma unroll
-      for (int w = 0; w < 4; w++)
-        to[p][w] = __uint_as_float(((words[w] >> (4 * p)) & 15u) | 0x4b000000u) - 8388616.0f;
+    for (int w = 0; w < 4; w++) {
+      const uint32_t half = p < 4 ? word(bits, w) : word(bits, w) >> 16;
+      y[w] = __uint_as_float((half & (15u << (4 * (p % 4)))) | 0x4b000000u) - (8388608.0f + 8.0f * factor(p));
+    }
+    return y;
   }
 };
 
-// ONE_SCALE: all weights of 16 bytes have one scale.
-template <int FORMAT, class T, int NB, bool ONE_SCALE>
+// A warp has ROWS rows of the weights and NB of x. ONE_SCALE: all weights of 16 bytes have one scale.
+template <int FORMAT, class T, int NB, int ROWS, bool ONE_SCALE>
 __global__ void __launch_bounds__(32 * WARPS)
     stream_kernel(T *y, const T *x, const float *bias, const Weights w, int64_t N) {
   using Part = Bytes16<FORMAT>;
   constexpr int PARTS = Part::count / 4;
+  constexpr bool IS_SCALED = FORMAT == XL_INT8 || FORMAT == XL_INT4;
   const int lane = threadIdx.x % 32;
   const int64_t first = (int64_t(blockIdx.x) * WARPS + threadIdx.x / 32) * ROWS, n0 = int64_t(blockIdx.y) * NB;
   if (first >= w.rows) return;
@@ -103,36 +103,30 @@ __global__ void __launch_bounds__(32 * WARPS)
     uint4 bits[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) bits[r] = __ldcs(reinterpret_cast<const uint4 *>(rows[r]) + chunk);
-    Lanes<4> kept[NB == 1 ? PARTS : 1];
-    if constexpr (NB == 1) {
+    float parts[ROWS][NB] = {};
 #pragma unroll
-      for (int p = 0; p < PARTS; p++) kept[p] = load<4>(x + n0 * w.columns + begin + Part::column(p));
-    }
+    for (int p = 0; p < PARTS; p++) {
+      Lanes<4> weights[ROWS];
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      Lanes<4> weights[PARTS];
-      Part::decode(weights, bits[r]);
-      if constexpr (FORMAT == XL_INT8 || FORMAT == XL_INT4) {
-        if constexpr (ONE_SCALE) {
-          const float scale = w.scale(rows[r], begin / w.group);
-#pragma unroll
-          for (int p = 0; p < PARTS; p++) weights[p] = scale * weights[p];
-        } else {
-#pragma unroll
-          for (int p = 0; p < PARTS; p++)
-            weights[p] = w.scale(rows[r], (begin + Part::column(p)) / w.group) * weights[p];
-        }
+      for (int r = 0; r < ROWS; r++) {
+        weights[r] = Part::part(bits[r], p);
+        if constexpr (!ONE_SCALE) weights[r] = w.aligned_scale(rows[r], (begin + Part::column(p)) / w.group) * weights[r];
       }
 #pragma unroll
       for (int n = 0; n < NB; n++) {
-        const T *from = x + (n0 + n < N ? n0 + n : N - 1) * w.columns + begin;
+        const int64_t row = n0 + n < N ? n0 + n : N - 1;
+        const Lanes<4> value = (1.0f / Part::factor(p)) * load<4>(x + row * w.columns + begin + Part::column(p));
 #pragma unroll
-        for (int p = 0; p < PARTS; p++) {
-          const Lanes<4> value = NB == 1 ? kept[NB == 1 ? p : 0] : load<4>(from + Part::column(p));
+        for (int r = 0; r < ROWS; r++)
 #pragma unroll
-          for (int l = 0; l < 4; l++) sums[r][n] += weights[p][l] * value[l];
-        }
+          for (int l = 0; l < 4; l++) parts[r][n] += weights[r][l] * value[l];
       }
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      const float scale = IS_SCALED && ONE_SCALE ? w.aligned_scale(rows[r], begin / w.group) : 1.0f;
+#pragma unroll
+      for (int n = 0; n < NB; n++) sums[r][n] += scale * parts[r][n];
     }
   }
 #pragma unroll
@@ -160,11 +154,15 @@ __global__ void __launch_bounds__(256) plain_kernel(T *y, const T *x, const floa
 
 template <int FORMAT, class T, int NB>
 void stream_rows(T *y, const T *x, const float *bias, const Weights &w, int64_t N) {
+  constexpr int ROWS = NB <= 4 ? 4 : 2;
   const dim3 grid{unsigned(ceil_div(w.rows, ROWS * WARPS)), unsigned(ceil_div(N, NB))};
-  if (FORMAT != XL_INT4 || w.group % 128 == 0)
-    stream_kernel<FORMAT, T, NB, true><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
-  else
-    stream_kernel<FORMAT, T, NB, false><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
+  if constexpr (FORMAT == XL_INT4) {
+    if (w.group % 128 != 0) {
+      stream_kernel<FORMAT, T, NB, ROWS, false><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
+      return;
+    }
+  }
+  stream_kernel<FORMAT, T, NB, ROWS, true><<<grid, 32 * WARPS, 0, stream()>>>(y, x, bias, w, N);
 }
 
 template <int FORMAT, class T>
@@ -196,7 +194,8 @@ int linear(const char *name, T *y, const T *x, const uint8_t *weight, const floa
   if (N <= 0 || O <= 0) return XL_OK;
   if (N > MOST_ROWS) {
     // bfloat16 weights of bfloat16 products are there already.
-    const T *matrix = sizeof(T) == 2 && format == XL_BF16 ? reinterpret_cast<const T *>(weight) : nullptr;
+    const bool is_there = sizeof(T) == 2 && format == XL_BF16 && reinterpret_cast<uintptr_t>(weight) % 2 == 0;
+    const T *matrix = is_there ? reinterpret_cast<const T *>(weight) : nullptr;
     if (!matrix) {
       auto *copy = static_cast<T *>(scratch(int64_t(sizeof(T)) * O * I));
       if (!copy) return XL_OUT_OF_MEMORY;

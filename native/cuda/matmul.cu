@@ -44,7 +44,7 @@ struct Key {
 
 uint32_t alignment_of(const void *address) {
   const auto bits = reinterpret_cast<uintptr_t>(address);
-  return bits % 16 == 0 ? 16 : uint32_t(bits & -bits);
+  return bits % 256 == 0 ? 256 : uint32_t(bits & -bits);
 }
 
 // A column-major layout of what is stored as `rows` rows of `columns` elements, `ld` apart.
@@ -115,7 +115,7 @@ int product(const char *name, TC *c, const T *a, const T *b, const Product &p) {
   // In the order of cuBLASLt, where a and b have changed places.
   const uint32_t alignment[] = {alignment_of(b), alignment_of(a), alignment_of(c), alignment_of(c)};
   const Key key{{p.M, p.N, p.K, p.trans_a, p.trans_b, p.lda, p.ldb, p.ldc, p.accumulate, p.batch, p.stride_a,
-                 p.stride_b, p.stride_c, sizeof(T), sizeof(TC), alignment[0] * 256 + alignment[1], alignment[2]}};
+                 p.stride_b, p.stride_c, sizeof(T), sizeof(TC), alignment[0] * 1024 + alignment[1], alignment[2]}};
   static std::unordered_map<std::string, Plan> plans;
   auto found = plans.find(key.text());
   if (found == plans.end()) {

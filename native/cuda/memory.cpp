@@ -72,14 +72,19 @@ void *pool_alloc(const char *what, int64_t bytes) {
   const int graph = recorded_graph();
   void *address = graph ? take(recorded, size) : nullptr;
   if (!address && (address = take(pool, size))) cached -= size;
-  if (!address && cudaMalloc(&address, size_t(size)) != cudaSuccess) {
-    cudaGetLastError();
-    if (graph) return out_of_memory(what, bytes);  // the pool cannot be emptied while a graph is recorded
-    give_back_cached();
-    if (cudaMalloc(&address, size_t(size)) != cudaSuccess) {
+  if (!address) {
+    cudaError_t error = cudaMalloc(&address, size_t(size));
+    // The pool cannot be emptied while a graph is recorded.
+    if (error == cudaErrorMemoryAllocation && !graph) {
+      cudaGetLastError();
+      give_back_cached();
+      error = cudaMalloc(&address, size_t(size));
+    }
+    if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       return out_of_memory(what, bytes);
     }
+    if (check(what, error)) return nullptr;  // what an earlier kernel left
   }
   blocks[address] = {size, graph, false};
   used += size;

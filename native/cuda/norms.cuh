@@ -1,6 +1,8 @@
 // Layer norm and RMS norm over the last axis of [N,G,D], forward and backward, for one kind of storage: see norms.cu.
 #ifndef XL_CUDA_NORMS_CUH
 #define XL_CUDA_NORMS_CUH
+#include <type_traits>
+
 #include "reduce.cuh"
 
 namespace xl {
@@ -97,14 +99,15 @@ struct NormBackward {
 // norm = (x - mean) * rstd;  y = norm * (offset + weight) + bias. A block has rows of one group g, its teams in turn, and
 // keeps the sums over them of dy * norm and dy; K = 0 leaves these sums to another kernel.
 template <class T, bool LAYER, int TEAM, int V, int K>
-__global__ void __launch_bounds__(256) norm_backward_kernel(const NormBackward<T, LAYER> p) {
+__global__ void __launch_bounds__(256, 2) norm_backward_kernel(const NormBackward<T, LAYER> p) {
   using Group = Team<TEAM>;
   __shared__ float room[8];
   const int64_t g = blockIdx.y, stride = int64_t(gridDim.x) * Group::per_block;
   const float *weight = p.weight + g * p.D;
   const float inverse = 1.0f / float(p.D);
   constexpr int REGISTERS = K > 0 ? K : 1;
-  Lanes<V> dweight[REGISTERS], dbias[REGISTERS], norms[REGISTERS], cotangents[REGISTERS];
+  Lanes<V> dweight[REGISTERS], dbias[REGISTERS];
+  Stored<V, T> inputs[REGISTERS], cotangents[REGISTERS];
 #pragma unroll
   for (int k = 0; k < REGISTERS; k++) dweight[k] = dbias[k] = splat<V>(0);
   for (int64_t n = int64_t(blockIdx.x) * Group::per_block + Group::index(); n < p.N; n += stride) {
@@ -112,30 +115,31 @@ __global__ void __launch_bounds__(256) norm_backward_kernel(const NormBackward<T
     const T *x = p.x + row * p.D, *dy = p.dy + row * p.D;
     T *dx = p.dx + row * p.D;
     const float mean = LAYER ? p.mean[row] : 0.0f, rstd = p.rstd[row];
-    // f(norm, dy, column, index)
+    // f(x, dy, column, index)
     auto columns = [&](auto f) {
       if constexpr (K > 0) {
 #pragma unroll
         for (int k = 0; k < K; k++) {
           const int64_t d = (int64_t(k) * TEAM + Group::rank()) * V;
-          if (d < p.D) f(norms[k], cotangents[k], d, k);
+          if (d < p.D) f(inputs[k], cotangents[k], d, k);
         }
       } else {
         for (int64_t d = Group::rank() * V; d < p.D; d += TEAM * V) {
-          norms[0] = (load<V>(x + d) - mean) * rstd;
-          cotangents[0] = load<V>(dy + d);
-          f(norms[0], cotangents[0], d, 0);
+          inputs[0].read(x + d);
+          cotangents[0].read(dy + d);
+          f(inputs[0], cotangents[0], d, 0);
         }
       }
     };
     if constexpr (K > 0)
-      columns([&](Lanes<V> &norm, Lanes<V> &g, int64_t d, int) {
-        norm = (load<V>(x + d) - mean) * rstd;
-        g = load<V>(dy + d);
+      columns([&](Stored<V, T> &input, Stored<V, T> &cotangent, int64_t d, int) {
+        input.read(x + d);
+        cotangent.read(dy + d);
       });
     float sum = 0, dot = 0;
-    columns([&](Lanes<V> &norm, Lanes<V> &g, int64_t d, int) {
-      const Lanes<V> dnorm = g * (p.offset + load<V>(weight + d));
+    columns([&](const Stored<V, T> &input, const Stored<V, T> &cotangent, int64_t d, int) {
+      const Lanes<V> norm = (input.lanes() - mean) * rstd;
+      const Lanes<V> dnorm = cotangent.lanes() * (p.offset + load<V>(weight + d));
 #pragma unroll
       for (int l = 0; l < V; l++) {
         sum += dnorm[l];
@@ -144,7 +148,8 @@ __global__ void __launch_bounds__(256) norm_backward_kernel(const NormBackward<T
     });
     const float mean_dnorm = LAYER ? Group::sum(sum, room) * inverse : 0.0f;
     const float mean_dot = Group::sum(dot, room) * inverse;
-    columns([&](Lanes<V> &norm, Lanes<V> &g, int64_t d, int k) {
+    columns([&](const Stored<V, T> &input, const Stored<V, T> &cotangent, int64_t d, int k) {
+      const Lanes<V> g = cotangent.lanes(), norm = (input.lanes() - mean) * rstd;
       const Lanes<V> dnorm = g * (p.offset + load<V>(weight + d));
       add(dx + d, (dnorm - mean_dnorm - norm * mean_dot) * rstd);
       if constexpr (K > 0) {

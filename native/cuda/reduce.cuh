@@ -32,6 +32,18 @@ __device__ inline T block_sum(T x, T *room) {
   return sum;
 }
 
+// Blocks of 128 threads with V columns each and some rows of [N,D]: columns over blockIdx.x, pieces of rows over blockIdx.y: enough blocks to fill any GPU, the same on each.
+struct RowSplit {
+  int64_t across, rows, parts;
+  RowSplit(int64_t N, int64_t D, int V) {
+    across = ceil_div(D, 128 * V);
+    const int64_t wanted = 2048 / across + 1;
+    rows = ceil_div(N, wanted);
+    parts = ceil_div(N, rows);
+  }
+  dim3 grid() const { return {unsigned(across), unsigned(parts)}; }
+};
+
 // to[d] += sum over p of partials[p, d], d < D.
 __global__ void __launch_bounds__(256) add_partials_kernel(float *to, const float *partials, int P, int64_t D);
 int add_partials(const char *name, float *to, const float *partials, int64_t P, int64_t D);

@@ -7,6 +7,8 @@ using namespace xl;
 
 namespace {
 
+constexpr int AHEAD = 16;  // steps whose loads are in flight together
+
 template <class T>
 __global__ void __launch_bounds__(128)
     forward_kernel(T *h, float *state_out, const T *a, const T *x, const float *state_in, const uint8_t *reset,
@@ -15,12 +17,22 @@ __global__ void __launch_bounds__(128)
   if (index >= B * D) return;
   const int64_t b = index / D, d = index % D;
   float state = state_in ? state_in[index] : 0.0f;
-#pragma unroll 8
-  for (int64_t t = 0; t < steps; t++) {
-    const int64_t e = (b * steps + t) * D + d;
-    if (reset && reset[b * steps + t]) state = 0;
-    state = load(a + e) * state + load(x + e);
-    store(h + e, state);
+  for (int64_t begin = 0; begin < steps; begin += AHEAD) {
+    float factors[AHEAD], inputs[AHEAD];
+    bool resets[AHEAD];
+#pragma unroll
+    for (int k = 0; k < AHEAD; k++) {
+      const int64_t t = begin + k < steps ? begin + k : steps - 1, e = (b * steps + t) * D + d;
+      factors[k] = load(a + e);
+      inputs[k] = load(x + e);
+      resets[k] = reset && reset[b * steps + t];
+    }
+#pragma unroll
+    for (int k = 0; k < AHEAD; k++) {
+      if (begin + k >= steps) break;
+      state = factors[k] * (resets[k] ? 0.0f : state) + inputs[k];
+      store(h + (b * steps + begin + k) * D + d, state);
+    }
   }
   if (state_out) state_out[index] = state;
 }

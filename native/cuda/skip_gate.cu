@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(128)
 #pragma unroll 2
   for (int64_t n = begin; n < end; n++) {
     const int64_t e = n * D + d;
-    store(y + e, (load<V>(h + e) + weight * load<V>(c + e)) * map(load<V>(z + e), silu));
+    store(y + e, (load<V>(h + e) + weight * load<V>(c + e)) * activate<sizeof(T) == 2>(load<V>(z + e), XL_ACT_SILU));
   }
 }
 
@@ -33,36 +33,24 @@ __global__ void __launch_bounds__(128)
   for (int64_t n = begin; n < end; n++) {
     const int64_t e = n * D + d;
     const Lanes<V> g = load<V>(dy + e), x = load<V>(z + e), conv = load<V>(c + e);
-    const Lanes<V> dsum = g * map(x, silu);
+    const Lanes<V> dsum = g * activate<sizeof(T) == 2>(x, XL_ACT_SILU);
     add(dh + e, dsum);
     add(dc + e, dsum * weight);
     dskip = dskip + dsum * conv;
-    add(dz + e, g * (load<V>(h + e) + weight * conv) * map(x, silu_derivative));
+    add(dz + e, g * (load<V>(h + e) + weight * conv) * activate_derivative<sizeof(T) == 2>(x, XL_ACT_SILU));
   }
   store(partials + blockIdx.y * D + d, dskip);
 }
-
-// Columns over blockIdx.x, pieces of rows over blockIdx.y: enough blocks to fill any GPU, the same on each.
-struct Split {
-  int64_t across, rows, parts;
-  Split(int64_t N, int64_t D, int V) {
-    across = ceil_div(D, 128 * V);
-    const int64_t wanted = 2048 / across + 1;
-    rows = ceil_div(N, wanted);
-    parts = ceil_div(N, rows);
-  }
-  dim3 grid() const { return {unsigned(across), unsigned(parts)}; }
-};
 
 template <class T>
 int forward(const char *name, T *y, const T *h, const T *c, const float *skip, const T *z, int64_t N, int64_t D) {
   if (N <= 0 || D <= 0) return XL_OK;
   constexpr int V = lanes_of<T>;
   if (is_aligned(y, h, c, skip, z) && D % V == 0) {
-    const Split split(N, D, V);
+    const RowSplit split(N, D, V);
     forward_kernel<T, V><<<split.grid(), 128, 0, stream()>>>(y, h, c, skip, z, N, D, split.rows);
   } else {
-    const Split split(N, D, 1);
+    const RowSplit split(N, D, 1);
     forward_kernel<T, 1><<<split.grid(), 128, 0, stream()>>>(y, h, c, skip, z, N, D, split.rows);
   }
   return launched(name);
@@ -74,7 +62,7 @@ int backward(const char *name, T *dh, T *dc, float *dskip, T *dz, const T *dy, c
   if (N <= 0 || D <= 0) return XL_OK;
   constexpr int V = lanes_of<T>;
   const bool aligned = is_aligned(dh, dc, dz, dy, h, c, skip, z) && D % V == 0;
-  const Split split(N, D, aligned ? V : 1);
+  const RowSplit split(N, D, aligned ? V : 1);
   auto *partials = static_cast<float *>(scratch(4 * split.parts * D));
   if (!partials) return XL_OUT_OF_MEMORY;
   if (aligned)

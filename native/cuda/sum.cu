@@ -11,6 +11,7 @@ __global__ void __launch_bounds__(256) add_partials_kernel(float *to, const floa
   const int64_t d = int64_t(blockIdx.x) * 32 + lane;
   float sum = 0;
   if (d < D)
+#pragma unroll 8
     for (int p = warp; p < P; p += 8) sum += partials[p * D + d];
   sums[warp][lane] = sum;
   __syncthreads();
@@ -111,17 +112,14 @@ int bias_backward(const char *name, float *dbias, const T *dy, int64_t N, int64_
   if (N <= 0 || D <= 0) return XL_OK;
   constexpr int V = lanes_of<T>;
   const bool aligned = is_aligned(dy) && D % V == 0;
-  const int64_t across = ceil_div(D, 128 * (aligned ? V : 1));
-  const int64_t rows = ceil_div(N, ceil_div(N, 16) < 1024 / across + 1 ? ceil_div(N, 16) : 1024 / across + 1);
-  const int64_t parts = ceil_div(N, rows);
-  auto *partials = static_cast<float *>(scratch(4 * parts * round_up(D, 4)));
+  const RowSplit split(N, D, aligned ? V : 1);
+  auto *partials = static_cast<float *>(scratch(4 * split.parts * D));
   if (!partials) return XL_OUT_OF_MEMORY;
-  const dim3 grid{unsigned(across), unsigned(parts)};
   if (aligned)
-    sum_rows<T, V><<<grid, 128, 0, stream()>>>(partials, dy, N, D, rows);
+    sum_rows<T, V><<<split.grid(), 128, 0, stream()>>>(partials, dy, N, D, split.rows);
   else
-    sum_rows<T, 1><<<grid, 128, 0, stream()>>>(partials, dy, N, D, rows);
-  return add_partials(name, dbias, partials, parts, D);
+    sum_rows<T, 1><<<split.grid(), 128, 0, stream()>>>(partials, dy, N, D, split.rows);
+  return add_partials(name, dbias, partials, split.parts, D);
 }
 
 }  // namespace

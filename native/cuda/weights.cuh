@@ -14,17 +14,27 @@ struct Weights {
 
   bool is_scaled() const { return format == XL_INT8 || format == XL_INT4; }
   __device__ const uint8_t *row(int64_t r) const { return data + r * row_bytes; }
+  // Two bytes at any address.
+  static __device__ uint16_t pair(const uint8_t *p) { return uint16_t(p[0] | p[1] << 8); }
+  static __device__ void put_pair(uint8_t *p, uint16_t bits) {
+    p[0] = uint8_t(bits);
+    p[1] = uint8_t(bits >> 8);
+  }
   __device__ float scale(const uint8_t *row, int64_t g) const {
+    return __uint_as_float(uint32_t(pair(row + scales + 2 * g)) << 16);
+  }
+  // The same of rows that begin at even addresses.
+  __device__ float aligned_scale(const uint8_t *row, int64_t g) const {
     return __uint_as_float(uint32_t(*reinterpret_cast<const uint16_t *>(row + scales + 2 * g)) << 16);
   }
   // Weight c of a row.
   __device__ float at(const uint8_t *row, int64_t c) const {
-    if (format == XL_BF16) return __uint_as_float(uint32_t(*reinterpret_cast<const uint16_t *>(row + 2 * c)) << 16);
-    if (format == XL_F16) return __half2float(*reinterpret_cast<const __half *>(row + 2 * c));
+    if (format == XL_BF16) return __uint_as_float(uint32_t(pair(row + 2 * c)) << 16);
+    if (format == XL_F16) return __half2float(__ushort_as_half(pair(row + 2 * c)));
     const float factor = scale(row, c / group);
-    if (format == XL_INT8) return float(*reinterpret_cast<const int8_t *>(row + c)) * factor;
-    const uint32_t word = *reinterpret_cast<const uint32_t *>(row + c / 128 * 64 + c % 16 * 4);
-    return float(int(word >> (c % 128 / 16 * 4) & 15u) - 8) * factor;
+    if (format == XL_INT8) return float(int8_t(row[c])) * factor;
+    const int64_t j = c % 128 / 16;
+    return float(int(row[c / 128 * 64 + c % 16 * 4 + j / 2] >> (j % 2 * 4) & 15) - 8) * factor;
   }
 };
 

@@ -13,6 +13,7 @@ import { logitsCommand } from './logits.js';
 import { stateCommand } from './state.js';
 import { quantizeCommand } from './quantize.js';
 import { reproduceCommand } from './reproduce.js';
+import { selftestCommand } from './selftest.js';
 import { scalingFitCommand } from './scaling-fit.js';
 import { serveCommand } from './serve.js';
 import { trainCommand } from './train.js';
@@ -37,6 +38,7 @@ const program = new Command('xlstm')
   .addCommand(quantizeCommand())
   .addCommand(scalingFitCommand())
   .addCommand(doctorCommand())
+  .addCommand(selftestCommand())
   .addHelpText(
     'after',
     `

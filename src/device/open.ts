@@ -1,5 +1,6 @@
 /** @file Opens a device by name, or the fastest one that works here; says why the others do not. */
 import { createCpuDevice, type CpuOptions } from './cpu/cpu.js';
+import { ABSENT } from './cuda/absent.js';
 import { createCudaDevice, type CudaOptions } from './cuda/cuda.js';
 import type { Device, DeviceName } from './device.js';
 import { createReferenceDevice } from './reference/reference.js';
@@ -34,12 +35,13 @@ export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions
 
 /** cuda where it works and lacks nothing; else cpu, whose error says what to do where that does not work either. */
 function fastest(options: DeviceOptions): DeviceName {
+  if (Object.keys(ABSENT).length > 0) return 'cpu';
   try {
-    if (createCudaDevice(options).absent.size === 0) return 'cuda';
+    createCudaDevice(options);
+    return 'cuda';
   } catch {
-    // `surveyDevices` says why.
+    return 'cpu'; // `surveyDevices` says why
   }
-  return 'cpu';
 }
 
 export interface DeviceReport {
