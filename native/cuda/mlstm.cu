@@ -61,6 +61,7 @@ struct Memory {
     gates.last_doc = arena.take<int>(chunks);
     states = arena.take<char>(state);
     vectors = arena.take<float>(chunks * s.DK);
+    gates.query_n = nullptr;
     if (!backward) return;
     const int slices = fast ? mma_slices(s.DK) : general_slices(s.DK), tiles = fast ? mma_tiles(s) : general_tiles(s);
     gates.query_n = arena.take<float>(steps);

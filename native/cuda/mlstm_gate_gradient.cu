@@ -141,6 +141,24 @@ __global__ void __launch_bounds__(warps * 32)
   }
 }
 
+// This lane's part of the product of two rows.
+template <class T>
+__device__ float lane_product(const T *a, const T *b, int n, int lane) {
+  constexpr int each = 16 / sizeof(T);
+  float dot = 0;
+  if (n % each == 0 && (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % 16 == 0) {
+    for (int e = lane * each; e < n; e += 32 * each) {
+      const uint4 x = *reinterpret_cast<const uint4 *>(a + e), y = *reinterpret_cast<const uint4 *>(b + e);
+#pragma unroll
+      for (int j = 0; j < each; j++)
+        dot = fmaf(load(reinterpret_cast<const T *>(&x) + j), load(reinterpret_cast<const T *>(&y) + j), dot);
+    }
+  } else {
+    for (int e = lane; e < n; e += 32) dot = fmaf(load(a + e), load(b + e), dot);
+  }
+  return dot;
+}
+
 // One warp per head and step.
 template <class T>
 __global__ void cotangents_kernel(Shape s, Gates g, const T *dh, const T *h, const float *m, const float *denominator,
@@ -149,9 +167,7 @@ __global__ void cotangents_kernel(Shape s, Gates g, const T *dh, const T *h, con
   const int lane = threadIdx.x % 32;
   if (at >= s.heads) return;
   const int64_t row = s.row(at, t), here = at * s.Tp + t;
-  float dot = 0;
-  for (int64_t e = lane; e < s.DV; e += 32) dot += load(dh + row * s.DV + e) * load(h + row * s.DV + e);
-  dot = warp_sum(dot);
+  const float dot = warp_sum(lane_product(dh + row * s.DV, h + row * s.DV, int(s.DV), lane));
   if (lane > 0) return;
   const float inverse = 1.0f / denominator[row], a = s.normalize ? sums[here] : 0.0f;
   // denominator = max(|a|, exp(-m)) + eps, h = numerator / denominator: the larger side has -dh . h / denominator.

@@ -131,6 +131,7 @@ __global__ void __launch_bounds__(warps * 32) gates_kernel(Shape s, Gates g, Gat
         g.t_side[to] = t_side;
         g.s_side[to] = s_side;
         g.query_state[to] = query_state;
+        if (g.query_n) g.query_n[to] = 0;
         g.last[to] = last;
         g.doc[to] = max(step.doc, 0);
         g.chosen[to] = step.chosen;

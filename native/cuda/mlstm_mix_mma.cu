@@ -1,17 +1,17 @@
 // Which kernel of mlstm_mix_mma.cuh a product of the mLSTM takes, and for which sizes there is one.
-#include "mlstm_mix_mma.cuh"
+#include "mlstm_mix_wgmma.cuh"
 
 namespace xl {
 namespace mlstm {
 
 template <>
-int launch_width<FORWARD>(int, const Shape &, const Gates &, const Mix<bf16> &, int);
+int launch_width<FORWARD>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<QUERY>(int, const Shape &, const Gates &, const Mix<bf16> &, int);
+int launch_width<QUERY>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<KEY>(int, const Shape &, const Gates &, const Mix<bf16> &, int);
+int launch_width<KEY>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<VALUE>(int, const Shape &, const Gates &, const Mix<bf16> &, int);
+int launch_width<VALUE>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 
 namespace {
 
@@ -26,22 +26,30 @@ int shared_limit() {
   return limit;
 }
 
+// Warpgroup products exist on compute capability 9.x alone.
+bool hopper() { return compute_capability() / 10 == 9; }
+
+int slots(bool warpgroups, int64_t DA, int width, bool transposed, int limit) {
+  return warpgroups ? WgmmaLayout(int(DA), width, transposed, limit).slots
+                    : MixLayout(int(DA), width, transposed, limit).slots;
+}
+
 // What a block takes, so that two fit a multiprocessor where the registers allow it and two slots are left to each.
-int block_limit(int64_t DA, int width, bool transposed) {
+int block_limit(bool warpgroups, int64_t DA, int width, bool transposed) {
   const int half = (shared_limit() - 1024) / 2;
-  const bool twice = width <= 96 && MixLayout(int(DA), width, transposed, half).slots >= 2;
-  return twice ? half : shared_limit();
+  return width <= 96 && slots(warpgroups, DA, width, transposed, half) >= 2 ? half : shared_limit();
 }
 
 bool fits(int64_t DA, int64_t DO, bool transposed) {
-  return MixLayout(int(DA), mix_width(DO), transposed, shared_limit()).slots >= 2;
+  return slots(hopper(), DA, mix_width(DO), transposed, shared_limit()) >= 2;
 }
 
 template <Mode mode>
 int run(const Shape &s, const Gates &g, const Mix<bf16> &mix) {
   constexpr bool transposed = mode == QUERY || mode == KEY;
   const int width = mix_width(transposed ? s.DK : s.DV);
-  return launch_width<mode>(width, s, g, mix, block_limit(transposed ? s.DV : s.DK, width, transposed));
+  const int limit = block_limit(hopper(), transposed ? s.DV : s.DK, width, transposed);
+  return launch_width<mode>(width, hopper(), s, g, mix, limit);
 }
 
 }  // namespace
@@ -69,7 +77,7 @@ int run_mix_mma(Mode mode, const Shape &s, const Gates &g, const Mix<bf16> &mix)
     case FORWARD:
       return run<FORWARD>(s, g, mix);
     case SUMS:
-      return launch_mix<SUMS, 64>(s, g, mix, block_limit(s.DK, 64, false));
+      return launch_mix<SUMS, 64>(s, g, mix, block_limit(false, s.DK, 64, false));
     case QUERY:
       return run<QUERY>(s, g, mix);
     case KEY:

@@ -399,16 +399,7 @@ int launch_mix(const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) 
 // Columns of a block for results of D columns, and the mode's kernel for so many.
 int mix_width(int64_t D);
 template <Mode mode>
-int launch_width(int width, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit);
-
-#define XL_MLSTM_WIDTHS(MODE)                                                                            \
-  template <>                                                                                            \
-  int launch_width<MODE>(int width, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {   \
-    if (width == 256) return launch_mix<MODE, 256>(s, g, mix, limit);                                    \
-    if (width == 128) return launch_mix<MODE, 128>(s, g, mix, limit);                                    \
-    if (width == 96) return launch_mix<MODE, 96>(s, g, mix, limit);                                      \
-    return launch_mix<MODE, 64>(s, g, mix, limit);                                                       \
-  }
+int launch_width(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit);
 
 }  // namespace mlstm
 }  // namespace xl

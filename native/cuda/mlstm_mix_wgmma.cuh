@@ -1,0 +1,397 @@
+// The product that h, dq, dk and dv of the mLSTM are (mlstm.cuh, Mix), with Hopper's warpgroup products: the plan of
+// mlstm_mix_mma.cuh with two warpgroups of 64 rows each. The right operands are read from shared memory once for 64 rows
+// instead of once for 32, and scores stay in registers, since a warpgroup's sums have the layout of its left operand.
+//
+// At the full rate a tile of 64 x 256 lasts 1,024 clocks for its 32 KB, 32 bytes a clock: the L2 cache bounds this at about
+// three quarters of the peak. Weighing 64 x 64 scores takes about 400 instructions a warp, a fifth on top.
+#ifndef XL_CUDA_MLSTM_MIX_WGMMA_CUH
+#define XL_CUDA_MLSTM_MIX_WGMMA_CUH
+#include "mlstm_mix_mma.cuh"
+#include "wgmma.cuh"
+
+namespace xl {
+namespace mlstm {
+
+constexpr int panel = 64;  // numbers to a row of a panel
+
+struct WgmmaLayout {
+  int x, gates, ring, slot, slots;  // bytes from a multiple of 1024; slots of tiles and of their columns' gates
+
+  __host__ __device__ static int panels(int n) { return (n + panel - 1) / panel; }
+  __host__ __device__ WgmmaLayout(int DA, int BN, bool transposed, int limit) {
+    const int y = panels(DA < mix_y ? DA : mix_y) * mix_columns * 128, z = panels(BN) * mix_columns * 128;
+    const int m = transposed ? BN * 128 : z;
+    slot = y > z ? y : z;
+    if (m > slot) slot = m;
+    slot = (slot + 1023) / 1024 * 1024;
+    x = 0;
+    ring = panels(DA) * mix_rows * 128;
+    slots = (limit - 1024 - int(sizeof(MixRows)) - ring) / (slot + mix_columns * 20);
+    if (slots > 4) slots = 4;
+    gates = ring + slots * slot;
+  }
+  __host__ __device__ int rows() const { return gates + slots * mix_columns * 20; }
+  __host__ __device__ int bytes() const { return rows() + int(sizeof(MixRows)) + 1024; }
+};
+
+// As copy_tile, into panels.
+__device__ inline void copy_panels(uint32_t to, int rows, int columns, const bf16 *from, int64_t step, int valid_rows,
+                                   int valid_columns) {
+  const int piece = threadIdx.x % 8;
+  for (int r = threadIdx.x / 8; r < rows; r += mma_threads / 8) {
+    const bf16 *p = from + r * step + piece * 8;
+    uint32_t at = to + r * 128 + (piece ^ (r % 8)) * 16;
+    for (int c = piece * 8; c < columns; c += panel, p += panel, at += rows * 128) {
+      const bool valid = r < valid_rows && c < valid_columns;
+      copy_async(at, valid ? p : from, valid);
+    }
+  }
+}
+
+template <int left>
+__device__ inline void wait_for_tile(int slots) {
+  if (slots == left + 2)
+    copy_wait<left>();
+  else if constexpr (left > 0)
+    wait_for_tile<left - 1>(slots);
+}
+
+template <Mode mode, int BN>
+__global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
+    mix_wgmma_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  constexpr bool rows_are_t = mode == FORWARD || mode == QUERY;
+  constexpr bool transposed = mode == QUERY || mode == KEY;
+  constexpr int NT = BN / 8;
+  extern __shared__ unsigned char unaligned[];
+  unsigned char *const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
+  const int DA = int(transposed ? s.DV : s.DK), DO = int(transposed ? s.DK : s.DV);
+  const WgmmaLayout layout(DA, BN, transposed, limit);
+  MixRows &rows = *reinterpret_cast<MixRows *>(shared + layout.rows());
+  const uint32_t base = shared_address(shared), x_tile = base + layout.x;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
+  const int group_row = __shfl_sync(~0u, warp / 4, 0) * 64;  // the same for the warp, as the compiler must see
+  const int64_t at = blockIdx.z, t0 = int64_t(blockIdx.y) * mix_rows;
+  const int o0 = blockIdx.x * BN;
+  const int chunk = int(t0 / s.L), r0 = int(t0 - int64_t(chunk) * s.L);
+  const int64_t begin = int64_t(chunk) * s.L, gate = at * s.Tp + begin, part = int64_t(blockIdx.x) * s.heads * s.Tp;
+  if (t0 >= s.T) {
+    if (transposed && threadIdx.x < mix_rows)
+      mix.inter[part + gate + r0 + threadIdx.x] = mix.intra[part + gate + r0 + threadIdx.x] = 0;
+    return;
+  }
+  const int n = int(min(int64_t(s.L), s.T - begin));
+  const int64_t first_row = s.row(at, begin), step_a = s.NH * DA, step_o = s.NH * DO;
+  const bf16 *const M = static_cast<const bf16 *>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
+  const float *const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
+  const bool with_state = chunk != mix.skip;
+
+  // Jobs: tiles of M, then for each block of columns tiles of y and one of z.
+  const int m_jobs = with_state ? (DA + mix_k - 1) / mix_k : 0;
+  const int first_block = rows_are_t ? 0 : r0 / mix_columns, last_rows = rows_are_t ? min(n, r0 + mix_rows) : n;
+  const int blocks = (last_rows + mix_columns - 1) / mix_columns - first_block;
+  const int y_jobs = (DA + mix_y - 1) / mix_y, block_jobs = y_jobs + 1, jobs = m_jobs + blocks * block_jobs;
+  int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = first_block;
+  auto issue = [&] {
+    if (issued < jobs) {
+      const uint32_t to = base + layout.ring + issue_slot * layout.slot;
+      if (issued < m_jobs) {
+        const int k0 = issued * mix_k;
+        if (transposed)
+          copy_panels(to, BN, mix_k, M + int64_t(o0) * DA + k0, DA, DO - o0, DA - k0);
+        else
+          copy_panels(to, mix_k, BN, M + int64_t(k0) * DO + o0, DO, DA - k0, DO - o0);
+      } else {
+        const int c0 = issue_block * mix_columns;
+        if (issue_job < y_jobs) {
+          const int k0 = issue_job * mix_y, width = min(DA - k0, mix_y);
+          copy_panels(to, mix_columns, width, mix.y + (first_row + c0 * s.NH) * DA + k0, step_a, n - c0, width);
+          if (issue_job == y_jobs - 1) {
+            const uint32_t gates = base + layout.gates + issue_slot * (mix_columns * 20);
+            const int j = threadIdx.x;
+            if (rows_are_t) {
+              if (j < mix_columns / 2) copy_async(gates + j * 16, g.s_side + gate + c0 + 2 * j, true);
+            } else if (j < mix_columns) {
+              copy_async(gates + j * 16, g.t_side + gate + c0 + j, true);
+            } else if (j < mix_columns * 5 / 4) {
+              copy_async(gates + j * 16, g.doc + gate + c0 + 4 * (j - mix_columns), true);
+            }
+          }
+        } else {
+          copy_panels(to, mix_columns, BN, mix.z + (first_row + c0 * s.NH) * DO + o0, step_o, n - c0, DO - o0);
+        }
+        if (++issue_job == block_jobs) issue_job = 0, issue_block++;
+      }
+      if (++issue_slot == layout.slots) issue_slot = 0;
+    }
+    copy_commit();
+    issued++;
+  };
+  // Waits for the next job's tile and returns its slot; all have then done with the slot that issue() fills next.
+  auto next = [&] {
+    wait_for_tile<2>(layout.slots);
+    wgmma::fence_shared();
+    __syncthreads();
+    const int here = done_slot;
+    if (++done_slot == layout.slots) done_slot = 0;
+    return here;
+  };
+
+  if (threadIdx.x < mix_rows) {
+    const int64_t here = gate + r0 + threadIdx.x;
+    if (rows_are_t) {
+      rows.side[threadIdx.x] = g.t_side[here];
+      rows.doc[threadIdx.x] = g.doc[here];
+    } else {
+      const float2 side = g.s_side[here];
+      rows.side[threadIdx.x] = float4{side.x, side.y, 0, 0};
+    }
+    rows.state_sum[threadIdx.x] = 0;
+  }
+  copy_panels(x_tile, mix_rows, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
+  for (int j = 0; j < layout.slots - 1; j++) issue();
+
+  float acc[NT][4];
+#pragma unroll
+  for (int nt = 0; nt < NT; nt++)
+#pragma unroll
+    for (int e = 0; e < 4; e++) acc[nt][e] = 0;
+  auto row_of = [&](int half) { return warp * 16 + half * 8 + lane / 4; };
+
+  // sums[row] = partner . result.
+  auto partner_product = [&] {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int r = row_of(half);
+      const bf16 *const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
+      float sum = 0;
+#pragma unroll
+      for (int n0 = 0; n0 < NT; n0 += 4) {
+        const int column = o0 + (n0 + quad) * 8;
+        uint4 x{0, 0, 0, 0};
+        if (r0 + r < n && column < DO) x = *reinterpret_cast<const uint4 *>(from + column);
+        uint32_t y[4] = {x.x, x.y, x.z, x.w};
+        transpose_quad(y);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          const float2 z = unpack(y[j]);
+          sum = fmaf(acc[n0 + j][2 * half], z.x, fmaf(acc[n0 + j][2 * half + 1], z.y, sum));
+        }
+      }
+      sum += __shfl_xor_sync(~0u, sum, 1);
+      sum += __shfl_xor_sync(~0u, sum, 2);
+      if (quad == 0) rows.sums[0][r] = sum;
+    }
+  };
+
+  const uint32_t x_rows = x_tile + group_row * 128;
+  auto x_at = [&](int k) { return wgmma::by_rows(x_rows + k / panel * (mix_rows * 128) + k % panel * 2); };
+  for (int job = 0; job < m_jobs; job++) {
+    const uint32_t tile = base + layout.ring + next() * layout.slot;
+    const int k0 = job * mix_k, width = min(mix_k, DA - k0);
+    wgmma::fence();
+    for (int k = 0; k < width; k += 16) {
+      if constexpr (transposed)
+        wgmma::Product<BN, false>::shared(acc, x_at(k0 + k), wgmma::by_rows(tile + k * 2));
+      else
+        wgmma::Product<BN, true>::shared(acc, x_at(k0 + k), wgmma::by_columns(tile + k * 128, mix_k * 128));
+    }
+    wgmma::commit();
+    issue();
+    wgmma::wait();
+  }
+  if (with_state) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int64_t here = gate + r0 + row_of(half);
+      const float weight = mix.row_state[here], added = transposed ? mix.row_vector[here] : 0;
+#pragma unroll
+      for (int nt = 0; nt < NT; nt++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          const int column = o0 + nt * 8 + quad * 2 + e;
+          float &value = acc[nt][2 * half + e];
+          value *= weight;
+          if (transposed && column < DO) value = fmaf(added, vector[column], value);
+        }
+    }
+  }
+  if (transposed) {
+    partner_product();
+    __syncwarp();
+    if (lane < 16) mix.inter[part + gate + r0 + warp * 16 + lane] = rows.sums[0][warp * 16 + lane];
+  }
+
+  float row_sums[2] = {};
+  for (int block = 0; block < blocks; block++) {
+    const int c0 = (first_block + block) * mix_columns, group_first = r0 + group_row;
+    // Whether any of this warpgroup's rows needs these columns.
+    const bool active = rows_are_t ? c0 <= group_first + 63 : c0 + mix_columns > group_first;
+    float score[8][4];
+#pragma unroll
+    for (int nt = 0; nt < 8; nt++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) score[nt][e] = 0;
+    int here = 0;
+    for (int job = 0; job < y_jobs; job++) {
+      here = next();
+      const uint32_t tile = base + layout.ring + here * layout.slot;
+      const int k0 = job * mix_y, width = min(DA - k0, mix_y);
+      if (!active) {
+        issue();
+        continue;
+      }
+      wgmma::fence();
+      for (int k = 0; k < width; k += 16)
+        wgmma::Product<64, false>::shared(score, x_at(k0 + k),
+                                          wgmma::by_rows(tile + k / panel * (mix_columns * 128) + k % panel * 2));
+      wgmma::commit();
+      issue();
+      wgmma::wait();
+    }
+    uint32_t weights[4][4];
+    if (active) {
+      const unsigned char *const gates = shared + layout.gates + here * (mix_columns * 20);
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int r = row_of(half), row = r0 + r;
+        const float4 row_side = rows.side[r];
+        const int row_doc = rows_are_t ? rows.doc[r] : 0;
+#pragma unroll
+        for (int nt = 0; nt < 8; nt++) {
+          float value[2];
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            const int c = nt * 8 + quad * 2 + e, column = c0 + c;
+            const float raw = score[nt][2 * half + e];
+            float exponent, multiplier, added;
+            bool counts;
+            if (rows_are_t) {
+              const float2 side = reinterpret_cast<const float2 *>(gates)[c];
+              exponent = (row_side.x + side.x) + (row_side.y + side.y);
+              multiplier = row_side.z;
+              added = row_side.w;
+              counts = column <= row && column >= row_doc;
+            } else {
+              const float4 side = reinterpret_cast<const float4 *>(gates)[c];
+              exponent = (row_side.x + side.x) + (row_side.y + side.y);
+              multiplier = side.z;
+              added = side.w;
+              counts = row <= column && row >= reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
+            }
+            float decay;
+            asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(decay) : "f"(exponent));
+            value[e] = (transposed ? fmaf(raw, multiplier, added) : raw * multiplier) * decay;
+            if (!counts) value[e] = 0;
+          }
+          if (mode == FORWARD) row_sums[half] += value[0] + value[1];
+          weights[nt / 2][nt % 2 * 2 + half] = pack(value[0], value[1]);
+        }
+      }
+    }
+    const uint32_t tile = base + layout.ring + next() * layout.slot;
+    if (!active) {
+      issue();
+      continue;
+    }
+    wgmma::fence();
+#pragma unroll
+    for (int k = 0; k < mix_columns; k += 16)
+      wgmma::Product<BN, true>::registers(acc, weights[k / 16], wgmma::by_columns(tile + k * 128, mix_columns * 128));
+    wgmma::commit();
+    issue();
+    wgmma::wait();
+  }
+  copy_wait<0>();
+
+  float factors[2] = {1, 1};
+  if (mode == FORWARD) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      row_sums[half] += __shfl_xor_sync(~0u, row_sums[half], 1);
+      row_sums[half] += __shfl_xor_sync(~0u, row_sums[half], 2);
+      const int r = row_of(half);
+      const int64_t row = first_row + int64_t(r0 + r) * s.NH;
+      float from_state = 0;
+      if (with_state) {
+        // q . n: the four lanes that share a row take a quarter of each panel's pieces.
+        for (int d = quad * 8; d < DA; d += 32) {
+          const int piece = d % panel / 8 ^ (r % 8);
+          const uint4 x = *reinterpret_cast<const uint4 *>(shared + d / panel * (mix_rows * 128) + r * 128 + piece * 16);
+          const uint32_t parts[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+          for (int j = 0; j < 4; j++) {
+            const float2 y = unpack(parts[j]);
+            from_state = fmaf(y.x, vector[d + 2 * j], fmaf(y.y, vector[d + 2 * j + 1], from_state));
+          }
+        }
+        from_state += __shfl_xor_sync(~0u, from_state, 1);
+        from_state += __shfl_xor_sync(~0u, from_state, 2);
+      }
+      if (r0 + r < n) {
+        const float a = fmaf(mix.row_state[gate + r0 + r], from_state, row_sums[half]);
+        const float denominator = s.normalize ? fmaxf(fabsf(a), expf(-mix.m[row])) + s.eps : 1.0f;
+        if (blockIdx.x == 0 && quad == 0) mix.denominator[row] = denominator;
+        factors[half] = 1.0f / denominator;
+      }
+    }
+  }
+  if (transposed) {
+    partner_product();
+    __syncwarp();
+    const int64_t here = part + gate + r0 + warp * 16 + lane;
+    if (lane < 16) mix.intra[here] = rows.sums[0][warp * 16 + lane] - mix.inter[here];
+  }
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    const int r = row_of(half);
+    bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
+#pragma unroll
+    for (int n0 = 0; n0 < NT; n0 += 4) {
+      const int column = o0 + (n0 + quad) * 8;
+      const bool inside = r0 + r < n && column < DO;
+      uint4 *const p = reinterpret_cast<uint4 *>(to + column);
+      uint4 old{0, 0, 0, 0};
+      if (mode != FORWARD && inside) old = *p;
+      uint32_t y[4] = {old.x, old.y, old.z, old.w};
+      if (mode != FORWARD) transpose_quad(y);
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        const float2 z = unpack(y[j]);
+        y[j] = pack(fmaf(acc[n0 + j][2 * half], factors[half], z.x), fmaf(acc[n0 + j][2 * half + 1], factors[half], z.y));
+      }
+      transpose_quad(y);
+      if (inside) *p = uint4{y[0], y[1], y[2], y[3]};
+    }
+  }
+#endif
+}
+
+template <Mode mode, int BN>
+int launch_wgmma(const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
+  constexpr bool transposed = mode == QUERY || mode == KEY;
+  const WgmmaLayout layout(int(transposed ? s.DV : s.DK), BN, transposed, limit);
+  cudaFuncSetAttribute(mix_wgmma_kernel<mode, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.bytes());
+  const dim3 grid(unsigned(ceil_div(transposed ? s.DK : s.DV, BN)), unsigned(s.Tp / mix_rows), unsigned(s.heads));
+  mix_wgmma_kernel<mode, BN><<<grid, mma_threads, layout.bytes(), stream()>>>(s, g, mix, limit);
+  return launched("mlstm products (warpgroups)");
+}
+
+template <Mode mode, int BN>
+int launch_either(bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
+  return hopper ? launch_wgmma<mode, BN>(s, g, mix, limit) : launch_mix<mode, BN>(s, g, mix, limit);
+}
+
+#define XL_MLSTM_WIDTHS(MODE)                                                                              \
+  template <>                                                                                              \
+  int launch_width<MODE>(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix,     \
+                         int limit) {                                                                      \
+    if (width == 256) return launch_either<MODE, 256>(hopper, s, g, mix, limit);                           \
+    if (width == 128) return launch_either<MODE, 128>(hopper, s, g, mix, limit);                           \
+    if (width == 96) return launch_either<MODE, 96>(hopper, s, g, mix, limit);                             \
+    return launch_either<MODE, 64>(hopper, s, g, mix, limit);                                              \
+  }
+
+}  // namespace mlstm
+}  // namespace xl
+#endif
