@@ -24,8 +24,8 @@ struct Shape {
 
   // Row of step t of head `at` of the group in [B,T,NH].
   __host__ __device__ int64_t row(int64_t at, int64_t t) const {
-    const int64_t bh = bh0 + at;
-    return (bh / NH * T + t) * NH + bh % NH;
+    const uint32_t bh = uint32_t(bh0 + at), heads_of_sequence = uint32_t(NH);
+    return (bh / heads_of_sequence * T + t) * NH + bh % heads_of_sequence;
   }
 };
 

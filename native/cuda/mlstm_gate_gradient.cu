@@ -86,7 +86,7 @@ __device__ void chunk_gradient(const Shape &s, const Gates &gates, const GateInp
       const int64_t row = s.row(at, t);
       double di = given + to_here;
       double df = across + from_here + (all_to_state - to_later) + (g.span ? double(g.span[here]) : span_here);
-      if (in.reset && in.reset[row / s.NH]) df = 0;
+      if (in.reset && in.reset[uint32_t(s.bh0 + at) / uint32_t(s.NH) * s.T + t]) df = 0;
       if (s.exponential) {
         (chosen ? di : df) += maximum;
       } else {
@@ -163,9 +163,9 @@ __device__ float lane_product(const T *a, const T *b, int n, int lane) {
 template <class T>
 __global__ void cotangents_kernel(Shape s, Gates g, const T *dh, const T *h, const float *m, const float *denominator,
                                   const float *sums, float *maximum) {
-  const int64_t task = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) / 32, at = task / s.T, t = task % s.T;
+  const int64_t at = blockIdx.y, t = int64_t(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  if (at >= s.heads) return;
+  if (t >= s.T) return;
   const int64_t row = s.row(at, t), here = at * s.Tp + t;
   const float dot = warp_sum(lane_product(dh + row * s.DV, h + row * s.DV, int(s.DV), lane));
   if (lane > 0) return;
@@ -193,8 +193,8 @@ template <class T>
 int run_cotangents(const Shape &s, const Gates &g, const T *dh, const T *h, const float *m, const float *denominator,
                    const float *sums, float *maximum) {
   if (s.T == 0) return XL_OK;
-  cotangents_kernel<<<unsigned(ceil_div(s.heads * s.T, 8)), 256, 0, stream()>>>(s, g, dh, h, m, denominator, sums,
-                                                                                maximum);
+  cotangents_kernel<<<dim3(unsigned(ceil_div(s.T, 8)), unsigned(s.heads)), 256, 0, stream()>>>(
+      s, g, dh, h, m, denominator, sums, maximum);
   return launched("mlstm cotangents");
 }
 

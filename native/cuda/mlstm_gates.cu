@@ -38,7 +38,7 @@ __device__ Step next_steps(const Shape &s, const GateInputs &in, int64_t at, int
     const int64_t row = s.row(at, t);
     log_f = log_sigmoid(in.f[row]);
     log_i = s.exponential ? in.i[row] : log_sigmoid(in.i[row]);
-    reset = in.reset && in.reset[row / s.NH];
+    reset = in.reset && in.reset[uint32_t(s.bh0 + at) / uint32_t(s.NH) * s.T + t];
   }
   step.b = walk.b + scan_up(log_f);
   step.u = log_i - step.b;

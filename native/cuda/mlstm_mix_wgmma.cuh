@@ -12,7 +12,14 @@
 namespace xl {
 namespace mlstm {
 
-constexpr int panel = 64;  // numbers to a row of a panel
+constexpr int most_a = 1024;
+
+struct WgmmaRows {
+  float4 side[mix_rows];  // t_side of the rows, or s_side
+  int doc[mix_rows];
+  float sums[mix_rows];
+  float vector[most_a];  // of the state: all of n, or the block's columns of n or dn
+};
 
 struct WgmmaLayout {
   int x, gates, ring, slot, slots;  // bytes from a multiple of 1024; slots of tiles and of their columns' gates
@@ -26,27 +33,14 @@ struct WgmmaLayout {
     slot = (slot + 1023) / 1024 * 1024;
     x = 0;
     ring = panels(DA) * mix_rows * 128;
-    slots = (limit - 1024 - int(sizeof(MixRows)) - ring) / (slot + mix_columns * 20);
+    if (DA > most_a) limit = 0;
+    slots = (limit - 1024 - int(sizeof(WgmmaRows)) - ring) / (slot + mix_columns * 20);
     if (slots > 4) slots = 4;
     gates = ring + slots * slot;
   }
   __host__ __device__ int rows() const { return gates + slots * mix_columns * 20; }
-  __host__ __device__ int bytes() const { return rows() + int(sizeof(MixRows)) + 1024; }
+  __host__ __device__ int bytes() const { return rows() + int(sizeof(WgmmaRows)) + 1024; }
 };
-
-// As copy_tile, into panels.
-__device__ inline void copy_panels(uint32_t to, int rows, int columns, const bf16 *from, int64_t step, int valid_rows,
-                                   int valid_columns) {
-  const int piece = threadIdx.x % 8;
-  for (int r = threadIdx.x / 8; r < rows; r += mma_threads / 8) {
-    const bf16 *p = from + r * step + piece * 8;
-    uint32_t at = to + r * 128 + (piece ^ (r % 8)) * 16;
-    for (int c = piece * 8; c < columns; c += panel, p += panel, at += rows * 128) {
-      const bool valid = r < valid_rows && c < valid_columns;
-      copy_async(at, valid ? p : from, valid);
-    }
-  }
-}
 
 template <int left>
 __device__ inline void wait_for_tile(int slots) {
@@ -67,7 +61,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
   unsigned char *const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
   const int DA = int(transposed ? s.DV : s.DK), DO = int(transposed ? s.DK : s.DV);
   const WgmmaLayout layout(DA, BN, transposed, limit);
-  MixRows &rows = *reinterpret_cast<MixRows *>(shared + layout.rows());
+  WgmmaRows &rows = *reinterpret_cast<WgmmaRows *>(shared + layout.rows());
   const uint32_t base = shared_address(shared), x_tile = base + layout.x;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
   const int group_row = __shfl_sync(~0u, warp / 4, 0) * 64;  // the same for the warp, as the compiler must see
@@ -86,22 +80,33 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
   const float *const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
   const bool with_state = chunk != mix.skip;
 
-  // Jobs: tiles of M, then for each block of columns tiles of y and one of z.
-  const int m_jobs = with_state ? (DA + mix_k - 1) / mix_k : 0;
+  // Jobs: tiles of M, with them those of x; two of the partner, 64 rows each; for each block of columns tiles of y and one
+  // of z; the partner again; two of what the result is added to.
+  const int m_jobs = with_state ? (DA + mix_k - 1) / mix_k : 0, partner_jobs = transposed ? 2 : 0;
   const int first_block = rows_are_t ? 0 : r0 / mix_columns, last_rows = rows_are_t ? min(n, r0 + mix_rows) : n;
   const int blocks = (last_rows + mix_columns - 1) / mix_columns - first_block;
-  const int y_jobs = (DA + mix_y - 1) / mix_y, block_jobs = y_jobs + 1, jobs = m_jobs + blocks * block_jobs;
+  const int y_jobs = (DA + mix_y - 1) / mix_y, block_jobs = y_jobs + 1;
+  const int first_product = m_jobs + (with_state ? partner_jobs : 0), last_product = first_product + blocks * block_jobs;
+  const int jobs = last_product + partner_jobs + (mode == FORWARD ? 0 : 2);
   int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = first_block;
+  auto copy_rows = [&](uint32_t to, const bf16 *from, int half) {
+    copy_panels(to, 64, BN, from + (first_row + int64_t(r0 + half * 64) * s.NH) * DO + o0, step_o, n - r0 - half * 64,
+                DO - o0);
+  };
   auto issue = [&] {
     if (issued < jobs) {
       const uint32_t to = base + layout.ring + issue_slot * layout.slot;
       if (issued < m_jobs) {
         const int k0 = issued * mix_k;
+        copy_panels(x_tile + issued * (mix_rows * 128), mix_rows, min(DA - k0, mix_k),
+                    mix.x + (first_row + r0 * s.NH) * DA + k0, step_a, n - r0, DA);
         if (transposed)
           copy_panels(to, BN, mix_k, M + int64_t(o0) * DA + k0, DA, DO - o0, DA - k0);
         else
           copy_panels(to, mix_k, BN, M + int64_t(k0) * DO + o0, DO, DA - k0, DO - o0);
-      } else {
+      } else if (issued < first_product) {
+        copy_rows(to, mix.partner, issued - m_jobs);
+      } else if (issued < last_product) {
         const int c0 = issue_block * mix_columns;
         if (issue_job < y_jobs) {
           const int k0 = issue_job * mix_y, width = min(DA - k0, mix_y);
@@ -121,6 +126,9 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
           copy_panels(to, mix_columns, BN, mix.z + (first_row + c0 * s.NH) * DO + o0, step_o, n - c0, DO - o0);
         }
         if (++issue_job == block_jobs) issue_job = 0, issue_block++;
+      } else {
+        const int job = issued - last_product;
+        copy_rows(to, job < partner_jobs ? mix.partner : mix.out, job % 2);
       }
       if (++issue_slot == layout.slots) issue_slot = 0;
     }
@@ -146,9 +154,10 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
       const float2 side = g.s_side[here];
       rows.side[threadIdx.x] = float4{side.x, side.y, 0, 0};
     }
-    rows.state_sum[threadIdx.x] = 0;
   }
-  copy_panels(x_tile, mix_rows, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
+  for (int j = threadIdx.x; j < (transposed ? BN : DA); j += mma_threads)
+    rows.vector[j] = !transposed ? vector[j] : o0 + j < DO ? vector[o0 + j] : 0.0f;
+  if (!with_state) copy_panels(x_tile, mix_rows, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
   for (int j = 0; j < layout.slots - 1; j++) issue();
 
   float acc[NT][4];
@@ -158,29 +167,31 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
     for (int e = 0; e < 4; e++) acc[nt][e] = 0;
   auto row_of = [&](int half) { return warp * 16 + half * 8 + lane / 4; };
 
-  // sums[row] = partner . result.
+  // Two numbers of the result's row and columns in a tile of 64 rows.
+  auto in_tile = [&](int here, int half, int nt) {
+    const int r = row_of(half) - group_row;
+    const unsigned char *const tile = shared + layout.ring + here * layout.slot;
+    return unpack(*reinterpret_cast<const uint32_t *>(tile + nt / 8 * (64 * 128) + r * 128 + (nt % 8 ^ r % 8) * 16 + quad * 4));
+  };
+  // sums[row] = partner . result; two jobs.
   auto partner_product = [&] {
+    for (int job = 0; job < 2; job++) {
+      const int here = next();
+      issue();
+      if (group_row != job * 64) continue;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int r = row_of(half);
-      const bf16 *const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
-      float sum = 0;
+      for (int half = 0; half < 2; half++) {
+        float sum = 0;
 #pragma unroll
-      for (int n0 = 0; n0 < NT; n0 += 4) {
-        const int column = o0 + (n0 + quad) * 8;
-        uint4 x{0, 0, 0, 0};
-        if (r0 + r < n && column < DO) x = *reinterpret_cast<const uint4 *>(from + column);
-        uint32_t y[4] = {x.x, x.y, x.z, x.w};
-        transpose_quad(y);
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-          const float2 z = unpack(y[j]);
-          sum = fmaf(acc[n0 + j][2 * half], z.x, fmaf(acc[n0 + j][2 * half + 1], z.y, sum));
+        for (int nt = 0; nt < NT; nt++) {
+          const float2 z = in_tile(here, half, nt);
+          sum = fmaf(acc[nt][2 * half], z.x, fmaf(acc[nt][2 * half + 1], z.y, sum));
         }
+        sum += __shfl_xor_sync(~0u, sum, 1);
+        sum += __shfl_xor_sync(~0u, sum, 2);
+        if (quad == 0) rows.sums[row_of(half)] = sum;
       }
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
-      if (quad == 0) rows.sums[0][r] = sum;
+      __syncwarp();
     }
   };
 
@@ -209,17 +220,19 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
       for (int nt = 0; nt < NT; nt++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          const int column = o0 + nt * 8 + quad * 2 + e;
           float &value = acc[nt][2 * half + e];
           value *= weight;
-          if (transposed && column < DO) value = fmaf(added, vector[column], value);
+          if (transposed) value = fmaf(added, rows.vector[nt * 8 + quad * 2 + e], value);
         }
     }
   }
+  float inter = 0;
   if (transposed) {
-    partner_product();
-    __syncwarp();
-    if (lane < 16) mix.inter[part + gate + r0 + warp * 16 + lane] = rows.sums[0][warp * 16 + lane];
+    if (with_state) {
+      partner_product();
+      inter = rows.sums[warp * 16 + lane % 16];
+    }
+    if (lane < 16) mix.inter[part + gate + r0 + warp * 16 + lane] = inter;
   }
 
   float row_sums[2] = {};
@@ -302,7 +315,6 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
     issue();
     wgmma::wait();
   }
-  copy_wait<0>();
 
   float factors[2] = {1, 1};
   if (mode == FORWARD) {
@@ -322,7 +334,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
 #pragma unroll
           for (int j = 0; j < 4; j++) {
             const float2 y = unpack(parts[j]);
-            from_state = fmaf(y.x, vector[d + 2 * j], fmaf(y.y, vector[d + 2 * j + 1], from_state));
+            from_state = fmaf(y.x, rows.vector[d + 2 * j], fmaf(y.y, rows.vector[d + 2 * j + 1], from_state));
           }
         }
         from_state += __shfl_xor_sync(~0u, from_state, 1);
@@ -338,30 +350,35 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
   }
   if (transposed) {
     partner_product();
-    __syncwarp();
-    const int64_t here = part + gate + r0 + warp * 16 + lane;
-    if (lane < 16) mix.intra[here] = rows.sums[0][warp * 16 + lane] - mix.inter[here];
+    if (lane < 16) mix.intra[part + gate + r0 + warp * 16 + lane] = rows.sums[warp * 16 + lane] - inter;
   }
+  auto store_rows = [&](int here) {
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    const int r = row_of(half);
-    bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
+    for (int half = 0; half < 2; half++) {
+      const int r = row_of(half);
+      bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
 #pragma unroll
-    for (int n0 = 0; n0 < NT; n0 += 4) {
-      const int column = o0 + (n0 + quad) * 8;
-      const bool inside = r0 + r < n && column < DO;
-      uint4 *const p = reinterpret_cast<uint4 *>(to + column);
-      uint4 old{0, 0, 0, 0};
-      if (mode != FORWARD && inside) old = *p;
-      uint32_t y[4] = {old.x, old.y, old.z, old.w};
-      if (mode != FORWARD) transpose_quad(y);
+      for (int n0 = 0; n0 < NT; n0 += 4) {
+        uint32_t y[4];
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const float2 z = unpack(y[j]);
-        y[j] = pack(fmaf(acc[n0 + j][2 * half], factors[half], z.x), fmaf(acc[n0 + j][2 * half + 1], factors[half], z.y));
+        for (int j = 0; j < 4; j++) {
+          const float2 old = mode == FORWARD ? float2{0, 0} : in_tile(here, half, n0 + j);
+          y[j] = pack(fmaf(acc[n0 + j][2 * half], factors[half], old.x),
+                      fmaf(acc[n0 + j][2 * half + 1], factors[half], old.y));
+        }
+        transpose_quad(y);
+        const int column = o0 + (n0 + quad) * 8;
+        if (r0 + r < n && column < DO) *reinterpret_cast<uint4 *>(to + column) = uint4{y[0], y[1], y[2], y[3]};
       }
-      transpose_quad(y);
-      if (inside) *p = uint4{y[0], y[1], y[2], y[3]};
+    }
+  };
+  if (mode == FORWARD) {
+    store_rows(0);
+  } else {
+    for (int job = 0; job < 2; job++) {
+      const int here = next();
+      issue();
+      if (group_row == job * 64) store_rows(here);
     }
   }
 #endif

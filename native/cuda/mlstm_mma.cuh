@@ -91,6 +91,22 @@ __device__ inline void copy_tile(uint32_t to, int ld, int rows, int columns, con
     }
 }
 
+constexpr int panel = 64;  // numbers to a row of a panel (wgmma.cuh)
+
+// As copy_tile, into panels.
+__device__ inline void copy_panels(uint32_t to, int rows, int columns, const bf16 *from, int64_t step, int valid_rows,
+                                   int valid_columns) {
+  const int piece = threadIdx.x % 8;
+  for (int r = threadIdx.x / 8; r < rows; r += mma_threads / 8) {
+    const bf16 *p = from + r * step + piece * 8;
+    uint32_t at = to + r * 128 + (piece ^ (r % 8)) * 16;
+    for (int c = piece * 8; c < columns; c += panel, p += panel, at += rows * 128) {
+      const bool valid = r < valid_rows && c < valid_columns;
+      copy_async(at, valid ? p : from, valid);
+    }
+  }
+}
+
 // Four lanes that share a row hold r[j] = columns 2 lane, 2 lane + 1 of the 8 columns j; afterwards each holds all of the
 // columns of one j, its own number. Its own inverse.
 __device__ inline void transpose_quad(uint32_t (&r)[4]) {

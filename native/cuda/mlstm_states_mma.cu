@@ -32,18 +32,19 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
   const int d0 = blockIdx.y * BK, e0 = blockIdx.x * BV;
   const int row0 = d0 + warp / 2 * (BK / 4) + lane / 4, column0 = e0 + warp % 2 * (BV / 2);
   const int DK = int(s.DK), DV = int(s.DV), count = int(s.Tp / steps), per_chunk = s.L / steps;
-  const int64_t state = s.DK * s.DV, head = s.bh0 + at;
+  const int64_t state = s.DK * s.DV, head = s.bh0 + at, first_row = s.row(at, 0);
   // The vector: a thread has two of its numbers, as far as they come from one group of each 64 steps.
   const bool with_vector = blockIdx.x == 0;
   const int vector_pair = threadIdx.x % pairs * 2, vector_group = threadIdx.x / pairs;
 
   auto begin_of = [&](int j) { return int64_t(u.reversed ? count - 1 - j : j) * steps; };
+  auto chunk_of = [&](int j) { return at * s.NC + (u.reversed ? count - 1 - j : j) / per_chunk; };
   auto issue = [&](int j) {
     if (j < count) {
       Stage<BK, BV> &stage = ring[j % stages];
       const int64_t t = begin_of(j);
       const int valid = int(min(max(s.T - t, int64_t(0)), int64_t(steps)));
-      const int64_t row = s.row(at, valid > 0 ? t : 0);
+      const int64_t row = first_row + (valid > 0 ? t : 0) * s.NH;
       copy_tile(shared_address(stage.a), BK + pad, steps, BK, u.a + row * DK + d0, s.NH * DK, valid, DK - d0);
       copy_tile(shared_address(stage.b), BV + pad, steps, BV, u.b + row * DV + e0, s.NH * DV, valid, DV - e0);
       const int lane4 = threadIdx.x % (steps / 4) * 4;
@@ -85,42 +86,49 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
     return sum;
   };
 
+  float next_carry = g.carry[chunk_of(0)];
   for (int j = 0; j < stages - 1; j++) issue(j);
   for (int j = 0; j < count; j++) {
     copy_wait<stages - 2>();
     __syncthreads();
     issue(j + stages - 1);
     if (j % per_chunk == 0) {
-      const int64_t chunk = at * s.NC + begin_of(j) / s.L;
-      const float carry = g.carry[chunk];
+      const int64_t chunk = chunk_of(j);
+      const float carry = next_carry;
+      if (j + per_chunk < count) next_carry = g.carry[chunk_of(j + per_chunk)];
       bf16 *to = static_cast<bf16 *>(u.states) + chunk * state;
       const bf16 *other = static_cast<const bf16 *>(u.other) + chunk * state;
       float product = 0;
+      // All reads of the other state before the writes, so that they are under way together.
+      auto each_four = [&](auto body) {
 #pragma unroll
-      for (int mt = 0; mt < MT; mt++)
+        for (int mt = 0; mt < MT; mt++)
 #pragma unroll
-        for (int half = 0; half < 2; half++)
+          for (int half = 0; half < 2; half++)
 #pragma unroll
-          for (int n0 = 0; n0 < NT; n0 += 4) {
-            const int d = row0 + mt * 16 + half * 8, column = column0 + (n0 + quad) * 8;
-            const bool inside = d < DK && column < DV;
-            const int64_t offset = int64_t(d) * DV + column;
-            uint32_t r[4];
-            if (u.across) {
-              const uint4 x = inside ? *reinterpret_cast<const uint4 *>(other + offset) : uint4{0, 0, 0, 0};
-              r[0] = x.x, r[1] = x.y, r[2] = x.z, r[3] = x.w;
-              transpose_quad(r);
-#pragma unroll
-              for (int n = 0; n < 4; n++) {
-                const float2 y = unpack(r[n]);
-                product += acc[mt][n0 + n][2 * half] * y.x + acc[mt][n0 + n][2 * half + 1] * y.y;
-              }
+            for (int n0 = 0; n0 < NT; n0 += 4) {
+              const int d = row0 + mt * 16 + half * 8, column = column0 + (n0 + quad) * 8;
+              body(mt, half, n0, d < DK && column < DV, int64_t(d) * DV + column);
             }
+      };
+      if (u.across)
+        each_four([&](int mt, int half, int n0, bool inside, int64_t offset) {
+          const uint4 x = inside ? *reinterpret_cast<const uint4 *>(other + offset) : uint4{0, 0, 0, 0};
+          uint32_t r[4] = {x.x, x.y, x.z, x.w};
+          transpose_quad(r);
 #pragma unroll
-            for (int n = 0; n < 4; n++) r[n] = pack(acc[mt][n0 + n][2 * half], acc[mt][n0 + n][2 * half + 1]);
-            transpose_quad(r);
-            if (inside) *reinterpret_cast<uint4 *>(to + offset) = uint4{r[0], r[1], r[2], r[3]};
+          for (int n = 0; n < 4; n++) {
+            const float2 y = unpack(r[n]);
+            product += acc[mt][n0 + n][2 * half] * y.x + acc[mt][n0 + n][2 * half + 1] * y.y;
           }
+        });
+      each_four([&](int mt, int half, int n0, bool inside, int64_t offset) {
+        uint32_t r[4];
+#pragma unroll
+        for (int n = 0; n < 4; n++) r[n] = pack(acc[mt][n0 + n][2 * half], acc[mt][n0 + n][2 * half + 1]);
+        transpose_quad(r);
+        if (inside) *reinterpret_cast<uint4 *>(to + offset) = uint4{r[0], r[1], r[2], r[3]};
+      });
       if (with_vector) {
         const float2 sum = whole_vector();
         const int64_t offset = chunk * DK + d0 + vector_pair;
@@ -242,7 +250,11 @@ int mma_tiles(const Shape &s) {
   return int(tile.rows(s) * tile.columns(s));
 }
 
+// Tiles of BK x 128 on compute capability 9.x, BK 256 or 128.
+int run_states_wgmma(int BK, const Shape &s, const Gates &g, const StateUpdate<bf16> &u);
+
 int run_states_mma(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
+  if (compute_capability() / 10 == 9 && tile_of(s).BK >= 128) return run_states_wgmma(tile_of(s).BK, s, g, u);
   switch (tile_of(s).BK) {
     case 256:
       return launch<256, 128, 3>(s, g, u);

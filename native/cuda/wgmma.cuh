@@ -26,26 +26,27 @@ __device__ inline void wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" 
 // What threads wrote to shared memory becomes visible to the products, after the next barrier.
 __device__ inline void fence_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// d += a b. `columns`: the right operand is stored by_columns.
+// d += a b. `columns`: the right operand is stored by_columns; `a_columns`: the left one is, its rows along the panel's.
 template <int N, bool columns>
 struct Product;
 
 template <bool columns>
 struct Product<64, columns> {
+  template <bool a_columns = false>
   __device__ static void shared(float (&d)[8][4], uint64_t a, uint64_t b) {
     asm volatile(
         "{ .reg .pred p; setp.ne.b32 p, 1, 0; "
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
         "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
         "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-        "%32, %33, p, 1, 1, 0, %34; }"
+        "%32, %33, p, 1, 1, %35, %34; }"
         : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
           "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
           "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]),
           "+f"(d[4][2]), "+f"(d[4][3]), "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
           "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]), "+f"(d[7][0]), "+f"(d[7][1]),
           "+f"(d[7][2]), "+f"(d[7][3])
-        : "l"(a), "l"(b), "n"(columns ? 1 : 0));
+        : "l"(a), "l"(b), "n"(columns ? 1 : 0), "n"(a_columns ? 1 : 0));
   }
   __device__ static void registers(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
     asm volatile(
@@ -66,6 +67,7 @@ struct Product<64, columns> {
 
 template <bool columns>
 struct Product<96, columns> {
+  template <bool a_columns = false>
   __device__ static void shared(float (&d)[12][4], uint64_t a, uint64_t b) {
     asm volatile(
         "{ .reg .pred p; setp.ne.b32 p, 1, 0; "
@@ -73,7 +75,7 @@ struct Product<96, columns> {
         "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "
         "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "
         "%40, %41, %42, %43, %44, %45, %46, %47}, "
-        "%48, %49, p, 1, 1, 0, %50; }"
+        "%48, %49, p, 1, 1, %51, %50; }"
         : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
           "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
           "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]),
@@ -82,7 +84,7 @@ struct Product<96, columns> {
           "+f"(d[7][2]), "+f"(d[7][3]), "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]),
           "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]), "+f"(d[10][0]), "+f"(d[10][1]),
           "+f"(d[10][2]), "+f"(d[10][3]), "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3])
-        : "l"(a), "l"(b), "n"(columns ? 1 : 0));
+        : "l"(a), "l"(b), "n"(columns ? 1 : 0), "n"(a_columns ? 1 : 0));
   }
   __device__ static void registers(float (&d)[12][4], const uint32_t (&a)[4], uint64_t b) {
     asm volatile(
@@ -106,6 +108,7 @@ struct Product<96, columns> {
 
 template <bool columns>
 struct Product<128, columns> {
+  template <bool a_columns = false>
   __device__ static void shared(float (&d)[16][4], uint64_t a, uint64_t b) {
     asm volatile(
         "{ .reg .pred p; setp.ne.b32 p, 1, 0; "
@@ -114,7 +117,7 @@ struct Product<128, columns> {
         "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "
         "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, "
         "%59, %60, %61, %62, %63}, "
-        "%64, %65, p, 1, 1, 0, %66; }"
+        "%64, %65, p, 1, 1, %67, %66; }"
         : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
           "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
           "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]),
@@ -126,7 +129,7 @@ struct Product<128, columns> {
           "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]), "+f"(d[13][0]), "+f"(d[13][1]),
           "+f"(d[13][2]), "+f"(d[13][3]), "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]),
           "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
-        : "l"(a), "l"(b), "n"(columns ? 1 : 0));
+        : "l"(a), "l"(b), "n"(columns ? 1 : 0), "n"(a_columns ? 1 : 0));
   }
   __device__ static void registers(float (&d)[16][4], const uint32_t (&a)[4], uint64_t b) {
     asm volatile(
@@ -154,6 +157,7 @@ struct Product<128, columns> {
 
 template <bool columns>
 struct Product<256, columns> {
+  template <bool a_columns = false>
   __device__ static void shared(float (&d)[32][4], uint64_t a, uint64_t b) {
     asm volatile(
         "{ .reg .pred p; setp.ne.b32 p, 1, 0; "
@@ -165,7 +169,7 @@ struct Product<256, columns> {
         "%78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, "
         "%97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, "
         "%113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
-        "%128, %129, p, 1, 1, 0, %130; }"
+        "%128, %129, p, 1, 1, %131, %130; }"
         : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
           "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
           "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]),
@@ -188,7 +192,7 @@ struct Product<256, columns> {
           "+f"(d[28][2]), "+f"(d[28][3]), "+f"(d[29][0]), "+f"(d[29][1]), "+f"(d[29][2]), "+f"(d[29][3]),
           "+f"(d[30][0]), "+f"(d[30][1]), "+f"(d[30][2]), "+f"(d[30][3]), "+f"(d[31][0]), "+f"(d[31][1]),
           "+f"(d[31][2]), "+f"(d[31][3])
-        : "l"(a), "l"(b), "n"(columns ? 1 : 0));
+        : "l"(a), "l"(b), "n"(columns ? 1 : 0), "n"(a_columns ? 1 : 0));
   }
   __device__ static void registers(float (&d)[32][4], const uint32_t (&a)[4], uint64_t b) {
     asm volatile(
