@@ -37,7 +37,7 @@ int slots(bool warpgroups, int64_t DA, int width, bool transposed, int limit) {
 // What a block takes, so that two fit a multiprocessor where the registers allow it and two slots are left to each.
 int block_limit(bool warpgroups, int64_t DA, int width, bool transposed) {
   const int half = (shared_limit() - 1024) / 2;
-  return width <= 96 && slots(warpgroups, DA, width, transposed, half) >= 2 ? half : shared_limit();
+  return width <= 64 && slots(warpgroups, DA, width, transposed, half) >= 2 ? half : shared_limit();
 }
 
 bool fits(int64_t DA, int64_t DO, bool transposed) {
@@ -57,7 +57,7 @@ int run(const Shape &s, const Gates &g, const Mix<bf16> &mix) {
 // Least work: a slice of columns costs its own width and the scores.
 int mix_width(int64_t D) {
   int best = 64;
-  for (const int width : {96, 128, 256})
+  for (const int width : {96, 128, 192, 256})
     if (ceil_div(D, width) * (width + 64) < ceil_div(D, best) * (best + 64)) best = width;
   return best;
 }

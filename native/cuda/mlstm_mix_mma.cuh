@@ -44,7 +44,7 @@ struct MixLayout {
 };
 
 template <Mode mode, int BN>
-__global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1) mix_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
+__global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
   constexpr bool rows_are_t = mode == FORWARD || mode == SUMS || mode == QUERY;
   constexpr bool transposed = mode == QUERY || mode == KEY;
   constexpr bool with_out = mode != SUMS;

@@ -51,7 +51,7 @@ __device__ inline void wait_for_tile(int slots) {
 }
 
 template <Mode mode, int BN>
-__global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
+__global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
     mix_wgmma_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   constexpr bool rows_are_t = mode == FORWARD || mode == QUERY;
@@ -88,9 +88,11 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
   const int y_jobs = (DA + mix_y - 1) / mix_y, block_jobs = y_jobs + 1;
   const int first_product = m_jobs + (with_state ? partner_jobs : 0), last_product = first_product + blocks * block_jobs;
   const int jobs = last_product + partner_jobs + (mode == FORWARD ? 0 : 2);
-  int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = first_block;
+  // Blocks in the order in which the other rows of the chunk take them too, so that they meet in the L2 cache.
+  auto column_of = [&](int block) { return (rows_are_t ? block : first_block + blocks - 1 - block) * mix_columns; };
+  int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = 0;
   auto copy_rows = [&](uint32_t to, const bf16 *from, int half) {
-    copy_panels(to, 64, BN, from + (first_row + int64_t(r0 + half * 64) * s.NH) * DO + o0, step_o, n - r0 - half * 64,
+    copy_panels<64>(to, BN, from + (first_row + int64_t(r0 + half * 64) * s.NH) * DO + o0, step_o, n - r0 - half * 64,
                 DO - o0);
   };
   auto issue = [&] {
@@ -98,19 +100,19 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
       const uint32_t to = base + layout.ring + issue_slot * layout.slot;
       if (issued < m_jobs) {
         const int k0 = issued * mix_k;
-        copy_panels(x_tile + issued * (mix_rows * 128), mix_rows, min(DA - k0, mix_k),
-                    mix.x + (first_row + r0 * s.NH) * DA + k0, step_a, n - r0, DA);
+        copy_panels<mix_rows>(x_tile + issued * (mix_rows * 128), min(DA - k0, mix_k),
+                    mix.x + (first_row + r0 * s.NH) * DA + k0, step_a, n - r0, DA - k0);
         if (transposed)
-          copy_panels(to, BN, mix_k, M + int64_t(o0) * DA + k0, DA, DO - o0, DA - k0);
+          copy_panels<BN>(to, mix_k, M + int64_t(o0) * DA + k0, DA, DO - o0, DA - k0);
         else
-          copy_panels(to, mix_k, BN, M + int64_t(k0) * DO + o0, DO, DA - k0, DO - o0);
+          copy_panels<mix_k>(to, BN, M + int64_t(k0) * DO + o0, DO, DA - k0, DO - o0);
       } else if (issued < first_product) {
         copy_rows(to, mix.partner, issued - m_jobs);
       } else if (issued < last_product) {
-        const int c0 = issue_block * mix_columns;
+        const int c0 = column_of(issue_block);
         if (issue_job < y_jobs) {
           const int k0 = issue_job * mix_y, width = min(DA - k0, mix_y);
-          copy_panels(to, mix_columns, width, mix.y + (first_row + c0 * s.NH) * DA + k0, step_a, n - c0, width);
+          copy_panels<mix_columns>(to, width, mix.y + (first_row + c0 * s.NH) * DA + k0, step_a, n - c0, width);
           if (issue_job == y_jobs - 1) {
             const uint32_t gates = base + layout.gates + issue_slot * (mix_columns * 20);
             const int j = threadIdx.x;
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
             }
           }
         } else {
-          copy_panels(to, mix_columns, BN, mix.z + (first_row + c0 * s.NH) * DO + o0, step_o, n - c0, DO - o0);
+          copy_panels<mix_columns>(to, BN, mix.z + (first_row + c0 * s.NH) * DO + o0, step_o, n - c0, DO - o0);
         }
         if (++issue_job == block_jobs) issue_job = 0, issue_block++;
       } else {
@@ -157,7 +159,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
   }
   for (int j = threadIdx.x; j < (transposed ? BN : DA); j += mma_threads)
     rows.vector[j] = !transposed ? vector[j] : o0 + j < DO ? vector[o0 + j] : 0.0f;
-  if (!with_state) copy_panels(x_tile, mix_rows, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
+  if (!with_state) copy_panels<mix_rows>(x_tile, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
   for (int j = 0; j < layout.slots - 1; j++) issue();
 
   float acc[NT][4];
@@ -237,7 +239,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
 
   float row_sums[2] = {};
   for (int block = 0; block < blocks; block++) {
-    const int c0 = (first_block + block) * mix_columns, group_first = r0 + group_row;
+    const int c0 = column_of(block), group_first = r0 + group_row;
     // Whether any of this warpgroup's rows needs these columns.
     const bool active = rows_are_t ? c0 <= group_first + 63 : c0 + mix_columns > group_first;
     float score[8][4];
@@ -265,41 +267,48 @@ __global__ void __launch_bounds__(mma_threads, BN <= 96 ? 2 : 1)
     uint32_t weights[4][4];
     if (active) {
       const unsigned char *const gates = shared + layout.gates + here * (mix_columns * 20);
+      float4 row_side[2];
+      int row_doc[2];
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        const int r = row_of(half), row = r0 + r;
-        const float4 row_side = rows.side[r];
-        const int row_doc = rows_are_t ? rows.doc[r] : 0;
+        row_side[half] = rows.side[row_of(half)];
+        row_doc[half] = rows_are_t ? rows.doc[row_of(half)] : 0;
+      }
 #pragma unroll
-        for (int nt = 0; nt < 8; nt++) {
-          float value[2];
+      for (int nt = 0; nt < 8; nt++) {
+        float value[2][2];
 #pragma unroll
-          for (int e = 0; e < 2; e++) {
-            const int c = nt * 8 + quad * 2 + e, column = c0 + c;
-            const float raw = score[nt][2 * half + e];
-            float exponent, multiplier, added;
-            bool counts;
-            if (rows_are_t) {
-              const float2 side = reinterpret_cast<const float2 *>(gates)[c];
-              exponent = (row_side.x + side.x) + (row_side.y + side.y);
-              multiplier = row_side.z;
-              added = row_side.w;
-              counts = column <= row && column >= row_doc;
-            } else {
-              const float4 side = reinterpret_cast<const float4 *>(gates)[c];
-              exponent = (row_side.x + side.x) + (row_side.y + side.y);
-              multiplier = side.z;
-              added = side.w;
-              counts = row <= column && row >= reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
-            }
-            float decay;
-            asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(decay) : "f"(exponent));
-            value[e] = (transposed ? fmaf(raw, multiplier, added) : raw * multiplier) * decay;
-            if (!counts) value[e] = 0;
+        for (int e = 0; e < 2; e++) {
+          const int c = nt * 8 + quad * 2 + e, column = c0 + c;
+          float4 side{};
+          int doc = 0;
+          if (rows_are_t) {
+            const float2 x = reinterpret_cast<const float2 *>(gates)[c];
+            side.x = x.x, side.y = x.y;
+          } else {
+            side = reinterpret_cast<const float4 *>(gates)[c];
+            doc = reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
           }
-          if (mode == FORWARD) row_sums[half] += value[0] + value[1];
-          weights[nt / 2][nt % 2 * 2 + half] = pack(value[0], value[1]);
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            const int row = r0 + row_of(half);
+            const float raw = score[nt][2 * half + e];
+            const float multiplier = rows_are_t ? row_side[half].z : side.z, added = rows_are_t ? row_side[half].w : side.w;
+            const bool counts = rows_are_t ? column <= row && column >= row_doc[half] : row <= column && row >= doc;
+            float decay;
+            asm("ex2.approx.ftz.f32 %0, %1;"
+                : "=f"(decay)
+                : "f"((row_side[half].x + side.x) + (row_side[half].y + side.y)));
+            value[half][e] = (transposed ? fmaf(raw, multiplier, added) : raw * multiplier) * decay;
+            if (!counts) value[half][e] = 0;
+          }
         }
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          if (mode == FORWARD) row_sums[half] += value[half][0] + value[half][1];
+          weights[nt / 2][nt % 2 * 2 + half] = pack(value[half][0], value[half][1]);
+        }
+        asm volatile("" ::: "memory");  // keeps the next columns' gates out of registers
       }
     }
     const uint32_t tile = base + layout.ring + next() * layout.slot;
@@ -404,6 +413,7 @@ int launch_either(bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &
   int launch_width<MODE>(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix,     \
                          int limit) {                                                                      \
     if (width == 256) return launch_either<MODE, 256>(hopper, s, g, mix, limit);                           \
+    if (width == 192) return launch_either<MODE, 192>(hopper, s, g, mix, limit);                           \
     if (width == 128) return launch_either<MODE, 128>(hopper, s, g, mix, limit);                           \
     if (width == 96) return launch_either<MODE, 96>(hopper, s, g, mix, limit);                             \
     return launch_either<MODE, 64>(hopper, s, g, mix, limit);                                              \

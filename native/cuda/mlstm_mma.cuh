@@ -18,6 +18,9 @@ __device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvt
 __device__ inline void copy_async(uint32_t to, const void *from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
 }
+__device__ inline void copy_async(uint32_t to, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+}
 __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;"); }
 template <int N>
 __device__ inline void copy_wait() {
@@ -93,16 +96,25 @@ __device__ inline void copy_tile(uint32_t to, int ld, int rows, int columns, con
 
 constexpr int panel = 64;  // numbers to a row of a panel (wgmma.cuh)
 
-// As copy_tile, into panels.
-__device__ inline void copy_panels(uint32_t to, int rows, int columns, const bf16 *from, int64_t step, int valid_rows,
+// As copy_tile, into panels; `rows` is a multiple of 32. A thread copies piece threadIdx.x % 8 of rows threadIdx.x / 8 + 32 i.
+template <int rows>
+__device__ inline void copy_panels(uint32_t to, int columns, const bf16 *from, int64_t step, int valid_rows,
                                    int valid_columns) {
-  const int piece = threadIdx.x % 8;
-  for (int r = threadIdx.x / 8; r < rows; r += mma_threads / 8) {
-    const bf16 *p = from + r * step + piece * 8;
-    uint32_t at = to + r * 128 + (piece ^ (r % 8)) * 16;
-    for (int c = piece * 8; c < columns; c += panel, p += panel, at += rows * 128) {
-      const bool valid = r < valid_rows && c < valid_columns;
-      copy_async(at, valid ? p : from, valid);
+  const int piece = threadIdx.x % 8, row = threadIdx.x / 8;
+  uint32_t at = to + row * 128 + (piece ^ row % 8) * 16;
+  const bf16 *p = from + row * step + piece * 8;
+  const bool whole = valid_rows >= rows && valid_columns >= columns && columns % panel == 0;
+  for (int c = 0; c < columns; c += panel, p += panel, at += rows * 128) {
+    const bf16 *q = p;
+    if (whole) {
+#pragma unroll
+      for (int i = 0; i < rows / 32; i++, q += 32 * step) copy_async(at + i * 4096, q);
+    } else if (c + piece * 8 < columns) {
+#pragma unroll
+      for (int i = 0; i < rows / 32; i++, q += 32 * step) {
+        const bool valid = row + 32 * i < valid_rows && c + piece * 8 < valid_columns;
+        copy_async(at + i * 4096, valid ? q : from, valid);
+      }
     }
   }
 }

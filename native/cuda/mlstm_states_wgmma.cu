@@ -49,8 +49,8 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
       const int64_t t = begin_of(j);
       const int valid = int(min(max(s.T - t, int64_t(0)), int64_t(steps)));
       const int64_t row = first_row + (valid > 0 ? t : 0) * s.NH;
-      copy_panels(to, steps, BK, u.a + row * DK + d0, s.NH * DK, valid, DK - d0);
-      copy_panels(to + Memory::a, steps, BV, u.b + row * DV + e0, s.NH * DV, valid, DV - e0);
+      copy_panels<steps>(to, BK, u.a + row * DK + d0, s.NH * DK, valid, DK - d0);
+      copy_panels<steps>(to + Memory::a, BV, u.b + row * DV + e0, s.NH * DV, valid, DV - e0);
       if (with_vector && threadIdx.x < steps / 4)
         copy_async(base + Memory::weights + (j % stages * steps + threadIdx.x * 4) * 4,
                    u.vector_weight + at * s.Tp + t + threadIdx.x * 4, true);
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
   };
   auto issue_other = [&](int j) {
     if (u.across && j < count)
-      copy_panels(base + Memory::other, BK, BV,
+      copy_panels<BK>(base + Memory::other, BV,
                   static_cast<const bf16 *>(u.other) + chunk_of(j) * state + int64_t(d0) * DV + e0, DV, DK - d0, DV - e0);
   };
 
