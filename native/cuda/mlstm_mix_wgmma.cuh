@@ -17,6 +17,7 @@ constexpr int most_a = 1024;
 struct WgmmaRows {
   float4 side[mix_rows];  // t_side of the rows, or s_side
   int doc[mix_rows];
+  float state_weight[mix_rows], vector_weight[mix_rows], m[mix_rows];
   float sums[mix_rows];
   float vector[most_a];  // of the state: all of n, or the block's columns of n or dn
 };
@@ -147,20 +148,27 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
     return here;
   };
 
+  if (!with_state) copy_panels<mix_rows>(x_tile, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
+  for (int j = 0; j < layout.slots - 1; j++) issue();
+
+  // Gates of the rows, while the first tiles are on their way.
   if (threadIdx.x < mix_rows) {
     const int64_t here = gate + r0 + threadIdx.x;
+    float4 side{};
     if (rows_are_t) {
-      rows.side[threadIdx.x] = g.t_side[here];
+      side = g.t_side[here];
       rows.doc[threadIdx.x] = g.doc[here];
     } else {
-      const float2 side = g.s_side[here];
-      rows.side[threadIdx.x] = float4{side.x, side.y, 0, 0};
+      const float2 x = g.s_side[here];
+      side.x = x.x, side.y = x.y;
     }
+    rows.side[threadIdx.x] = side;
+    rows.state_weight[threadIdx.x] = mix.row_state[here];
+    if (transposed) rows.vector_weight[threadIdx.x] = mix.row_vector[here];
+    if (mode == FORWARD && r0 + threadIdx.x < n) rows.m[threadIdx.x] = mix.m[first_row + (r0 + threadIdx.x) * s.NH];
   }
   for (int j = threadIdx.x; j < (transposed ? BN : DA); j += mma_threads)
     rows.vector[j] = !transposed ? vector[j] : o0 + j < DO ? vector[o0 + j] : 0.0f;
-  if (!with_state) copy_panels<mix_rows>(x_tile, DA, mix.x + (first_row + r0 * s.NH) * DA, step_a, n - r0, DA);
-  for (int j = 0; j < layout.slots - 1; j++) issue();
 
   float acc[NT][4];
 #pragma unroll
@@ -216,8 +224,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   if (with_state) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const int64_t here = gate + r0 + row_of(half);
-      const float weight = mix.row_state[here], added = transposed ? mix.row_vector[here] : 0;
+      const float weight = rows.state_weight[row_of(half)], added = transposed ? rows.vector_weight[row_of(half)] : 0;
 #pragma unroll
       for (int nt = 0; nt < NT; nt++)
 #pragma unroll
@@ -350,8 +357,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         from_state += __shfl_xor_sync(~0u, from_state, 2);
       }
       if (r0 + r < n) {
-        const float a = fmaf(mix.row_state[gate + r0 + r], from_state, row_sums[half]);
-        const float denominator = s.normalize ? fmaxf(fabsf(a), expf(-mix.m[row])) + s.eps : 1.0f;
+        const float a = fmaf(rows.state_weight[r], from_state, row_sums[half]);
+        const float denominator = s.normalize ? fmaxf(fabsf(a), expf(-rows.m[r])) + s.eps : 1.0f;
         if (blockIdx.x == 0 && quad == 0) mix.denominator[row] = denominator;
         factors[half] = 1.0f / denominator;
       }

@@ -223,13 +223,16 @@ struct Tile {
   int64_t columns(const Shape &s) const { return ceil_div(s.DV, BV); }
 };
 
+// Whether the kernel with warpgroup products takes this shape: compute capability 9.x, tiles of at least 128 rows.
+bool by_warpgroups(const Shape &s) { return compute_capability() / 10 == 9 && s.DK > 64; }
+
 // The largest tile that leaves a block for nearly every multiprocessor.
 Tile tile_of(const Shape &s) {
   for (const Tile tile : {Tile{256, 128}, Tile{128, 128}})
     if (s.DK > tile.BK / 2 && s.DV > tile.BV / 2 &&
         10 * s.B * s.NH * tile.rows(s) * tile.columns(s) >= 9 * multiprocessors())
       return tile;
-  return {64, 64};
+  return by_warpgroups(s) ? Tile{128, 64} : Tile{64, 64};
 }
 
 template <int BK, int BV, int stages>
@@ -250,12 +253,12 @@ int mma_tiles(const Shape &s) {
   return int(tile.rows(s) * tile.columns(s));
 }
 
-// Tiles of BK x 128 on compute capability 9.x, BK 256 or 128.
-int run_states_wgmma(int BK, const Shape &s, const Gates &g, const StateUpdate<bf16> &u);
+int run_states_wgmma(int BK, int BV, const Shape &s, const Gates &g, const StateUpdate<bf16> &u);
 
 int run_states_mma(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
-  if (compute_capability() / 10 == 9 && tile_of(s).BK >= 128) return run_states_wgmma(tile_of(s).BK, s, g, u);
-  switch (tile_of(s).BK) {
+  const Tile tile = tile_of(s);
+  if (by_warpgroups(s)) return run_states_wgmma(tile.BK, tile.BV, s, g, u);
+  switch (tile.BK) {
     case 256:
       return launch<256, 128, 3>(s, g, u);
     case 128:

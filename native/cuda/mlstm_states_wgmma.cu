@@ -11,18 +11,18 @@ namespace xl {
 namespace mlstm {
 namespace {
 
-constexpr int steps = 64, BV = 128, stages = 3;  // steps at a time
+constexpr int steps = 64, stages = 3;  // steps at a time
 
-template <int BK>
+template <int BK, int BV>
 struct States {
   static constexpr int a = BK * 128, b = BV * 128, stage = a + b, other = stages * stage, weights = other + BK * BV * 2;
   static constexpr int bytes = weights + stages * steps * 4 + 1024;
 };
 
-template <int BK>
+template <int BK, int BV>
 __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, Gates g, StateUpdate<bf16> u) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using Memory = States<BK>;
+  using Memory = States<BK, BV>;
   constexpr int MT = BK / 128, NT = BV / 8, pairs = BK / 2, groups = mma_threads / pairs;
   extern __shared__ unsigned char unaligned[];
   unsigned char *const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
@@ -167,16 +167,16 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
     const int stage = j % stages * Memory::stage;
     copy_wait<stages - 2>();
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int r = copied_row + i / 2 * 32;
-      uint4 *const p = reinterpret_cast<uint4 *>(shared + stage + Memory::a + i % 2 * (steps * 128) + r * 128 +
+    for (int i = 0; i < BV / 32; i++) {
+      const int r = copied_row + i % 2 * 32;
+      uint4 *const p = reinterpret_cast<uint4 *>(shared + stage + Memory::a + i / 2 * (steps * 128) + r * 128 +
                                                  (copied_piece ^ r % 8) * 16);
       const uint4 x = *p;
       uint32_t y[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         const float2 z = unpack(y[e]);
-        y[e] = pack(z.x * weights[i / 2], z.y * weights[i / 2]);
+        y[e] = pack(z.x * weights[i % 2], z.y * weights[i % 2]);
       }
       *p = uint4{y[0], y[1], y[2], y[3]};
     }
@@ -233,19 +233,20 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
 #endif
 }
 
-template <int BK>
+template <int BK, int BV>
 int launch(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
-  constexpr int bytes = States<BK>::bytes;
-  cudaFuncSetAttribute(states_wgmma_kernel<BK>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  constexpr int bytes = States<BK, BV>::bytes;
+  cudaFuncSetAttribute(states_wgmma_kernel<BK, BV>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   const dim3 grid(unsigned(ceil_div(s.DV, BV)), unsigned(ceil_div(s.DK, BK)), unsigned(s.heads));
-  states_wgmma_kernel<BK><<<grid, mma_threads, bytes, stream()>>>(s, g, u);
+  states_wgmma_kernel<BK, BV><<<grid, mma_threads, bytes, stream()>>>(s, g, u);
   return launched("mlstm states (warpgroups)");
 }
 
 }  // namespace
 
-int run_states_wgmma(int BK, const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
-  return BK == 256 ? launch<256>(s, g, u) : launch<128>(s, g, u);
+int run_states_wgmma(int BK, int BV, const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
+  if (BK == 256) return launch<256, 128>(s, g, u);
+  return BV == 128 ? launch<128, 128>(s, g, u) : launch<128, 64>(s, g, u);
 }
 
 }  // namespace mlstm

@@ -143,6 +143,20 @@ def check_step(library, sizes, dtype, gate, normalize, eps=1e-6):
     return result, True
 
 
+def check_long(library, sizes, dtype):
+    """Long sequences, where the definition would take too much memory: bf16 against the float32 version."""
+    x = random_inputs(*sizes, dtype, resets=0.0005)
+    results = []
+    for kind in (dtype, torch.float32):
+        y = {name: value.to(kind) if value is not None and value.dtype == dtype else value for name, value in x.items()}
+        out, grad = empty_outputs(y), gradients(y, torch.zeros_like)
+        library.forward(out, y, 1e-6, EXPONENTIAL, True)
+        library.backward(grad, out, y, 1e-6, EXPONENTIAL, True)
+        results.append({**out, **grad})
+    torch.cuda.synchronize()
+    return {name: error(value, results[1][name]) for name, value in results[0].items()}, True
+
+
 def cases(small):
     """Sizes [B,T,NH,DK,DV] and options."""
     f32, bf16 = torch.float32, torch.bfloat16
@@ -188,6 +202,8 @@ def main():
         for gate, normalize in ((EXPONENTIAL, True), (SIGMOID, True), (EXPONENTIAL, False)):
             for sizes in ((2, 3, 5, 7), (1, 8, 256, 512), (3, 2, 96, 192)):
                 todo.append((check_step, sizes, dtype, dict(gate=gate, normalize=normalize)))
+    if not small:
+        todo += [(check_long, sizes, torch.bfloat16, {}) for sizes in ((1, 8192, 2, 256, 512), (2, 4000, 4, 96, 192))]
     for function, sizes, dtype, options in todo:
         result, same_bits = function(library, sizes, dtype, **options)
         bad = []
