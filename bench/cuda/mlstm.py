@@ -2,10 +2,11 @@
 
     python3 bench/cuda/mlstm.py LIBRARY [--kernels]
 
-Prove them right first with test/cuda/check_mlstm.py. Floor: the larger of least bytes (each input read once, each output
-written once; backward reads and adds to its gradients) over a copy's rate and of least operations (chunks of 64 steps)
-over a large bf16 product's rate, both measured here first. Medians of 20 calls, the L2 cache overwritten before each.
---kernels lists the time of each kernel at the first size.
+Prove them right first with test/cuda/check_mlstm.py. Floor: the larger of least bytes (each input read once, each
+output written once; backward reads and adds to its gradients) over a copy's rate and of least operations (chunks of
+64 steps) over a large bf16 product's rate, both measured here first. Medians of 20 calls, the L2 cache overwritten
+before each.
+--kernels lists the time of each kernel at the first two sizes.
 """
 import os
 import sys

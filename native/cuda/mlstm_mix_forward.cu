@@ -1,5 +1,5 @@
-// Kernels for h of the mLSTM on tensor cores; mlstm_mix_mma.cuh and mlstm_mix_wgmma.cuh say how. A file of its own so that modes compile side by side.
-#include "mlstm_mix_wgmma.cuh"
+// The kernels for h of the mLSTM on tensor cores.
+#include "mlstm_mix_launch.cuh"
 
 namespace xl {
 namespace mlstm {

@@ -1,10 +1,12 @@
-// The product that h, dq, dk and dv of the mLSTM are (mlstm.cuh, Mix), on tensor cores, for all rows of all chunks at once.
+// The product that h, dq, dk and dv of the mLSTM are (mlstm.cuh, Mix), on tensor cores, for all rows of all chunks at
+// once.
 //
-// One block has 128 rows and BN columns of the result in registers (8 warps of 32 x BN/2) and its 128 rows of x in shared
-// memory. Tiles stream past through a ring: first M, 64 of its DA rows at a time; then for each 64 columns of scores
-// those rows of y (up to 256 numbers at a time) and of z. Scores become weights in registers and go through shared memory as
-// the left operand of the second product. Above the diagonal, 32 x 32 scores at a time are left out.
-// A tile of 64 x 256 is 32 KB for 2.1 M multiply-adds: 19 bytes a clock at 60 % of the peak rate, which the L2 cache gives.
+// One block has 128 rows and BN columns of the result in registers (8 warps of 32 x BN/2) and its 128 rows of x in
+// shared memory. Tiles stream past through a ring: first M, 64 of its DA rows at a time; then for each 64 columns of
+// scores those rows of y (up to 256 numbers at a time) and of z. Scores become weights in registers and go through
+// shared memory as the left operand of the second product. Above the diagonal, 32 x 32 scores at a time are left out.
+// A tile of 64 x 256 is 32 KB for 2.1 M multiply-adds: 19 bytes a clock at 60 % of the peak rate, which the L2 cache
+// gives.
 #ifndef XL_CUDA_MLSTM_MIX_MMA_CUH
 #define XL_CUDA_MLSTM_MIX_MMA_CUH
 #include "mlstm_mma.cuh"
@@ -44,7 +46,8 @@ struct MixLayout {
 };
 
 template <Mode mode, int BN>
-__global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
+__global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
+    mix_kernel(Shape s, Gates g, Mix<bf16> mix, int limit) {
   constexpr bool rows_are_t = mode == FORWARD || mode == SUMS || mode == QUERY;
   constexpr bool transposed = mode == QUERY || mode == KEY;
   constexpr bool with_out = mode != SUMS;
@@ -52,7 +55,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
   extern __shared__ __align__(128) unsigned char shared[];
   const int DA = int(transposed ? s.DV : s.DK), DO = int(transposed ? s.DK : s.DV);
   const MixLayout layout(DA, with_out ? BN : 0, transposed, limit);
-  MixRows &rows = *reinterpret_cast<MixRows *>(shared);
+  MixRows& rows = *reinterpret_cast<MixRows*>(shared);
   const uint32_t x_tile = shared_address(shared + layout.x), p_tile = shared_address(shared + layout.p);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
   const int warp_row = warp / 2 * 32, warp_half = warp % 2;
@@ -67,8 +70,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
   }
   const int n = int(min(int64_t(s.L), s.T - begin));
   const int64_t first_row = s.row(at, begin), step_a = s.NH * DA, step_o = s.NH * DO;
-  const bf16 *const M = static_cast<const bf16 *>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
-  const float *const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
+  const bf16* const M = static_cast<const bf16*>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
+  const float* const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
   const bool with_state = chunk != mix.skip;
 
   // Jobs: tiles of M, then for each block of columns tiles of y and one of z.
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
   auto slot = [&](int job) { return shared + layout.ring + job % layout.slots * layout.slot; };
   auto issue = [&] {
     if (issued < jobs) {
-      unsigned char *const memory = slot(issued);
+      unsigned char* const memory = slot(issued);
       const uint32_t to = shared_address(memory);
       if (issued < m_jobs) {
         const int k0 = issued * mix_k;
@@ -94,7 +97,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
         const int c0 = (first_block + (issued - m_jobs) / block_jobs) * mix_columns;
         if (job < y_jobs) {
           const int k0 = job * mix_y, width = min(DA - k0, mix_y);
-          copy_tile(to, layout.ldy, mix_columns, width, mix.y + (first_row + c0 * s.NH) * DA + k0, step_a, n - c0, width);
+          copy_tile(to, layout.ldy, mix_columns, width, mix.y + (first_row + c0 * s.NH) * DA + k0, step_a, n - c0,
+                    width);
           if (job == y_jobs - 1) {
             const uint32_t gates = to + layout.gates;
             const int j = threadIdx.x;
@@ -158,14 +162,14 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const int r = row_of(mt, half);
-        const bf16 *const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
+        const bf16* const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
         const bool valid = r0 + r < n;
         float sum = 0;
 #pragma unroll
         for (int n0 = 0; n0 + 4 <= NT; n0 += 4) {
           const int column = warp_column + (n0 + quad) * 8;
           uint4 x{0, 0, 0, 0};
-          if (valid && column < DO) x = *reinterpret_cast<const uint4 *>(from + column);
+          if (valid && column < DO) x = *reinterpret_cast<const uint4*>(from + column);
           uint32_t y[4] = {x.x, x.y, x.z, x.w};
           transpose_quad(y);
 #pragma unroll
@@ -178,7 +182,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
         for (int nt = NT / 4 * 4; nt < NT; nt++) {
           const int column = warp_column + nt * 8 + quad * 2;
           if (valid && column < DO) {
-            const float2 z = unpack(*reinterpret_cast<const uint32_t *>(from + column));
+            const float2 z = unpack(*reinterpret_cast<const uint32_t*>(from + column));
             sum += acc[mt][nt][2 * half] * z.x + acc[mt][nt][2 * half + 1] * z.y;
           }
         }
@@ -210,7 +214,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
 #pragma unroll
             for (int e = 0; e < 2; e++) {
               const int column = warp_column + nt * 8 + quad * 2 + e;
-              float &value = acc[mt][nt][2 * half + e];
+              float& value = acc[mt][nt][2 * half + e];
               value *= weight;
               if (transposed && column < DO) value = fmaf(added, vector[column], value);
             }
@@ -234,7 +238,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
       for (int nt = 0; nt < 4; nt++)
 #pragma unroll
         for (int e = 0; e < 4; e++) score[mt][nt][e] = 0;
-    unsigned char *memory = nullptr;
+    unsigned char* memory = nullptr;
     for (int job = 0; job < y_jobs; job++) {
       memory = next();
       if (transposed && block == 0 && job == 0 && threadIdx.x < mix_rows)
@@ -245,7 +249,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
                             min(DA - job * mix_y, mix_y));
     }
     if (active) {
-      const unsigned char *const gates = memory + layout.gates;
+      const unsigned char* const gates = memory + layout.gates;
 #pragma unroll
       for (int mt = 0; mt < 2; mt++)
 #pragma unroll
@@ -263,17 +267,17 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
               float exponent, multiplier, added;
               bool counts;
               if (rows_are_t) {
-                const float2 side = reinterpret_cast<const float2 *>(gates)[c];
+                const float2 side = reinterpret_cast<const float2*>(gates)[c];
                 exponent = (row_side.x + side.x) + (row_side.y + side.y);
                 multiplier = row_side.z;
                 added = row_side.w;
                 counts = column <= row && column >= row_doc;
               } else {
-                const float4 side = reinterpret_cast<const float4 *>(gates)[c];
+                const float4 side = reinterpret_cast<const float4*>(gates)[c];
                 exponent = (row_side.x + side.x) + (row_side.y + side.y);
                 multiplier = side.z;
                 added = side.w;
-                counts = row <= column && row >= reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
+                counts = row <= column && row >= reinterpret_cast<const int*>(gates + mix_columns * 16)[c];
               }
               float decay;
               asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(decay) : "f"(exponent));
@@ -304,7 +308,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
       // q . n: two threads to a row.
       const int r = threadIdx.x / 2;
       for (int d = threadIdx.x % 2 * 8; d < DA; d += 16) {
-        const uint4 x = *reinterpret_cast<const uint4 *>(shared + layout.x + (r * layout.ldx + d) * 2);
+        const uint4 x = *reinterpret_cast<const uint4*>(shared + layout.x + (r * layout.ldx + d) * 2);
         const uint32_t parts[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
         for (int j = 0; j < 4; j++) {
@@ -355,7 +359,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
         const int r = row_of(mt, half);
         const bool valid = r0 + r < n;
         const float factor = mode == FORWARD && valid ? rows.state_sum[r] : 1.0f;
-        bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
+        bf16* const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
         auto result = [&](int nt, uint32_t old) {
           const float2 y = unpack(old);
           return pack(fmaf(acc[mt][nt][2 * half], factor, y.x), fmaf(acc[mt][nt][2 * half + 1], factor, y.y));
@@ -364,7 +368,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
         for (int n0 = 0; n0 + 4 <= NT; n0 += 4) {
           const int column = warp_column + (n0 + quad) * 8;
           const bool inside = valid && column < DO;
-          uint4 *const p = reinterpret_cast<uint4 *>(to + column);
+          uint4* const p = reinterpret_cast<uint4*>(to + column);
           uint4 old{0, 0, 0, 0};
           if (mode != FORWARD && inside) old = *p;
           uint32_t y[4] = {old.x, old.y, old.z, old.w};
@@ -378,28 +382,12 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1) mix_kernel(Shap
         for (int nt = NT / 4 * 4; nt < NT; nt++) {
           const int column = warp_column + nt * 8 + quad * 2;
           if (!valid || column >= DO) continue;
-          uint32_t *const p = reinterpret_cast<uint32_t *>(to + column);
+          uint32_t* const p = reinterpret_cast<uint32_t*>(to + column);
           *p = result(nt, mode == FORWARD ? 0 : *p);
         }
       }
   }
 }
-
-template <Mode mode, int BN>
-int launch_mix(const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
-  constexpr bool transposed = mode == QUERY || mode == KEY;
-  const MixLayout layout(int(transposed ? s.DV : s.DK), mode == SUMS ? 0 : BN, transposed, limit);
-  cudaFuncSetAttribute(mix_kernel<mode, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.bytes());
-  const int64_t DO = transposed ? s.DK : s.DV;
-  const dim3 grid(mode == SUMS ? 1 : unsigned(ceil_div(DO, BN)), unsigned(s.Tp / mix_rows), unsigned(s.heads));
-  mix_kernel<mode, BN><<<grid, mma_threads, layout.bytes(), stream()>>>(s, g, mix, limit);
-  return launched("mlstm products (tensor cores)");
-}
-
-// Columns of a block for results of D columns, and the mode's kernel for so many.
-int mix_width(int64_t D);
-template <Mode mode>
-int launch_width(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit);
 
 }  // namespace mlstm
 }  // namespace xl

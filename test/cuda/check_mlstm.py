@@ -2,13 +2,14 @@
 
     python3 test/cuda/check_mlstm.py LIBRARY [--small]
 
-The measure is RMS(error) / RMS(reference) of each result. float32 must come within 2e-5 (sums of some hundred terms in
-another order; gradients of gates, which are differences of sums, 1e-4). bf16 is compared with the definition at the same
-rounded inputs: scores, states and results are each rounded to 8 bits (2^-9 = 2e-3 at most, 1.1e-3 RMS) on their way,
-three to four times, so 6e-3, and twice that for gates and for what the cotangent of the normaliser decides (dnin: it is a
-product dh . h with h as it was rounded). With extreme gates a step often sees one input alone; what then comes through the
-numerator and through the normaliser cancels up to the rounding of h, and what is left is as inexact as 5e-2. Outputs start as NaN, as does the workspace; each case runs twice
-and must give the same bits; gradients are added to what is there.
+The measure is RMS(error) / RMS(reference) of each result. float32 must come within 2e-5 (sums of some hundred terms
+in another order; gradients of gates, which are differences of sums, 1e-4). bf16 is compared with the definition at
+the same rounded inputs: scores, states and results are each rounded to 8 bits (2^-9 = 2e-3 at most, 1.1e-3 RMS) on
+their way, three to four times, so 6e-3, and twice that for gates and for what the cotangent of the normaliser decides
+(dnin: it is a product dh . h with h as it was rounded). With extreme gates a step often sees one input alone; what
+then comes through the numerator and through the normaliser cancels up to the rounding of h, and what is left is as
+inexact as 5e-2. Outputs start as NaN, as does the workspace; each case runs twice and must give the same bits;
+gradients are added to what is there.
 """
 import sys
 

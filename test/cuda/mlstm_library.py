@@ -36,7 +36,8 @@ class Mlstm:
     def backward(self, grad, out, x, eps, gate, normalize, chunk=64):
         B, T, NH, DK = x['q'].shape
         pointers = [grad[n] for n in ('dq', 'dk', 'dv', 'di', 'df', 'dCin', 'dnin', 'dmin')]
-        pointers += [x[n] for n in ('dh', 'dCout', 'dnout', 'dmout', 'q', 'k', 'v', 'i', 'f', 'Cin', 'nin', 'min', 'reset')]
+        pointers += [x[n] for n in ('dh', 'dCout', 'dnout', 'dmout')]
+        pointers += [x[n] for n in ('q', 'k', 'v', 'i', 'f', 'Cin', 'nin', 'min', 'reset')]
         pointers += [out[n] for n in ('h', 'm', 'denominator')]
         self.call('xl_mlstm_backward', x['q'].dtype, pointers, [B, T, NH, DK, x['v'].shape[3], chunk], eps, gate,
                   normalize)
