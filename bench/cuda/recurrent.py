@@ -72,4 +72,4 @@ if __name__ == "__main__":
     lib = load(sys.argv[1])
     print(torch.cuda.get_device_name())
     for index, setting in enumerate(SETTINGS):
-        measure(lib, *setting, profile=index in (0, 3, 8))
+        measure(lib, *setting, profile=index in (0, 3, 4, 8, 9))

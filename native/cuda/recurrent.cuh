@@ -21,8 +21,9 @@ struct RecurrentShape {
 };
 
 inline int check_recurrent(const char *name, const RecurrentShape &s) {
-  if (s.B >= 0 && s.T >= 0 && s.NH >= 1 && s.DH >= 1) return XL_OK;
-  return fail(XL_INVALID, "%s: B and T must not be negative and NH and DH must be positive, got B=%lld T=%lld NH=%lld DH=%lld",
+  if (s.B >= 0 && s.T >= 0 && s.NH >= 1 && s.DH >= 1 && (s.T == 0 || s.B <= INT32_MAX / s.T)) return XL_OK;
+  return fail(XL_INVALID,
+              "%s: B and T must not be negative, B * T be below 2^31, NH and DH positive, got B=%lld T=%lld NH=%lld DH=%lld",
               name, (long long)s.B, (long long)s.T, (long long)s.NH, (long long)s.DH);
 }
 

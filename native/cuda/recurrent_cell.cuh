@@ -7,21 +7,38 @@
 
 namespace xl {
 
+// Computed here, not later: what needs no other block is done before the wait for them.
+__device__ inline void settle(float &x) { asm volatile("" : "+f"(x)); }
+
 template <bool FAST>
 __device__ inline float exponential(float x) {
-  return FAST ? __expf(x) : expf(x);
+  if constexpr (!FAST) return expf(x);
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
+  return y;
 }
 template <bool FAST>
-__device__ inline float quotient(float a, float b) {
-  return FAST ? __fdividef(a, b) : a / b;
+__device__ inline float inverse(float x) {
+  if constexpr (!FAST) return 1.0f / x;
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// log(1 + x) for x from 0 to 1
+template <bool FAST>
+__device__ inline float log_above_one(float x) {
+  if constexpr (!FAST) return log1pf(x);
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(1.0f + x));
+  return y * 0.693147181f;
 }
 template <bool FAST>
 __device__ inline float sigmoid(float x) {
-  return quotient<FAST>(1.0f, 1.0f + exponential<FAST>(fminf(-x, 80.0f)));
+  return inverse<FAST>(1.0f + exponential<FAST>(-x));
 }
 template <bool FAST>
 __device__ inline float hyperbolic_tangent(float x) {
-  return FAST ? 1.0f - __fdividef(2.0f, 1.0f + __expf(fminf(2.0f * x, 80.0f))) : tanhf(x);
+  return FAST ? 1.0f - 2.0f * inverse<true>(1.0f + exponential<true>(2.0f * x)) : tanhf(x);
 }
 
 struct SlstmCell {
@@ -37,8 +54,8 @@ struct SlstmCell {
   __device__ static float forward(const float (&gate)[GATES], float (&state)[STATES], float (&saved)[SAVED]) {
     // log sigmoid(f~) and sigmoid(-f~) share an exponential.
     const float e = exponential<FAST>(-fabsf(gate[1]));
-    const float log_f = fminf(gate[1], 0.0f) - (FAST ? __logf(1.0f + e) : log1pf(e));
-    const float shut = quotient<FAST>(gate[1] > 0.0f ? e : 1.0f, 1.0f + e);
+    const float log_f = fminf(gate[1], 0.0f) - log_above_one<FAST>(e);
+    const float shut = (gate[1] > 0.0f ? e : 1.0f) * inverse<FAST>(1.0f + e);
     // log f is added after m - m', which is exact where it matters: the rounding of m' does not add up over time.
     const float m = fmaxf(state[2] + log_f, gate[0]);
     const float f = exponential<FAST>((state[2] - m) + log_f), i = exponential<FAST>(gate[0] - m);
@@ -46,7 +63,7 @@ struct SlstmCell {
     const float c = f * state[0] + i * z, n = f * state[1] + i;
     state[0] = c, state[1] = n, state[2] = m;
     saved[0] = i, saved[1] = f, saved[2] = z, saved[3] = o, saved[4] = shut, saved[5] = c, saved[6] = n;
-    return quotient<FAST>(o * c, n);
+    return FAST ? o * c * inverse<FAST>(n) : o * c / n;
   }
 
   // The last state is e^m (c, n) as a memory and m besides: a change of m alone changes the memory. What is left for m
@@ -55,24 +72,37 @@ struct SlstmCell {
     carried[2] -= last[0] * carried[0] + last[1] * carried[1];
   }
 
-  // `carried` holds dc, dn and what is left for m; `before` c and n of the step before.
+  // A step back is linear in dh and what is carried; its factors need neither.
+  struct Linear {
+    float f, i, dc, dn, di, df_c, df_n, dz, do_, shut;
+    bool input;  // made the maximum: where i is 1
+    __device__ void settle() {
+      xl::settle(dc), xl::settle(dn), xl::settle(di), xl::settle(df_c), xl::settle(df_n), xl::settle(dz), xl::settle(do_);
+    }
+  };
+
+  // `before` holds c and n of the step before.
   template <bool FAST>
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh,
-                                  const float (&saved)[SAVED], const float (&before)[MEMORY]) {
-    const float i = saved[0], f = saved[1], z = saved[2], o = saved[3], c = saved[5], n = saved[6];
+  __device__ static Linear linear(const float (&saved)[SAVED], const float (&before)[MEMORY]) {
+    const float i = saved[0], f = saved[1], z = saved[2], o = saved[3], shut = saved[4];
     // h = o c / n
-    const float inverse = quotient<FAST>(1.0f, n), ratio = c * inverse;
-    const float dc = carried[0] + dh * o * inverse, dn = carried[1] - dh * o * ratio * inverse;
-    // c = f c + i z;  n = f n + i, with i = exp(i~ - m), f = exp(log f + m' - m) for a fixed m;
-    // m = max(log f + m', i~): the input gate made it where i is 1
-    const bool input = i == 1.0f;
-    dgate[0] = i * (z * dc + dn) + (input ? carried[2] : 0.0f);
-    dgate[1] = (f * (before[0] * dc + before[1] * dn) + (input ? 0.0f : carried[2])) * saved[4];
-    dgate[2] = dc * i * (1.0f - z * z);
-    dgate[3] = dh * ratio * o * (1.0f - o);
-    carried[0] = f * dc;
-    carried[1] = f * dn;
-    carried[2] = input ? 0.0f : carried[2];
+    const float over_n = inverse<FAST>(saved[6]), ratio = saved[5] * over_n, share = o * over_n;
+    // c = f c' + i z;  n = f n' + i, with i = exp(i~ - m), f = exp(log f + m' - m) for a fixed m
+    const float forget = f * shut;
+    return {f, i, share, share * ratio, i * z, forget * before[0], forget * before[1], i * (1.0f - z * z),
+            ratio * o * (1.0f - o), shut, i == 1.0f};
+  }
+
+  // `carried` holds dc, dn and what is left for m.
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
+    const float dc = carried[0] + dh * by.dc, dn = carried[1] - dh * by.dn;
+    dgate[0] = by.di * dc + by.i * dn + (by.input ? carried[2] : 0.0f);
+    dgate[1] = by.df_c * dc + by.df_n * dn + (by.input ? 0.0f : carried[2] * by.shut);
+    dgate[2] = by.dz * dc;
+    dgate[3] = by.do_ * dh;
+    carried[0] = by.f * dc;
+    carried[1] = by.f * dn;
+    carried[2] = by.input ? 0.0f : carried[2];
   }
 
   // Cotangents of c, n, m that came in, from what is carried before the first step. An m of -infinity is no input.
@@ -103,17 +133,28 @@ struct LstmCell {
 
   __device__ static void start(float (&)[CARRIED], const float (&)[MEMORY]) {}
 
-  // `carried` holds dc; `before` c of the step before.
+  // A step back is linear in dh and what is carried; its factors need neither.
+  struct Linear {
+    float f, dc, di, df, dz, do_;
+    __device__ void settle() { xl::settle(dc), xl::settle(di), xl::settle(df), xl::settle(dz), xl::settle(do_); }
+  };
+
+  // `before` holds c of the step before.
   template <bool FAST>
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh,
-                                  const float (&saved)[SAVED], const float (&before)[MEMORY]) {
+  __device__ static Linear linear(const float (&saved)[SAVED], const float (&before)[MEMORY]) {
     const float i = saved[0], f = saved[1], z = saved[2], o = saved[3], squashed = saved[4];
-    const float dc = carried[0] + dh * o * (1.0f - squashed * squashed);
-    dgate[0] = dc * z * i * (1.0f - i);
-    dgate[1] = dc * before[0] * f * (1.0f - f);
-    dgate[2] = dc * i * (1.0f - z * z);
-    dgate[3] = dh * squashed * o * (1.0f - o);
-    carried[0] = f * dc;
+    return {f, o * (1.0f - squashed * squashed), z * i * (1.0f - i), before[0] * f * (1.0f - f), i * (1.0f - z * z),
+            squashed * o * (1.0f - o)};
+  }
+
+  // `carried` holds dc.
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
+    const float dc = carried[0] + dh * by.dc;
+    dgate[0] = by.di * dc;
+    dgate[1] = by.df * dc;
+    dgate[2] = by.dz * dc;
+    dgate[3] = by.do_ * dh;
+    carried[0] = by.f * dc;
   }
 
   __device__ static void finish(float (&)[CARRIED], const float (&)[STATES]) {}

@@ -1,16 +1,16 @@
 // sLSTM and LSTM over a sequence in bf16 by clusters of blocks (compute capability 9.0 and up): the forward walk.
 //
-// A cluster takes one head of a tile of 8 NB sequences through all steps. Each of its KB blocks owns 32 units: four
+// A cluster takes one head of a tile of 8 sequences through all steps. Each of its KB blocks owns 32 units: four
 // warps of 8 units, whose four gates are the 32 rows of two fragments of the tensor cores. The matrix stays in
 // registers for the whole sequence (DH 256: 128 of each thread), so that a step is
-//   wait for h -> 4 KB NB products of 16 x 8 x 16 per warp -> pointwise, where a thread has all gates of its unit for
+//   wait for h -> 4 KB products of 16 x 8 x 16 per warp -> pointwise, where a thread has all gates of its unit for
 //   two sequences -> h in bf16 into the shared memory of all blocks of the cluster.
 // The stores of h carry their own announcement: each block has a barrier that counts the bytes of the next h, one per
 // buffer of two. There is no other barrier in a step. A block overwrites a buffer only after it saw h of the step
 // between, which nobody sends before having read that buffer.
 //
 // Floor: B16 T1024, 4 heads of 256: 34 GFLOP on 64 multiprocessors, 0.1 ms; bytes 0.2 ms; the chain of a step (products
-// 0.15 us, pointwise 0.15 us, exchange 0.2 us) is what costs: 0.5 us, 0.5 ms.
+// 0.15 us, pointwise 0.15 us, exchange 0.2 us) is what costs. Two blocks share a multiprocessor when there are many.
 #ifndef XL_CUDA_RECURRENT_CLUSTER_CUH
 #define XL_CUDA_RECURRENT_CLUSTER_CUH
 #include "recurrent_ptx.cuh"
@@ -19,27 +19,30 @@ namespace xl {
 
 constexpr int CLUSTER_UNITS = 32, CLUSTER_THREADS = 128;
 
-template <int KB, int NB>
+constexpr int CLUSTER_TILE = 8;
+
+template <int KB>
 struct ForwardMemory {
   static_assert(KB % 2 == 0, "rows of h then begin 64 bytes apart modulo the banks");
   static constexpr int STAGES = 8;
-  static constexpr unsigned pitch = KB * 64 + 64;  // bytes of a row of h
-  static constexpr unsigned h = 8 * NB * pitch;    // bytes of a buffer
-  static constexpr unsigned gates = NB * 512;      // of one warp and step
-  static constexpr unsigned barriers = 2 * h, stages = barriers + 16, bytes = stages + STAGES * 4 * gates;
+  static constexpr unsigned pitch = KB * 64 + 64;         // bytes of a row of h
+  static constexpr unsigned h = CLUSTER_TILE * pitch;     // bytes of a buffer
+  static constexpr unsigned gates = 512, stage = 4 * gates;  // of one warp and of all, for a step
+  static constexpr unsigned barriers = 2 * h, stages = barriers + 16, bytes = stages + STAGES * stage;
 };
 
-template <class Cell, int KB, int NB>
+template <class Cell, int KB>
 __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentForward<bf16> a) {
 #if __CUDA_ARCH__ >= 900
-  using Memory = ForwardMemory<KB, NB>;
-  constexpr int STAGES = Memory::STAGES;
+  using Memory = ForwardMemory<KB>;
+  constexpr int STAGES = Memory::STAGES, TARGETS = (KB + 3) / 4;
   extern __shared__ float4 memory[];
   const RecurrentShape &s = a.s;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4, T = int(s.T);
   const unsigned rank = cluster_rank(), base = shared_address(memory), barriers = base + Memory::barriers;
-  const int64_t head = blockIdx.x / KB % s.NH, b0 = blockIdx.x / KB / s.NH * (8 * NB);
+  const int64_t head = blockIdx.x / KB % s.NH, b0 = blockIdx.x / KB / s.NH * CLUSTER_TILE;
   const int64_t unit0 = rank * CLUSTER_UNITS + warp * 8, unit = unit0 + g, step = s.NH * s.DH;
+  const unsigned DH = unsigned(s.DH);
   const bool active = unit0 < s.DH;
 
   // Rows: gates i f, then z o, of 8 units. Of 32 columns a thread has 8 in a row, so that h comes by 16 bytes.
@@ -64,28 +67,28 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
 #pragma unroll
   for (int gate = 0; gate < GATES; gate++) bias[gate] = a.bias && active ? a.bias[(gate * s.NH + head) * s.DH + unit] : 0;
 
-  float state[NB][2][Cell::STATES];  // of sequences 2q and 2q + 1
-  const uint8_t *resets[NB][2];
-  bool exists[NB][2], reset[NB][2];
+  float state[2][Cell::STATES], h[2];  // of sequences 2q and 2q + 1
+  float *saved_to[2];
+  const uint8_t *resets[2];
+  bool exists[2], reset[2];
 #pragma unroll
-  for (int nb = 0; nb < NB; nb++)
+  for (int e = 0; e < 2; e++) {
+    const int64_t b = b0 + 2 * q + e;
+    exists[e] = active && b < s.B;
+    saved_to[e] = a.saved + s.at(b, 0, head) * Cell::SAVED + unit;
+    resets[e] = a.reset && exists[e] ? a.reset + b * s.T : nullptr;
+    reset[e] = resets[e] && *resets[e];
 #pragma unroll
-    for (int e = 0; e < 2; e++) {
-      const int64_t b = b0 + nb * 8 + 2 * q + e;
-      exists[nb][e] = active && b < s.B;
-      resets[nb][e] = a.reset && exists[nb][e] ? a.reset + b * s.T : nullptr;
-      reset[nb][e] = resets[nb][e] && *resets[nb][e];
-#pragma unroll
-      for (int n = 0; n < Cell::STATES; n++)
-        state[nb][e][n] = a.state_in && exists[nb][e] ? a.state_in[s.state_at(n, b, head) + unit] : Cell::initial(n);
-    }
-  for (int e = threadIdx.x; e < 8 * NB * KB * 32; e += CLUSTER_THREADS) {
+    for (int n = 0; n < Cell::STATES; n++)
+      state[e][n] = a.state_in && exists[e] ? a.state_in[s.state_at(n, b, head) + unit] : Cell::initial(n);
+  }
+  for (int e = threadIdx.x; e < CLUSTER_TILE * KB * 32; e += CLUSTER_THREADS) {
     const int64_t row = e / (KB * 32), k = e % (KB * 32), b = b0 + row;
     const bool known = a.state_in && b < s.B && k < s.DH;
     const float x = known ? a.state_in[s.state_at(Cell::STATES, b, head) + k] : 0;
     reinterpret_cast<bf16 *>(reinterpret_cast<char *>(memory) + row * Memory::pitch)[k] = __float2bfloat16_rn(x);
   }
-  constexpr unsigned expected = 8 * NB * KB * 64;
+  constexpr unsigned expected = CLUSTER_TILE * KB * 64;
   if (threadIdx.x == 0)
     for (int e = 0; e < 2; e++) {
       barrier_init(barriers + 8 * e);
@@ -94,103 +97,103 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   __syncthreads();
   cluster_barrier();
 
-  unsigned remote[(KB + 3) / 4];
+  unsigned remote[TARGETS];
 #pragma unroll
-  for (int e = 0; e < (KB + 3) / 4; e++) remote[e] = remote_address(base, min(q + 4 * e, KB - 1));
+  for (int e = 0; e < TARGETS; e++) remote[e] = remote_address(base, min(q + 4 * e, KB - 1));
+  const unsigned own_row = g * Memory::pitch;  // of sequence g in a buffer
 
   // A lane fetches 8 units of one gate of one sequence.
-  const bf16 *mine = lane < 8 ? a.gates[0] : lane < 16 ? a.gates[1] : lane < 24 ? a.gates[2] : a.gates[3];
-  const bf16 *fetched[NB];
-  bool fetches[NB];
-#pragma unroll
-  for (int nb = 0; nb < NB; nb++) {
-    const int64_t b = b0 + nb * 8 + lane % 8;
-    fetches[nb] = active && b < s.B;
-    fetched[nb] = fetches[nb] ? mine + s.at(b, 0, head) + unit0 : mine;
-  }
+  const bool fetches = active && b0 + lane % 8 < s.B;
+  const bf16 *fetched = lane < 8 ? a.gates[0] : lane < 16 ? a.gates[1] : lane < 24 ? a.gates[2] : a.gates[3];
+  if (fetches) fetched += s.at(b0 + lane % 8, 0, head) + unit0;
   const unsigned stages = base + Memory::stages + warp * Memory::gates + lane * 16;
-  auto fetch = [&](int64_t t) {
-#pragma unroll
-    for (int nb = 0; nb < NB; nb++) {
-      const bool needed = fetches[nb] && t < s.T;
-      copy_async(stages + unsigned(t % STAGES) * 4 * Memory::gates + nb * 512, needed ? fetched[nb] + t * step : mine, needed);
-    }
+  auto fetch = [&](int t) {
+    const bool needed = fetches && t < T;
+    copy_async(stages + unsigned(t % STAGES) * Memory::stage, fetched, needed);
+    if (needed) fetched += step;
     copy_commit();
   };
   for (int t = 0; t < STAGES - 1; t++) fetch(t);
+  const bool writes = q == 0 && active && b0 + g < s.B;  // h, 8 units of sequence g
+  bf16 *h_to = a.h + s.at(b0 + g, 0, head) + unit0;
 
-  for (int64_t t = 0; t < s.T; t++) {
+  for (int t = 0; t < T; t++) {
     const unsigned now = unsigned(t) & 1, next = now ^ 1;
-    unsigned x[NB][4];
+    unsigned x[GATES];
     copy_wait<STAGES - 2>();
     __syncwarp();
-#pragma unroll
-    for (int nb = 0; nb < NB; nb++)
-      load_matrices_transposed(x[nb], stages + unsigned(t % STAGES) * 4 * Memory::gates + nb * 512);
+    load_matrices_transposed(x, stages + unsigned(t % STAGES) * Memory::stage);
     fetch(t + STAGES - 1);
+    float acc[2][2][4] = {};
+#pragma unroll
+    for (int k = 0; k < GATES; k++) {
+      acc[0][k / 2][k % 2 * 2] = low_half(x[k]) + bias[k];
+      acc[0][k / 2][k % 2 * 2 + 1] = high_half(x[k]) + bias[k];
+      settle(acc[0][k / 2][k % 2 * 2]), settle(acc[0][k / 2][k % 2 * 2 + 1]);
+    }
     if (t > 0) {
-      barrier_wait(barriers + 8 * now, unsigned((t - 1) >> 1) & 1);
+      barrier_wait(barriers + 8 * now, unsigned(t - 1) >> 1 & 1);
       if (threadIdx.x == 0) barrier_expect(barriers + 8 * now, expected);
     }
+    const unsigned row = base + now * Memory::h + own_row + q * 16;
 #pragma unroll
-    for (int nb = 0; nb < NB; nb++) {
-      float acc[2][2][4] = {};
-      const unsigned row = base + now * Memory::h + (nb * 8 + g) * Memory::pitch + q * 16;
+    for (int kb = 0; kb < KB; kb++) {
+      const uint4 before = load_shared(row + kb * 64);
+      multiply_add(acc[0][0], w[kb][0][0], before.x, before.y);
+      multiply_add(acc[0][1], w[kb][0][1], before.x, before.y);
+      multiply_add(acc[1][0], w[kb][1][0], before.z, before.w);
+      multiply_add(acc[1][1], w[kb][1][1], before.z, before.w);
+    }
+    float gate[2][GATES], saved[2][Cell::SAVED];
 #pragma unroll
-      for (int kb = 0; kb < KB; kb++) {
-        const uint4 h = load_shared(row + kb * 64);
-        multiply_add(acc[0][0], w[kb][0][0], h.x, h.y);
-        multiply_add(acc[0][1], w[kb][0][1], h.x, h.y);
-        multiply_add(acc[1][0], w[kb][1][0], h.z, h.w);
-        multiply_add(acc[1][1], w[kb][1][1], h.z, h.w);
-      }
-      float h[2], saved[2][Cell::SAVED];
+    for (int e = 0; e < 2; e++)
 #pragma unroll
-      for (int e = 0; e < 2; e++) {
-        float gate[GATES];
-#pragma unroll
-        for (int k = 0; k < GATES; k++) {
-          const int at = k % 2 * 2 + e;
-          const float product = acc[0][k / 2][at] + acc[1][k / 2][at];
-          gate[k] = (e ? high_half(x[nb][k]) : low_half(x[nb][k])) + bias[k] + (reset[nb][e] ? 0 : product);
-        }
-#pragma unroll
-        for (int n = 0; n < Cell::STATES; n++)
-          if (reset[nb][e]) state[nb][e][n] = Cell::initial(n);
-        h[e] = Cell::template forward<true>(gate, state[nb][e], saved[e]);
-      }
-      // Now of sequence g: units 2q and 2q + 1, then all 8 units of the warp.
-      const unsigned pair = transpose_matrix(pack(h[0], h[1]));
-      uint4 units;
-      units.x = __shfl_sync(~0u, pair, 0, 4), units.y = __shfl_sync(~0u, pair, 1, 4);
-      units.z = __shfl_sync(~0u, pair, 2, 4), units.w = __shfl_sync(~0u, pair, 3, 4);
-      if (t + 1 < s.T) {
-#pragma unroll
-        for (int e = 0; e < (KB + 3) / 4; e++)
-          if (q + 4 * e < KB)
-            store_remote(remote[e] + next * Memory::h + (nb * 8 + g) * Memory::pitch + unsigned(unit0) * 2, units,
-                         remote[e] + Memory::barriers + 8 * next);
-      }
-      const int64_t b = b0 + nb * 8 + g;
-      if (q == 0 && active && b < s.B) *reinterpret_cast<uint4 *>(a.h + s.at(b, t, head) + unit0) = units;
+      for (int k = 0; k < GATES; k++) gate[e][k] = acc[0][k / 2][k % 2 * 2 + e] + acc[1][k / 2][k % 2 * 2 + e];
+    if (reset[0] || reset[1]) {
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        if (!exists[nb][e]) continue;
-        const int64_t own = b0 + nb * 8 + 2 * q + e;
-        if (a.saved) {
-          float *to = a.saved + s.at(own, t, head) * Cell::SAVED + unit;
+        if (!reset[e]) continue;
 #pragma unroll
-          for (int n = 0; n < Cell::SAVED; n++) to[n * s.DH] = saved[e][n];
-        }
-        if (a.state_out && t == s.T - 1) {
+        for (int k = 0; k < GATES; k++) gate[e][k] = (e ? high_half(x[k]) : low_half(x[k])) + bias[k];
 #pragma unroll
-          for (int n = 0; n < Cell::STATES; n++) a.state_out[s.state_at(n, own, head) + unit] = state[nb][e][n];
-          a.state_out[s.state_at(Cell::STATES, own, head) + unit] = h[e];
-        }
-        reset[nb][e] = resets[nb][e] && t + 1 < s.T && resets[nb][e][t + 1];
+        for (int n = 0; n < Cell::STATES; n++) state[e][n] = Cell::initial(n);
       }
     }
+#pragma unroll
+    for (int e = 0; e < 2; e++) h[e] = Cell::template forward<true>(gate[e], state[e], saved[e]);
+    __syncwarp();
+    // Now of sequence g: units 2q and 2q + 1, then all 8 units of the warp.
+    const unsigned pair = transpose_matrix(pack(h[0], h[1]));
+    uint4 units;
+    units.x = __shfl_sync(~0u, pair, 0, 4), units.y = __shfl_sync(~0u, pair, 1, 4);
+    units.z = __shfl_sync(~0u, pair, 2, 4), units.w = __shfl_sync(~0u, pair, 3, 4);
+    if (t + 1 < T) {
+#pragma unroll
+      for (int e = 0; e < TARGETS; e++)
+        if (q + 4 * e < KB)
+          store_remote(remote[e] + next * Memory::h + own_row + unsigned(unit0) * 2, units,
+                       remote[e] + Memory::barriers + 8 * next);
+    }
+    if (writes) *reinterpret_cast<uint4 *>(h_to) = units;
+    h_to += step;
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      if (a.saved && exists[e])
+#pragma unroll
+        for (int n = 0; n < Cell::SAVED; n++) saved_to[e][n * DH] = saved[e][n];
+      saved_to[e] += step * Cell::SAVED;
+      reset[e] = resets[e] && t + 1 < T && resets[e][t + 1];
+    }
   }
+  if (a.state_out)
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      if (!exists[e]) continue;
+      const int64_t b = b0 + 2 * q + e;
+#pragma unroll
+      for (int n = 0; n < Cell::STATES; n++) a.state_out[s.state_at(n, b, head) + unit] = state[e][n];
+      a.state_out[s.state_at(Cell::STATES, b, head) + unit] = h[e];
+    }
   copy_wait<0>();
   __syncthreads();
   cluster_barrier();

@@ -11,8 +11,8 @@
 
 namespace xl {
 
-constexpr int TILE = 8;  // sequences of a task
-constexpr int GENERAL_THREADS = 256;
+constexpr int TILE = 8;               // sequences of a task
+constexpr int GENERAL_THREADS = 256;  // a warp for each of them
 
 struct GeneralPlan {
   int units, blocks, groups;  // units of a block, blocks of a group
@@ -52,10 +52,22 @@ __device__ inline GeneralMatrix load_matrix(float *shared, const float *recurren
   const float *from = recurrent + head * s.matrix_floats() + first * s.DH;
   if (!plan.in_shared) return {from, s.DH, s.DH * s.DH, s.DH % 4 == 0};
   for (int64_t e = threadIdx.x; e < int64_t(units) * GATES * plan.padded; e += GENERAL_THREADS) {
-    const int64_t row = e / plan.padded, k = e % plan.padded;
+    const unsigned padded = unsigned(plan.padded), row = unsigned(e) / padded, k = unsigned(e) % padded;
     shared[e] = k < s.DH ? from[(row % GATES * s.DH + row / GATES) * s.DH + k] : 0;
   }
   return {shared, GATES * plan.padded, plan.padded, true};
+}
+
+// acc[0] of lane l becomes the sum of acc[l] over all lanes (HALF = 16): lanes hand each other the half they do not keep.
+template <int HALF>
+__device__ inline void spread_sums(float (&acc)[GATES * TILE], int lane) {
+#pragma unroll
+  for (int e = 0; e < HALF; e++) {
+    const bool upper = lane & HALF;
+    const float mine = upper ? acc[e + HALF] : acc[e], other = upper ? acc[e] : acc[e + HALF];
+    acc[e] = mine + __shfl_xor_sync(~0u, other, HALF);
+  }
+  if constexpr (HALF > 1) spread_sums<HALF / 2>(acc, lane);
 }
 
 // Lane 8 g + b gets sum_k w[g][k] h[b][k]: the four gates of a unit for the tile.
@@ -78,14 +90,7 @@ __device__ inline float unit_product(const GeneralMatrix &matrix, int unit, cons
       }
     }
   }
-#pragma unroll
-  for (int half = 16; half >= 1; half /= 2)
-#pragma unroll
-    for (int e = 0; e < half; e++) {
-      const bool upper = lane & half;
-      const float mine = upper ? acc[e + half] : acc[e], other = upper ? acc[e] : acc[e + half];
-      acc[e] = mine + __shfl_xor_sync(~0u, other, half);
-    }
+  spread_sums<16>(acc, lane);
   return acc[0];
 }
 
@@ -113,15 +118,12 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
         state[n * cells + p] = a.state_in && b < s.B ? a.state_in[s.state_at(n, b, head) + first + p / TILE] : Cell::initial(n);
       }
     for (int64_t t = 0; t < s.T; t++) {
-      for (int64_t e = threadIdx.x; e < side; e += GENERAL_THREADS) {
-        const int64_t b = b0 + e / plan.padded, k = e % plan.padded;
-        float x = 0;
-        if (b < s.B && k < s.DH) {
-          if (t > 0) x = __ldcg(exchange + (t & 1) * side + e);
-          else if (a.state_in) x = a.state_in[s.state_at(Cell::STATES, b, head) + k];
-        }
-        h[e] = x;
-      }
+      const int64_t row = b0 + warp;  // a sequence for each warp
+      const float *from = t > 0            ? exchange + (t & 1) * side + warp * plan.padded
+                          : a.state_in && row < s.B ? a.state_in + s.state_at(Cell::STATES, row, head)
+                                           : nullptr;
+      for (int64_t k = lane; k < plan.padded; k += 32)
+        h[warp * plan.padded + k] = from && row < s.B && k < s.DH ? __ldcg(from + k) : 0;
       __syncthreads();
       for (int u = warp; u < units; u += GENERAL_THREADS / 32)
         product[u * 32 + lane] = unit_product(matrix, u, h, s, plan.padded);
@@ -224,7 +226,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
         for (int n = 0; n < Cell::CARRIED; n++) now[n] = carried[n * cells + p];
         memory_before(b, t, unit, reset, before);
         const float dh = load(a.dh + at + unit) + from_later(b, t, unit);
-        Cell::template backward<false>(dgate, now, dh, saved, before);
+        Cell::backward(dgate, now, dh, Cell::template linear<false>(saved, before));
         for (int n = 0; n < Cell::CARRIED; n++) carried[n * cells + p] = reset ? 0 : now[n];
         for (int g = 0; g < GATES; g++) {
           dgates[u * 32 + g * TILE + p % TILE] = dgate[g];

@@ -15,7 +15,7 @@ template <class Storage>
 __device__ inline const Storage *row_before(const RecurrentBackward<Storage> &a, int64_t row, int64_t head) {
   const RecurrentShape &s = a.s;
   if (a.reset && a.reset[row]) return nullptr;
-  const int64_t b = row / s.T;
+  const unsigned b = unsigned(row) / unsigned(s.T);
   return row == b * s.T ? a.first + (b * s.NH + head) * s.DH : a.h + ((row - 1) * s.NH + head) * s.DH;
 }
 
@@ -25,7 +25,7 @@ struct GradientPlan {
 
 inline GradientPlan plan_gradient(const RecurrentShape &s, int64_t tile, int64_t step) {
   const int64_t tiles = ceil_div(GATES * s.DH, tile) * ceil_div(s.DH, tile) * s.NH, rows = s.B * s.T;
-  int64_t splits = ceil_div(2 * multiprocessors(), tiles);
+  int64_t splits = 2 * multiprocessors() / tiles;  // all tiles at once
   const int64_t most = ceil_div(rows, 8 * step);
   if (splits > most) splits = most;
   if (splits < 1) splits = 1;

@@ -2,7 +2,11 @@
 
 Errors are RMS(error) / RMS(reference). float32: 1e-5, as on the CPU. bf16: h is rounded to bf16 before each product, which
 alone is 2^-9 / sqrt(3) = 1.1e-3 of each term, gate gradients too; the references take the same bf16 inputs and a matrix
-that is exact in bf16, and 1e-2 leaves room for what a recurrence makes of such errors.
+that is exact in bf16, and 1e-2 leaves room for what a recurrence makes of such errors (measured: up to 4e-3).
+
+The maximum m of the sLSTM is a choice between two gates. h does not depend on it, and what e^m (c, n) is worth does not
+either, but a cotangent of m alone goes to the gate that was chosen, all of it: where the two are as close as bf16 rounds,
+that choice is chance. So the cotangents of the last state are a change of e^m (c, n) for bf16, anything for float32.
 """
 
 import sys
@@ -15,8 +19,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2}
 NAMES = ["di", "df", "dz", "do", "dR", "dbias", "dstate"]
 
 
-def relative(got, want):
-    return float((got.double() - want).square().mean().sqrt() / want.square().mean().sqrt().clamp_min(1e-30))
+def relative(got, want, least=1e-30):
+    error, size = ((v.detach().square().mean().sqrt()) for v in (got.double() - want, want))
+    return float(error / size.clamp_min(least))
 
 
 def check(library, cell, dtype, B, T, NH, DH, reset=True, state=True, bias=True, cotangent=True, extreme=0.0):
@@ -38,6 +43,11 @@ def check(library, cell, dtype, B, T, NH, DH, reset=True, state=True, bias=True,
     r = (torch.rand(B, T, device=device) < 0.15).to(torch.uint8) if reset else None
     dh = torch.randn(B, T, NH, DH, device=device).to(dtype)
     dS = torch.randn(STATES[cell], B, NH, DH, device=device) if cotangent else None
+
+    if dS is not None and cell == "slstm" and dtype == torch.bfloat16:
+        last = reference(cell, [v.double() for v in x], R.double(), *[v if v is None else v.double() for v in (b, S)], r)[1]
+        if T:
+            dS[2] = (last[0] * dS[0] + last[1] * dS[1]).float()
 
     leaves = [v.double().requires_grad_() for v in x] + [R.double().requires_grad_()]
     leaves += [v.double().requires_grad_() if v is not None else None for v in (b, S)]
@@ -75,7 +85,8 @@ def check(library, cell, dtype, B, T, NH, DH, reset=True, state=True, bias=True,
     errors["state"] = relative(S_out[finite], want_S[finite])
     for name, got, old, g in zip(NAMES, gradients, before, want):
         if g is not None and g.numel():
-            errors[name] = relative(got.double() - old.double(), g)
+            # Gradients that cancel (that of i at the first step of all) are rounding errors in both.
+            errors[name] = relative(got.double() - old.double(), g, 1e-6 * float(dh.double().square().mean().sqrt()))
     tolerance = 5e-2 if extreme else TOLERANCE[dtype] * (3 if dtype == torch.float32 and T > 200 else 1)
     bad = [k for k, v in errors.items() if not v <= tolerance]
     text = " ".join(f"{k} {v:.1e}" for k, v in errors.items())
@@ -112,12 +123,26 @@ def cases(small):
             yield cell, dtype, (8, 50, 2, 20), dict(extreme=1e4)
         if not small:
             yield cell, torch.bfloat16, (16, 1024, 4, 256), {}
+            yield cell, torch.bfloat16, (16, 60, 1, 768), {}
+            yield cell, torch.bfloat16, (40, 20, 1, 1024), {}
+            yield cell, torch.bfloat16, (20, 9, 3, 512), {}
+            yield cell, torch.bfloat16, (64, 100, 4, 256), plain
+
+
+def without_clusters(small):
+    """The same as a device of compute capability 8.0 runs it."""
+    for cell in ("slstm", "lstm"):
+        for sizes in ((3, 5, 2, 8), (9, 4, 1, 40)) if small else ((3, 5, 2, 8), (9, 21, 3, 104), (16, 64, 4, 256), (70, 9, 8, 64)):
+            yield cell, torch.bfloat16, sizes, {}
 
 
 if __name__ == "__main__":
     lib = load(sys.argv[1])
     failed = 0
-    for cell, dtype, sizes, options in cases("--small" in sys.argv):
+    small = "--small" in sys.argv
+    settings = [(90, case) for case in cases(small)] + [(80, case) for case in without_clusters(small)]
+    for capability, (cell, dtype, sizes, options) in settings:
+        lib.stub_compute_capability(capability)
         try:
             failed += not check(lib, cell, dtype, *sizes, **options)
         except (AssertionError, RuntimeError) as error:

@@ -37,7 +37,9 @@ static int attribute(cudaDeviceAttr which) {
   cudaDeviceGetAttribute(&value, which, device);
   return value;
 }
+static int capability = 0;  // 0: what the device has
 int compute_capability() {
+  if (capability) return capability;
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
 }
 int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
@@ -50,3 +52,4 @@ int launched(const char *kernel) {
 
 extern "C" XL_API const char *stub_last_error() { return xl::last_error(); }
 extern "C" XL_API void stub_stream(void *stream) { xl::current = static_cast<cudaStream_t>(stream); }
+extern "C" XL_API void stub_compute_capability(int capability) { xl::capability = capability; }
