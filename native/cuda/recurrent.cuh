@@ -18,6 +18,13 @@ struct RecurrentShape {
     return ((s * B + b) * NH + head) * DH;
   }
   __host__ __device__ int64_t matrix_floats() const { return GATES * DH * DH; }  // of a head
+  // Value n of SAVED of a unit at a step. Eight units together hold their values one after the other ([n][8 units]), so
+  // that what the units of a warp keep is one piece; a DH of another kind is one such group.
+  __host__ __device__ int64_t saved_group() const { return DH % 8 == 0 ? 8 : DH; }
+  __host__ __device__ int64_t saved_at(int64_t SAVED, int64_t b, int64_t t, int64_t head, int64_t unit, int64_t n) const {
+    const int64_t group = saved_group();
+    return at(b, t, head) * SAVED + (unit / group * SAVED + n) * group + unit % group;
+  }
 };
 
 inline int check_recurrent(const char *name, const RecurrentShape &s) {
@@ -37,7 +44,7 @@ struct RecurrentForward {
   RecurrentShape s;
 };
 
-// `saved` holds, for each (b, t, head), SAVED planes of DH floats; the last MEMORY planes are c (and n).
+// `saved` holds SAVED values of each unit at each step (saved_at()); the last MEMORY of them are c (and n).
 template <class Storage>
 struct RecurrentBackward {
   Storage *dgates[GATES];

@@ -23,13 +23,18 @@ constexpr int CLUSTER_TILE = 8;
 
 template <int KB>
 struct ForwardMemory {
-  static_assert(KB % 2 == 0, "rows of h then begin 64 bytes apart modulo the banks");
   static constexpr int STAGES = 8;
-  static constexpr unsigned pitch = KB * 64 + 64;         // bytes of a row of h
-  static constexpr unsigned h = CLUSTER_TILE * pitch;     // bytes of a buffer
+  // [8 units][sequence][unit]: what a warp sends is one piece of 128 bytes.
+  static constexpr unsigned h = KB * 4 * 128;  // bytes of a buffer
   static constexpr unsigned gates = 512, stage = 4 * gates;  // of one warp and of all, for a step
-  static constexpr unsigned barriers = 2 * h, stages = barriers + 16, bytes = stages + STAGES * stage;
+  static constexpr unsigned barriers = 2 * h, biases = barriers + 16, stages = biases + CLUSTER_UNITS * 16;
+  static constexpr unsigned bytes = stages + STAGES * stage;
 };
+
+// Where h of eight units of a sequence lies: the 16 bytes of neighbouring groups then lie in different banks.
+__device__ inline unsigned place_of_h(unsigned group, unsigned sequence) {
+  return group * 128 + (sequence ^ group % 4 * 2) * 16;
+}
 
 template <class Cell, int KB>
 __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentForward<bf16> a) {
@@ -42,7 +47,6 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   const unsigned rank = cluster_rank(), base = shared_address(memory), barriers = base + Memory::barriers;
   const int64_t head = blockIdx.x / KB % s.NH, b0 = blockIdx.x / KB / s.NH * CLUSTER_TILE;
   const int64_t unit0 = rank * CLUSTER_UNITS + warp * 8, unit = unit0 + g, step = s.NH * s.DH;
-  const unsigned DH = unsigned(s.DH);
   const bool active = unit0 < s.DH;
 
   // Rows: gates i f, then z o, of 8 units. Of 32 columns a thread has 8 in a row, so that h comes by 16 bytes.
@@ -63,30 +67,31 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
         w[kb][half][gate / 2][gate % 2 + 2] = pack(x[half].z, x[half].w);
       }
     }
-  float bias[GATES];
-#pragma unroll
-  for (int gate = 0; gate < GATES; gate++) bias[gate] = a.bias && active ? a.bias[(gate * s.NH + head) * s.DH + unit] : 0;
-
+  float *const biases = reinterpret_cast<float *>(reinterpret_cast<char *>(memory) + Memory::biases);  // [unit][gate]
+  if (threadIdx.x < CLUSTER_UNITS) {
+    const int64_t j = rank * CLUSTER_UNITS + threadIdx.x;
+    for (int k = 0; k < GATES; k++)
+      biases[threadIdx.x * GATES + k] = a.bias && j < s.DH ? a.bias[(k * s.NH + head) * s.DH + j] : 0;
+  }
   float state[2][Cell::STATES], h[2];  // of sequences 2q and 2q + 1
-  float *saved_to[2];
-  const uint8_t *resets[2];
   bool exists[2], reset[2];
+  const uint8_t *reset_from = a.reset + (b0 + 2 * q) * s.T;
 #pragma unroll
   for (int e = 0; e < 2; e++) {
     const int64_t b = b0 + 2 * q + e;
     exists[e] = active && b < s.B;
-    saved_to[e] = a.saved + s.at(b, 0, head) * Cell::SAVED + unit;
-    resets[e] = a.reset && exists[e] ? a.reset + b * s.T : nullptr;
-    reset[e] = resets[e] && *resets[e];
+    reset[e] = a.reset && exists[e] && reset_from[e * s.T];
 #pragma unroll
     for (int n = 0; n < Cell::STATES; n++)
       state[e][n] = a.state_in && exists[e] ? a.state_in[s.state_at(n, b, head) + unit] : Cell::initial(n);
   }
+  float *saved_to = a.saved + s.saved_at(Cell::SAVED, b0 + 2 * q, 0, head, unit, 0);
   for (int e = threadIdx.x; e < CLUSTER_TILE * KB * 32; e += CLUSTER_THREADS) {
-    const int64_t row = e / (KB * 32), k = e % (KB * 32), b = b0 + row;
+    const int row = e / (KB * 32), k = e % (KB * 32);
+    const int64_t b = b0 + row;
     const bool known = a.state_in && b < s.B && k < s.DH;
     const float x = known ? a.state_in[s.state_at(Cell::STATES, b, head) + k] : 0;
-    reinterpret_cast<bf16 *>(reinterpret_cast<char *>(memory) + row * Memory::pitch)[k] = __float2bfloat16_rn(x);
+    reinterpret_cast<bf16 *>(reinterpret_cast<char *>(memory) + place_of_h(k / 8, row))[k % 8] = __float2bfloat16_rn(x);
   }
   constexpr unsigned expected = CLUSTER_TILE * KB * 64;
   if (threadIdx.x == 0)
@@ -100,7 +105,8 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   unsigned remote[TARGETS];
 #pragma unroll
   for (int e = 0; e < TARGETS; e++) remote[e] = remote_address(base, min(q + 4 * e, KB - 1));
-  const unsigned own_row = g * Memory::pitch;  // of sequence g in a buffer
+  const unsigned own_biases = base + Memory::biases + (warp * 8 + g) * 16;
+  const unsigned sent = place_of_h(unsigned(unit0) / 8, g), read = place_of_h(q, g);
 
   // A lane fetches 8 units of one gate of one sequence.
   const bool fetches = active && b0 + lane % 8 < s.B;
@@ -124,21 +130,23 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
     __syncwarp();
     load_matrices_transposed(x, stages + unsigned(t % STAGES) * Memory::stage);
     fetch(t + STAGES - 1);
+    const uint4 bias = load_shared(own_biases);
+    const unsigned words[GATES] = {bias.x, bias.y, bias.z, bias.w};
     float acc[2][2][4] = {};
 #pragma unroll
     for (int k = 0; k < GATES; k++) {
-      acc[0][k / 2][k % 2 * 2] = low_half(x[k]) + bias[k];
-      acc[0][k / 2][k % 2 * 2 + 1] = high_half(x[k]) + bias[k];
+      acc[0][k / 2][k % 2 * 2] = low_half(x[k]) + __uint_as_float(words[k]);
+      acc[0][k / 2][k % 2 * 2 + 1] = high_half(x[k]) + __uint_as_float(words[k]);
       settle(acc[0][k / 2][k % 2 * 2]), settle(acc[0][k / 2][k % 2 * 2 + 1]);
     }
     if (t > 0) {
       barrier_wait(barriers + 8 * now, unsigned(t - 1) >> 1 & 1);
       if (threadIdx.x == 0) barrier_expect(barriers + 8 * now, expected);
     }
-    const unsigned row = base + now * Memory::h + own_row + q * 16;
+    const unsigned row = base + now * Memory::h + read;
 #pragma unroll
     for (int kb = 0; kb < KB; kb++) {
-      const uint4 before = load_shared(row + kb * 64);
+      const uint4 before = load_shared(row + kb * 512);
       multiply_add(acc[0][0], w[kb][0][0], before.x, before.y);
       multiply_add(acc[0][1], w[kb][0][1], before.x, before.y);
       multiply_add(acc[1][0], w[kb][1][0], before.z, before.w);
@@ -154,7 +162,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
       for (int e = 0; e < 2; e++) {
         if (!reset[e]) continue;
 #pragma unroll
-        for (int k = 0; k < GATES; k++) gate[e][k] = (e ? high_half(x[k]) : low_half(x[k])) + bias[k];
+        for (int k = 0; k < GATES; k++) gate[e][k] = (e ? high_half(x[k]) : low_half(x[k])) + __uint_as_float(words[k]);
 #pragma unroll
         for (int n = 0; n < Cell::STATES; n++) state[e][n] = Cell::initial(n);
       }
@@ -171,18 +179,21 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
 #pragma unroll
       for (int e = 0; e < TARGETS; e++)
         if (q + 4 * e < KB)
-          store_remote(remote[e] + next * Memory::h + own_row + unsigned(unit0) * 2, units,
-                       remote[e] + Memory::barriers + 8 * next);
+          store_remote(remote[e] + next * Memory::h + sent, units, remote[e] + Memory::barriers + 8 * next);
     }
     if (writes) *reinterpret_cast<uint4 *>(h_to) = units;
     h_to += step;
+    if (a.saved)
 #pragma unroll
-    for (int e = 0; e < 2; e++) {
-      if (a.saved && exists[e])
+      for (int e = 0; e < 2; e++)
+        if (exists[e])
 #pragma unroll
-        for (int n = 0; n < Cell::SAVED; n++) saved_to[e][n * DH] = saved[e][n];
-      saved_to[e] += step * Cell::SAVED;
-      reset[e] = resets[e] && t + 1 < T && resets[e][t + 1];
+          for (int n = 0; n < Cell::SAVED; n++) saved_to[e * s.T * step * Cell::SAVED + n * 8] = saved[e][n];
+    saved_to += step * Cell::SAVED;
+    if (a.reset) {
+      reset_from++;
+#pragma unroll
+      for (int e = 0; e < 2; e++) reset[e] = t + 1 < T && exists[e] && reset_from[e * s.T];
     }
   }
   if (a.state_out)

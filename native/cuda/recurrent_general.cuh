@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
         for (int n = 0; n < Cell::STATES; n++) state[n * cells + p] = now[n];
         store(a.h + at + unit, out);
         if (a.saved)
-          for (int n = 0; n < Cell::SAVED; n++) a.saved[at * Cell::SAVED + n * s.DH + unit] = saved[n];
+          for (int n = 0; n < Cell::SAVED; n++) a.saved[s.saved_at(Cell::SAVED, b, t, head, unit, n)] = saved[n];
         __stcg(exchange + (t + 1 & 1) * side + (p % TILE) * plan.padded + unit, out);
         if (a.state_out && t == s.T - 1) a.state_out[s.state_at(Cell::STATES, b, head) + unit] = out;
       }
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
         before[n] = 0;
         if (reset) continue;
         if (t > 0)
-          before[n] = a.saved[s.at(b, t - 1, head) * Cell::SAVED + (Cell::SAVED - Cell::MEMORY + n) * s.DH + unit];
+          before[n] = a.saved[s.saved_at(Cell::SAVED, b, t - 1, head, unit, Cell::SAVED - Cell::MEMORY + n)];
         else if (a.state_in)
           before[n] = a.state_in[s.state_at(n, b, head) + unit];
       }
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
         const bool reset = a.reset && a.reset[b * s.T + t];
         const int64_t at = s.at(b, t, head);
         float saved[Cell::SAVED], before[Cell::MEMORY], now[Cell::CARRIED], dgate[GATES];
-        for (int n = 0; n < Cell::SAVED; n++) saved[n] = a.saved[at * Cell::SAVED + n * s.DH + unit];
+        for (int n = 0; n < Cell::SAVED; n++) saved[n] = a.saved[s.saved_at(Cell::SAVED, b, t, head, unit, n)];
         for (int n = 0; n < Cell::CARRIED; n++) now[n] = carried[n * cells + p];
         memory_before(b, t, unit, reset, before);
         const float dh = load(a.dh + at + unit) + from_later(b, t, unit);
@@ -239,14 +239,17 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
       __syncthreads();
       for (int64_t k = threadIdx.x; k < s.DH; k += GENERAL_THREADS) {
         float acc[TILE] = {};
-        for (int row = 0; row < units * GATES; row++) {
-          const float w = matrix.row(row / GATES, row % GATES)[k];
-          const float4 low = reinterpret_cast<const float4 *>(dgates)[2 * row];
-          const float4 high = reinterpret_cast<const float4 *>(dgates)[2 * row + 1];
-          acc[0] = fmaf(w, low.x, acc[0]), acc[1] = fmaf(w, low.y, acc[1]), acc[2] = fmaf(w, low.z, acc[2]);
-          acc[3] = fmaf(w, low.w, acc[3]), acc[4] = fmaf(w, high.x, acc[4]), acc[5] = fmaf(w, high.y, acc[5]);
-          acc[6] = fmaf(w, high.z, acc[6]), acc[7] = fmaf(w, high.w, acc[7]);
-        }
+        const float *column = matrix.rows + k;
+        const float4 *given = reinterpret_cast<const float4 *>(dgates);
+        for (int u = 0; u < units; u++, column += matrix.unit_stride)
+#pragma unroll
+          for (int gate = 0; gate < GATES; gate++, given += 2) {
+            const float w = column[gate * matrix.gate_stride];
+            const float4 low = given[0], high = given[1];
+            acc[0] = fmaf(w, low.x, acc[0]), acc[1] = fmaf(w, low.y, acc[1]), acc[2] = fmaf(w, low.z, acc[2]);
+            acc[3] = fmaf(w, low.w, acc[3]), acc[4] = fmaf(w, high.x, acc[4]), acc[5] = fmaf(w, high.y, acc[5]);
+            acc[6] = fmaf(w, high.z, acc[6]), acc[7] = fmaf(w, high.w, acc[7]);
+          }
         float *to = exchange + (t & 1) * side + block * share + k;
         for (int b = 0; b < TILE; b++) __stcg(to + b * plan.padded, acc[b]);
       }

@@ -87,17 +87,31 @@ static __global__ void __launch_bounds__(256)
   const unsigned base = shared_address(memory);
   constexpr unsigned operand = STEP * SIDE * sizeof(bf16);
   auto place = [&](int row, int chunk) { return unsigned(row * SIDE * 2 + ((chunk ^ (row & 7)) * 16)); };
+  // Two rows of both operands of a thread: their place in time and their addresses move along.
+  const int chunk = threadIdx.x % 16;
+  const bool in_left = m0 + 8 * chunk < M, in_right = n0 + 8 * chunk < N;
+  int64_t row[2];
+  unsigned t[2];
+  for (int e = 0; e < 2; e++) row[e] = begin + threadIdx.x / 16 + 16 * e, t[e] = unsigned(row[e]) % unsigned(s.T);
+  const bf16 *left_from = a.rows + (row[0] * s.NH + head) * M + m0 + 8 * chunk;
+  const bf16 *right_from = a.h + ((row[0] - 1) * s.NH + head) * N + n0 + 8 * chunk;
+  const int64_t left_rows = 16 * s.NH * M, right_rows = 16 * s.NH * N;
   auto fetch = [&](int step) {
     const unsigned stage = base + unsigned(step % STAGES) * 2 * operand;
-    const int chunk = threadIdx.x % 16;
+#pragma unroll
     for (int e = 0; e < 2; e++) {
       const int k = threadIdx.x / 16 + 16 * e;
-      const int64_t row = begin + int64_t(step) * STEP + k, m = m0 + 8 * chunk, n = n0 + 8 * chunk;
-      const bf16 *before = row < end ? row_before(a, row, head) : nullptr;
-      const bool has_left = row < end && m < M, has_right = before && n < N;
-      copy_async(stage + place(k, chunk), has_left ? a.rows + (row * s.NH + head) * M + m : a.rows, has_left);
-      copy_async(stage + operand + place(k, chunk), has_right ? before + n : a.rows, has_right);
+      const bool exists = row[e] < end;
+      const bool has_left = exists && in_left, has_right = exists && in_right && !(a.reset && a.reset[row[e]]);
+      const bf16 *before = right_from + e * right_rows;
+      if (t[e] == 0 && has_right) before = a.first + (row[e] / s.T * s.NH + head) * N + n0 + 8 * chunk;
+      copy_async(stage + place(k, chunk), has_left ? left_from + e * left_rows : a.rows, has_left);
+      copy_async(stage + operand + place(k, chunk), has_right ? before : a.rows, has_right);
+      row[e] += STEP;
+      t[e] += STEP;
+      while (t[e] >= unsigned(s.T)) t[e] -= unsigned(s.T);
     }
+    left_from += 2 * left_rows, right_from += 2 * right_rows;
   };
   float acc[4][4][4] = {};
   for (int step = 0; step < STAGES - 1; step++) {

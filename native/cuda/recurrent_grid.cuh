@@ -3,10 +3,10 @@
 //
 // A block owns 8 units of a head (a group of DH / 8 blocks); its eight warps split the sum over the units that came
 // before, KW * 32 each: 16 KW registers of each thread for the matrix (DH 1024: 64). A step is
-//   wait for the blocks whose h this warp reads (a flag each) -> h from the second-level cache as fragments of the
-//   tensor cores -> partial sums through shared memory -> pointwise, a thread for each unit and sequence -> h, flag.
+//   wait for the blocks whose h this warp reads -> h from the second-level cache as fragments of the
+//   tensor cores -> partial sums through shared memory -> pointwise, a thread for each unit and sequence -> h, count.
 // h goes where the caller wants it and is read from there, dgates on the way back from `rows`: nothing else is exchanged
-// and nothing is overwritten, so flags that count steps are all the order there is. A step costs two trips to the
+// and nothing is overwritten, so counters of steps are all the order there is. A step costs two trips to the
 // cache, about 1.5 us; on the way back a block reads all 8 DH bytes of a sequence's gradients: B16 DH1024 17 MB of
 // cache reads per step, 3 us. All blocks run at once (cooperative launch); groups take (tile, head) in turn.
 #ifndef XL_CUDA_RECURRENT_GRID_CUH
@@ -22,26 +22,30 @@ struct GridPlan {
   int64_t jobs;        // (tile of 8 NB sequences, head)
 };
 
-// The producers of units [first, first + 32 KW) have counted to `target`.
+// Blocks count their steps at one of eight counters, by the warp that reads their units: few wait at each, and each is
+// counted at by few.
+constexpr int GRID_COUNTER = 64;  // words from one to the next, so that different parts of the cache serve them
+
+// The blocks that this warp reads from have counted `steps` each.
 template <int KW>
-__device__ inline void wait_for_blocks(const unsigned *flags, int blocks, unsigned target) {
-  const int lane = threadIdx.x % 32, block = threadIdx.x / 32 * (KW * 4) + lane;
-  if (lane < KW * 4 && block < blocks) {
+__device__ inline void wait_for_blocks(const unsigned *counters, int blocks, unsigned steps) {
+  const int warp = threadIdx.x / 32, producers = min(KW * 4, blocks - warp * KW * 4);
+  if (threadIdx.x % 32 == 0 && producers > 0) {
+    const unsigned *counter = counters + warp * GRID_COUNTER;
+    const unsigned target = steps * producers;
     unsigned seen;
-    do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(flags + block) : "memory");
+    do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
     while (int(seen - target) < 0);
   }
   __syncwarp();
 }
 
 // The first `threads` threads have written; others may see it.
-template <int THREADS>
-__device__ inline void announce(unsigned *flag, unsigned count) {
+template <int THREADS, int KW>
+__device__ inline void announce(unsigned *counters, int block) {
   asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
-  if (threadIdx.x == 0) {
-    __threadfence();
-    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(count) : "memory");
-  }
+  if (threadIdx.x == 0)
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counters + block / (KW * 4) * GRID_COUNTER) : "memory");
 }
 
 __device__ inline uint4 load_cached(const bf16 *p) { return __ldcg(reinterpret_cast<const uint4 *>(p)); }
@@ -55,14 +59,14 @@ constexpr unsigned grid_backward_bytes = 2 * GRID_WARPS * NB * 64 * sizeof(float
 
 template <class Cell, int KW, int NB>
 __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
-    grid_forward(RecurrentForward<bf16> a, GridPlan plan, unsigned *flags) {
+    grid_forward(RecurrentForward<bf16> a, GridPlan plan, unsigned *counters) {
   extern __shared__ float4 memory[];
   constexpr int THREADS = NB * 64;  // with a unit of a sequence
   const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int block = blockIdx.x % plan.blocks;
   const int64_t unit0 = int64_t(block) * GRID_UNITS, unit = unit0 + threadIdx.x % 8;
-  flags += blockIdx.x / plan.blocks * plan.blocks;
+  counters += blockIdx.x / plan.blocks * (GRID_WARPS * GRID_COUNTER);
   unsigned counted = 0;
 
   for (int64_t job = blockIdx.x / plan.blocks; job < plan.jobs; job += plan.groups) {
@@ -101,7 +105,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
     fetch(0);
 
     for (int64_t t = 0; t < s.T; t++) {
-      if (t > 0) wait_for_blocks<KW>(flags, plan.blocks, counted);
+      if (t > 0) wait_for_blocks<KW>(counters, plan.blocks, counted);
       float *partial = reinterpret_cast<float *>(memory) + (t & 1) * (GRID_WARPS * NB * 32 * GRID_PITCH);
       uint4 h[NB][KW];
 #pragma unroll
@@ -153,11 +157,11 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
         out = Cell::template forward<true>(gate, state, saved);
         store(a.h + s.at(b, t, head) + unit, out);
       }
-      announce<THREADS>(flags + block, counted);
+      announce<THREADS, KW>(counters, block);
       if (exists && a.saved) {
-        float *to = a.saved + s.at(b, t, head) * Cell::SAVED + unit;
+        float *to = a.saved + s.saved_at(Cell::SAVED, b, t, head, unit, 0);
 #pragma unroll
-        for (int n = 0; n < Cell::SAVED; n++) to[n * s.DH] = saved[n];
+        for (int n = 0; n < Cell::SAVED; n++) to[n * 8] = saved[n];
       }
       if (exists && a.state_out && t == s.T - 1) {
 #pragma unroll
@@ -172,14 +176,14 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
 
 template <class Cell, int KW, int NB>
 __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
-    grid_backward(RecurrentBackward<bf16> a, GridPlan plan, unsigned *flags) {
+    grid_backward(RecurrentBackward<bf16> a, GridPlan plan, unsigned *counters) {
   extern __shared__ float4 memory[];
   constexpr int THREADS = NB * 64, MB = NB / 2, BLOCKS = KW * 4;  // blocks of 32 gradients of a warp
   const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int block = blockIdx.x % plan.blocks;
   const int64_t unit0 = int64_t(block) * GRID_UNITS, unit = unit0 + threadIdx.x % 8;
-  flags += blockIdx.x / plan.blocks * plan.blocks;
+  counters += blockIdx.x / plan.blocks * (GRID_WARPS * GRID_COUNTER);
   unsigned counted = 0;
 
   for (int64_t job = blockIdx.x / plan.blocks; job < plan.jobs; job += plan.groups) {
@@ -203,11 +207,11 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       if (!exists || t < 0) return;
       const int64_t at = s.at(b, t, head);
 #pragma unroll
-      for (int n = 0; n < Cell::SAVED; n++) saved[n] = a.saved[at * Cell::SAVED + n * s.DH + unit];
+      for (int n = 0; n < Cell::SAVED; n++) saved[n] = a.saved[s.saved_at(Cell::SAVED, b, t, head, unit, n)];
 #pragma unroll
       for (int n = 0; n < Cell::MEMORY; n++)
         before[n] = t == 0 ? (a.state_in ? state_before(n) : 0)
-                           : a.saved[s.at(b, t - 1, head) * Cell::SAVED + (Cell::SAVED - Cell::MEMORY + n) * s.DH + unit];
+                           : a.saved[s.saved_at(Cell::SAVED, b, t - 1, head, unit, Cell::SAVED - Cell::MEMORY + n)];
       given = load(a.dh + at + unit);
 #pragma unroll
       for (int gate = 0; gate < GATES; gate++) old[gate] = load(a.dgates[gate] + at + unit);
@@ -225,7 +229,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
     }
     // dh of this thread's unit through the matrix, from the gradients of step t; all threads.
     auto from_later = [&](int64_t t) {
-      wait_for_blocks<KW>(flags, plan.blocks, counted);
+      wait_for_blocks<KW>(counters, plan.blocks, counted);
       float *partial = reinterpret_cast<float *>(memory) + (t & 1) * (GRID_WARPS * NB * 64);
 #pragma unroll
       for (int mb = 0; mb < MB; mb++) {
@@ -290,7 +294,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       if (exists)
         *reinterpret_cast<uint2 *>(a.rows + (s.at(b, t, head) + unit - odd) * GATES + odd * 4) =
             odd ? make_uint2(pack(low, dgate[2]), pack(high, dgate[3])) : make_uint2(pack(dgate[0], low), pack(dgate[1], high));
-      announce<THREADS>(flags + block, counted);
+      announce<THREADS, KW>(counters, block);
       reset_later = reset;
       if (exists) {
 #pragma unroll

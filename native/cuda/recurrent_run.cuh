@@ -39,8 +39,11 @@ inline bool fits_cluster(const RecurrentShape &s) {
   return compute_capability() >= 90 && s.DH % 8 == 0 && s.DH <= 256 && s.B > 0 && s.T > 0;
 }
 
-// Bytes for a flag of each block: at most eight of 256 threads run on a multiprocessor.
-inline size_t grid_flags() { return size_t(4 * 8 * multiprocessors()); }
+// Bytes of the counters of a group of blocks, and of all groups: at most eight blocks of 256 threads run on a multiprocessor.
+constexpr size_t group_counters = GRID_WARPS * GRID_COUNTER * sizeof(unsigned);
+inline size_t grid_counters(const RecurrentShape &s) {
+  return group_counters * size_t(ceil_div(8 * multiprocessors(), s.DH / GRID_UNITS));
+}
 
 template <int N>
 using Constant = std::integral_constant<int, N>;
@@ -69,9 +72,9 @@ int with_grid(const RecurrentShape &s, Body body) {
   return with_tile(Constant<4>());
 }
 
-// As many groups of blocks as run at once take the jobs in turn; `flags` are zeros, one for each block.
+// As many groups of blocks as run at once take the jobs in turn; `counters` are for grid_counters().
 template <class Kernel, class Arguments>
-int launch_grid(const char *name, Kernel kernel, Arguments arguments, int NB, unsigned bytes, unsigned *flags) {
+int launch_grid(const char *name, Kernel kernel, Arguments arguments, int NB, unsigned bytes, unsigned *counters) {
   const RecurrentShape &s = arguments.s;
   GridPlan plan = {int(s.DH / GRID_UNITS), 0, s.NH * ceil_div(s.B, 8 * NB)};
   int resident = 0;
@@ -79,8 +82,8 @@ int launch_grid(const char *name, Kernel kernel, Arguments arguments, int NB, un
   cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, GRID_THREADS, bytes);
   const int64_t groups = int64_t(resident) * multiprocessors() / plan.blocks;
   plan.groups = int(groups < plan.jobs ? groups : plan.jobs);
-  cudaMemsetAsync(flags, 0, grid_flags(), stream());
-  void *list[] = {&arguments, &plan, &flags};
+  cudaMemsetAsync(counters, 0, group_counters * size_t(plan.groups), stream());
+  void *list[] = {&arguments, &plan, &counters};
   cudaLaunchCooperativeKernel((const void *)kernel, dim3(unsigned(plan.groups * plan.blocks)), dim3(GRID_THREADS), list, bytes,
                               stream());
   return launched(name);
@@ -99,10 +102,10 @@ int run_forward(const char *name, const RecurrentForward<Storage> &a) {
                                 ForwardMemory<KB()>::bytes);
         });
       if (fits_grid(s)) {
-        auto *flags = static_cast<unsigned *>(scratch(int64_t(grid_flags())));
-        if (!flags) return XL_OUT_OF_MEMORY;
+        auto *counters = static_cast<unsigned *>(scratch(int64_t(grid_counters(s))));
+        if (!counters) return XL_OUT_OF_MEMORY;
         return with_grid(s, [&](auto KW, auto NB) {
-          return launch_grid(name, grid_forward<Cell, KW(), NB()>, a, NB(), grid_forward_bytes<NB()>, flags);
+          return launch_grid(name, grid_forward<Cell, KW(), NB()>, a, NB(), grid_forward_bytes<NB()>, counters);
         });
       }
     }
@@ -140,13 +143,13 @@ int run_backward(const char *name, RecurrentBackward<Storage> a) {
   const int64_t first = pieces.add(s.B * heads * int64_t(sizeof(Storage))), bias = pieces.add(4 * tiles * GATES * heads);
   const int64_t parts = pieces.add(4 * product.splits * s.NH * s.matrix_floats());
   const int64_t exchange = pieces.add(4 * 2 * TILE * plan.padded * plan.blocks * plan.groups);
-  const int64_t counters = pieces.add(fast ? int64_t(grid_flags()) : 4 * plan.groups);
+  const int64_t counts = pieces.add(fast ? int64_t(grid_counters(s)) : 4 * plan.groups);
   if (!pieces.take()) return XL_OUT_OF_MEMORY;
   a.rows = pieces.at<Storage>(rows);
   a.first = pieces.at<Storage>(first);
   a.bias_parts = pieces.at<float>(bias);
   float *const sums = pieces.at<float>(parts);
-  unsigned *const flags = pieces.at<unsigned>(counters);
+  unsigned *const counters = pieces.at<unsigned>(counts);
   int status;
   if constexpr (std::is_same_v<Storage, bf16>)
     if (fast) {
@@ -158,7 +161,7 @@ int run_backward(const char *name, RecurrentBackward<Storage> a) {
       else
         status = with_grid(s, [&](auto KW, auto NB) {
           tiles = ceil_div(s.B, 8 * NB());
-          return launch_grid(name, grid_backward<Cell, KW(), NB()>, a, NB(), grid_backward_bytes<NB()>, flags);
+          return launch_grid(name, grid_backward<Cell, KW(), NB()>, a, NB(), grid_backward_bytes<NB()>, counters);
         });
       if (status) return status;
       cudaFuncSetAttribute(gradient_product_tensor, cudaFuncAttributeMaxDynamicSharedMemorySize, int(gradient_bytes));
@@ -168,8 +171,8 @@ int run_backward(const char *name, RecurrentBackward<Storage> a) {
       if ((status = launched(name))) return status;
       return add_parts<true>(name, a.drecurrent, a.dbias, sums, a.bias_parts, s, product.splits, tiles);
     }
-  cudaMemsetAsync(flags, 0, size_t(4 * plan.groups), stream());
-  status = launch_general(name, general_backward<Cell, Storage>, a, plan, bytes, pieces.at<float>(exchange), flags);
+  cudaMemsetAsync(counters, 0, size_t(4 * plan.groups), stream());
+  status = launch_general(name, general_backward<Cell, Storage>, a, plan, bytes, pieces.at<float>(exchange), counters);
   if (status || s.T == 0) return status;
   const dim3 grid(unsigned(ceil_div(GATES * s.DH, 64)), unsigned(ceil_div(s.DH, 64)), unsigned(s.NH * product.splits));
   gradient_product<Storage><<<grid, 256, 0, stream()>>>(a, product, sums);
