@@ -8,7 +8,7 @@
 namespace xl {
 
 // Computed here, not later: what needs no other block is done before the wait for them.
-__device__ inline void settle(float &x) { asm volatile("" : "+f"(x)); }
+__device__ inline void settle(float& x) { asm volatile("" : "+f"(x)); }
 
 template <bool FAST>
 __device__ inline float exponential(float x) {
@@ -77,7 +77,8 @@ struct SlstmCell {
     float f, i, dc, dn, di, df_c, df_n, dz, do_, shut;
     bool input;  // made the maximum: where i is 1
     __device__ void settle() {
-      xl::settle(dc), xl::settle(dn), xl::settle(di), xl::settle(df_c), xl::settle(df_n), xl::settle(dz), xl::settle(do_);
+      xl::settle(dc), xl::settle(dn), xl::settle(di), xl::settle(df_c), xl::settle(df_n), xl::settle(dz),
+          xl::settle(do_);
     }
   };
 
@@ -89,12 +90,21 @@ struct SlstmCell {
     const float over_n = inverse<FAST>(saved[6]), ratio = saved[5] * over_n, share = o * over_n;
     // c = f c' + i z;  n = f n' + i, with i = exp(i~ - m), f = exp(log f + m' - m) for a fixed m
     const float forget = f * shut;
-    return {f, i, share, share * ratio, i * z, forget * before[0], forget * before[1], i * (1.0f - z * z),
-            ratio * o * (1.0f - o), shut, i == 1.0f};
+    return {f,
+            i,
+            share,
+            share * ratio,
+            i * z,
+            forget * before[0],
+            forget * before[1],
+            i * (1.0f - z * z),
+            ratio * o * (1.0f - o),
+            shut,
+            i == 1.0f};
   }
 
   // `carried` holds dc, dn and what is left for m.
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear& by) {
     const float dc = carried[0] + dh * by.dc, dn = carried[1] - dh * by.dn;
     dgate[0] = by.di * dc + by.i * dn + (by.input ? carried[2] : 0.0f);
     dgate[1] = by.df_c * dc + by.df_n * dn + (by.input ? 0.0f : carried[2] * by.shut);
@@ -143,12 +153,16 @@ struct LstmCell {
   template <bool FAST>
   __device__ static Linear linear(const float (&saved)[SAVED], const float (&before)[MEMORY]) {
     const float i = saved[0], f = saved[1], z = saved[2], o = saved[3], squashed = saved[4];
-    return {f, o * (1.0f - squashed * squashed), z * i * (1.0f - i), before[0] * f * (1.0f - f), i * (1.0f - z * z),
+    return {f,
+            o * (1.0f - squashed * squashed),
+            z * i * (1.0f - i),
+            before[0] * f * (1.0f - f),
+            i * (1.0f - z * z),
             squashed * o * (1.0f - o)};
   }
 
   // `carried` holds dc.
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear& by) {
     const float dc = carried[0] + dh * by.dc;
     dgate[0] = by.di * dc;
     dgate[1] = by.df * dc;
