@@ -28,7 +28,7 @@ struct RecurrentShape {
   }
 };
 
-inline int check_recurrent(const char* name, const RecurrentShape& s) {
+inline int check_recurrent(const char *name, const RecurrentShape &s) {
   if (s.B >= 0 && s.T >= 0 && s.NH >= 1 && s.DH >= 1 && (s.T == 0 || s.B <= INT32_MAX / s.T)) return XL_OK;
   return fail(
       XL_INVALID,
@@ -38,30 +38,30 @@ inline int check_recurrent(const char* name, const RecurrentShape& s) {
 
 template <class Storage>
 struct RecurrentForward {
-  Storage* h;
+  Storage *h;
   float *state_out, *saved;  // may be null
-  const Storage* gates[GATES];
+  const Storage *gates[GATES];
   const float *recurrent, *bias, *state_in;  // the last two may be null
-  const uint8_t* reset;                      // may be null
+  const uint8_t *reset;                      // may be null
   RecurrentShape s;
 };
 
 // `saved` holds SAVED values of each unit at each step (saved_at()); the last MEMORY of them are c (and n).
 template <class Storage>
 struct RecurrentBackward {
-  Storage* dgates[GATES];
+  Storage *dgates[GATES];
   float *drecurrent, *dbias, *dstate_in;  // the last two may be null
-  const Storage* dh;
-  const float* dstate_out;
-  const Storage* h;
+  const Storage *dh;
+  const float *dstate_out;
+  const Storage *h;
   const float *saved, *recurrent, *state_in;
-  const uint8_t* reset;
+  const uint8_t *reset;
   RecurrentShape s;
 
   // What the backward walk leaves for the product that follows (recurrent_gradient.cuh).
-  Storage* rows;      // [B,T,NH,4*DH] gradients of pre-activations; the order within a head is the walk's own
-  Storage* first;     // [B,NH,DH] h before the first step
-  float* bias_parts;  // [tiles,4,NH,DH] sums over a tile of the batch and all steps
+  Storage *rows;      // [B,T,NH,4*DH] gradients of pre-activations; the order within a head is the walk's own
+  Storage *first;     // [B,NH,DH] h before the first step
+  float *bias_parts;  // [tiles,4,NH,DH] sums over a tile of the batch and all steps
 };
 
 }  // namespace xl

@@ -8,7 +8,7 @@
 namespace xl {
 
 // Computed here, not later: what needs no other block is done before the wait for them.
-__device__ inline void settle(float& x) { asm volatile("" : "+f"(x)); }
+__device__ inline void settle(float &x) { asm volatile("" : "+f"(x)); }
 
 template <bool FAST>
 __device__ inline float exponential(float x) {
@@ -104,7 +104,7 @@ struct SlstmCell {
   }
 
   // `carried` holds dc, dn and what is left for m.
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear& by) {
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
     const float dc = carried[0] + dh * by.dc, dn = carried[1] - dh * by.dn;
     dgate[0] = by.di * dc + by.i * dn + (by.input ? carried[2] : 0.0f);
     dgate[1] = by.df_c * dc + by.df_n * dn + (by.input ? 0.0f : carried[2] * by.shut);
@@ -162,7 +162,7 @@ struct LstmCell {
   }
 
   // `carried` holds dc.
-  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear& by) {
+  __device__ static void backward(float (&dgate)[GATES], float (&carried)[CARRIED], float dh, const Linear &by) {
     const float dc = carried[0] + dh * by.dc;
     dgate[0] = by.di * dc;
     dgate[1] = by.df * dc;

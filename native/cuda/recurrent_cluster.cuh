@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   using Memory = ForwardMemory<KB>;
   constexpr int STAGES = Memory::STAGES, TARGETS = (KB + 3) / 4;
   extern __shared__ float4 memory[];
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4, T = int(s.T);
   const unsigned rank = cluster_rank(), base = shared_address(memory), barriers = base + Memory::barriers;
   const int64_t head = blockIdx.x / KB % s.NH, b0 = blockIdx.x / KB / s.NH * CLUSTER_TILE;
@@ -58,8 +58,8 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
       float4 x[2] = {};
       const int64_t k = kb * 32 + 8 * q;
       if (active && k < s.DH) {
-        const float* row = a.recurrent + ((head * GATES + gate) * s.DH + unit) * s.DH + k;
-        x[0] = *reinterpret_cast<const float4*>(row), x[1] = *reinterpret_cast<const float4*>(row + 4);
+        const float *row = a.recurrent + ((head * GATES + gate) * s.DH + unit) * s.DH + k;
+        x[0] = *reinterpret_cast<const float4 *>(row), x[1] = *reinterpret_cast<const float4 *>(row + 4);
       }
 #pragma unroll
       for (int half = 0; half < 2; half++) {
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
         w[kb][half][gate / 2][gate % 2 + 2] = pack(x[half].z, x[half].w);
       }
     }
-  float* const biases = reinterpret_cast<float*>(reinterpret_cast<char*>(memory) + Memory::biases);  // [unit][gate]
+  float *const biases = reinterpret_cast<float *>(reinterpret_cast<char *>(memory) + Memory::biases);  // [unit][gate]
   if (threadIdx.x < CLUSTER_UNITS) {
     const int64_t j = rank * CLUSTER_UNITS + threadIdx.x;
     for (int k = 0; k < GATES; k++)
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   }
   float state[2][Cell::STATES], h[2];  // of sequences 2q and 2q + 1
   bool exists[2], reset[2];
-  const uint8_t* reset_from = a.reset + (b0 + 2 * q) * s.T;
+  const uint8_t *reset_from = a.reset + (b0 + 2 * q) * s.T;
 #pragma unroll
   for (int e = 0; e < 2; e++) {
     const int64_t b = b0 + 2 * q + e;
@@ -85,13 +85,13 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
     for (int n = 0; n < Cell::STATES; n++)
       state[e][n] = a.state_in && exists[e] ? a.state_in[s.state_at(n, b, head) + unit] : Cell::initial(n);
   }
-  float* saved_to = a.saved + s.saved_at(Cell::SAVED, b0 + 2 * q, 0, head, unit, 0);
+  float *saved_to = a.saved + s.saved_at(Cell::SAVED, b0 + 2 * q, 0, head, unit, 0);
   for (int e = threadIdx.x; e < CLUSTER_TILE * KB * 32; e += CLUSTER_THREADS) {
     const int row = e / (KB * 32), k = e % (KB * 32);
     const int64_t b = b0 + row;
     const bool known = a.state_in && b < s.B && k < s.DH;
     const float x = known ? a.state_in[s.state_at(Cell::STATES, b, head) + k] : 0;
-    reinterpret_cast<bf16*>(reinterpret_cast<char*>(memory) + place_of_h(k / 8, row))[k % 8] = __float2bfloat16_rn(x);
+    reinterpret_cast<bf16 *>(reinterpret_cast<char *>(memory) + place_of_h(k / 8, row))[k % 8] = __float2bfloat16_rn(x);
   }
   constexpr unsigned expected = CLUSTER_TILE * KB * 64;
   if (threadIdx.x == 0)
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
 
   // A lane fetches 8 units of one gate of one sequence.
   const bool fetches = active && b0 + lane % 8 < s.B;
-  const bf16* fetched = lane < 8 ? a.gates[0] : lane < 16 ? a.gates[1] : lane < 24 ? a.gates[2] : a.gates[3];
+  const bf16 *fetched = lane < 8 ? a.gates[0] : lane < 16 ? a.gates[1] : lane < 24 ? a.gates[2] : a.gates[3];
   if (fetches) fetched += s.at(b0 + lane % 8, 0, head) + unit0;
   const unsigned stages = base + Memory::stages + warp * Memory::gates + lane * 16;
   auto fetch = [&](int t) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
   };
   for (int t = 0; t < STAGES - 1; t++) fetch(t);
   const bool writes = q == 0 && active && b0 + g < s.B;  // h, 8 units of sequence g
-  bf16* h_to = a.h + s.at(b0 + g, 0, head) + unit0;
+  bf16 *h_to = a.h + s.at(b0 + g, 0, head) + unit0;
 
   for (int t = 0; t < T; t++) {
     const unsigned now = unsigned(t) & 1, next = now ^ 1;
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
         if (q + 4 * e < KB)
           store_remote(remote[e] + next * Memory::h + sent, units, remote[e] + Memory::barriers + 8 * next);
     }
-    if (writes) *reinterpret_cast<uint4*>(h_to) = units;
+    if (writes) *reinterpret_cast<uint4 *>(h_to) = units;
     h_to += step;
     if (a.saved)
 #pragma unroll
@@ -213,7 +213,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_forward(RecurrentF
 
 // A kernel of clusters of KB blocks, with its shared memory allowed.
 template <class Kernel, class Arguments>
-int launch_cluster(const char* name, Kernel kernel, const Arguments& arguments, int KB, int64_t clusters,
+int launch_cluster(const char *name, Kernel kernel, const Arguments &arguments, int KB, int64_t clusters,
                    unsigned bytes) {
   if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)) != cudaSuccess)
     return launched(name);

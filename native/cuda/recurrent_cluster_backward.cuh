@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
   using Memory = BackwardMemory<Cell, KB>;
   constexpr int STAGES = Memory::STAGES, MT = KB / 2;
   extern __shared__ float4 memory[];
-  char* const bytes = reinterpret_cast<char*>(memory);
-  const RecurrentShape& s = a.s;
+  char *const bytes = reinterpret_cast<char *>(memory);
+  const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4, T = int(s.T);
   const unsigned rank = cluster_rank(), base = shared_address(memory), barriers = base + Memory::barriers;
   const int64_t tile = blockIdx.x / KB / s.NH, head = blockIdx.x / KB % s.NH, b0 = tile * CLUSTER_TILE;
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
         for (int half = 0; half < 2; half++) {
           const int64_t i = (warp * MT + mt) * 16 + half * 8 + g, j = rank * CLUSTER_UNITS + kb * 8 + 2 * q;
           const bool known = i < s.DH && j < s.DH;
-          const float* from = a.recurrent + ((head * GATES + gate) * s.DH + j) * s.DH + i;
+          const float *from = a.recurrent + ((head * GATES + gate) * s.DH + j) * s.DH + i;
           w[mt][kb][gate / 2][gate % 2 * 2 + half] = known ? pack(from[0], from[s.DH]) : 0;
         }
 
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
   auto state_before = [&](int n, int e) {
     return a.state_in ? a.state_in[s.state_at(n, sequence(e), head) + unit] : Cell::initial(n);
   };
-  const uint8_t* reset_from = a.reset + sequence(0) * s.T + T - 1;
+  const uint8_t *reset_from = a.reset + sequence(0) * s.T + T - 1;
   float carried[2][Cell::CARRIED], sums[GATES] = {}, last_dh[2];
   bool exists[2], reset[2], reset_later[2] = {};  // at this step, at the one after
 #pragma unroll
@@ -99,9 +99,9 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
   const bool own = active && b0 + g < s.B, adds = active && b0 + lane % 8 < s.B;
   constexpr int LEFT = 2 * Cell::SAVED - 12;
   const int64_t last = own ? s.at(b0 + g, T - 1, head) + unit0 : 0;
-  const char* row_from = reinterpret_cast<const char*>(a.saved + last * Cell::SAVED) + q * 16;
-  const char* left_from = q < LEFT ? row_from + 192 : reinterpret_cast<const char*>(a.dh + last);
-  const bf16* old_from = lane < 8 ? a.dgates[0] : lane < 16 ? a.dgates[1] : lane < 24 ? a.dgates[2] : a.dgates[3];
+  const char *row_from = reinterpret_cast<const char *>(a.saved + last * Cell::SAVED) + q * 16;
+  const char *left_from = q < LEFT ? row_from + 192 : reinterpret_cast<const char *>(a.dh + last);
+  const bf16 *old_from = lane < 8 ? a.dgates[0] : lane < 16 ? a.dgates[1] : lane < 24 ? a.dgates[2] : a.dgates[3];
   if (adds) old_from += s.at(b0 + lane % 8, T - 1, head) + unit0;
   const int64_t row_stride = own ? step * Cell::SAVED * 4 : 0, left_stride = q < LEFT ? row_stride : own ? step * 2 : 0;
   const int64_t old_stride = adds ? step : 0;
@@ -123,10 +123,10 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
 
   // What step t + 1 gave to dh of this thread's unit, for two sequences.
   auto from_later = [&](int walked, float (&dh)[2]) {
-    const char* from = bytes + unsigned(walked & 1) * Memory::shares + (warp * 8 + g) * 32 + q * 8;
+    const char *from = bytes + unsigned(walked & 1) * Memory::shares + (warp * 8 + g) * 32 + q * 8;
     float2 x[KB];
 #pragma unroll
-    for (int block = 0; block < KB; block++) x[block] = *reinterpret_cast<const float2*>(from + block * Memory::share);
+    for (int block = 0; block < KB; block++) x[block] = *reinterpret_cast<const float2 *>(from + block * Memory::share);
     float even[2] = {}, odd[2] = {};
 #pragma unroll
     for (int block = 0; block < KB; block += 2) {
@@ -152,16 +152,16 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
     const unsigned now = unsigned(walked) & 1, next = now ^ 1;
     copy_wait<STAGES - 3>();  // this step's and those of the step before, for its memory
     __syncwarp();
-    const char* here = bytes + stages + unsigned(walked % STAGES) * Memory::stage;
-    const char* earlier = bytes + stages + unsigned((walked + 1) % STAGES) * Memory::stage;
+    const char *here = bytes + stages + unsigned(walked % STAGES) * Memory::stage;
+    const char *earlier = bytes + stages + unsigned((walked + 1) % STAGES) * Memory::stage;
     const unsigned given = load_matrix_transposed(shared_address(here) + Memory::dh + lane % 8 * 16);
     float before[2][Cell::MEMORY];
 #pragma unroll
     for (int e = 0; e < 2; e++)
 #pragma unroll
       for (int n = 0; n < Cell::MEMORY; n++)
-        before[e][n] = *reinterpret_cast<const float*>(earlier + (2 * q + e) * Memory::row + g * 4 +
-                                                       (Cell::SAVED - Cell::MEMORY + n) * 32);
+        before[e][n] = *reinterpret_cast<const float *>(earlier + (2 * q + e) * Memory::row + g * 4 +
+                                                        (Cell::SAVED - Cell::MEMORY + n) * 32);
     if (t == 0)
 #pragma unroll
       for (int e = 0; e < 2; e++)
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
       const unsigned row = (2 * q + e) * Memory::row + g * 4;
       float saved[Cell::SAVED];
 #pragma unroll
-      for (int n = 0; n < Cell::SAVED; n++) saved[n] = *reinterpret_cast<const float*>(here + row + n * 32);
+      for (int n = 0; n < Cell::SAVED; n++) saved[n] = *reinterpret_cast<const float *>(here + row + n * 32);
       linear[e] = Cell::template linear<true>(saved, before[e]);
       linear[e].settle();
     }
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
     for (int k = 0; k < GATES; k++) pair[k] = transpose_matrix(pack(dgate[0][k], dgate[1][k]));
     const uint4 gradients = make_uint4(pair[0], pair[1], pair[2], pair[3]);
     const unsigned row = Memory::at_gradients + now * Memory::gradients + g * Memory::pitch + q * 16;
-    *reinterpret_cast<uint4*>(bytes + row + warp * 64) = gradients;
+    *reinterpret_cast<uint4 *>(bytes + row + warp * 64) = gradients;
     __syncthreads();
     if (t > 0 || a.dstate_in) {
       float acc[MT][4] = {};
@@ -234,12 +234,12 @@ __global__ void __launch_bounds__(CLUSTER_THREADS, 1) cluster_backward(Recurrent
     }
     fetch(walked + STAGES - 1);  // over what the step before this one took
     if (own) {
-      *reinterpret_cast<uint4*>(rows_to) = gradients;
+      *reinterpret_cast<uint4 *>(rows_to) = gradients;
       rows_to -= GATES * step;
 #pragma unroll
       for (int k = 0; k < GATES; k++) {
-        const unsigned old = *reinterpret_cast<const unsigned*>(here + Memory::old + k * 128 + g * 16 + q * 4);
-        *reinterpret_cast<unsigned*>(to[k]) =
+        const unsigned old = *reinterpret_cast<const unsigned *>(here + Memory::old + k * 128 + g * 16 + q * 4);
+        *reinterpret_cast<unsigned *>(to[k]) =
             pack(low_half(old) + low_half(pair[k]), high_half(old) + high_half(pair[k]));
         to[k] -= step;
       }

@@ -22,7 +22,7 @@ struct GeneralPlan {
 };
 
 // All blocks of a group have come here, and see what the others wrote before.
-__device__ inline void group_barrier(unsigned* counter, unsigned target) {
+__device__ inline void group_barrier(unsigned *counter, unsigned target) {
   __syncthreads();
   if (threadIdx.x == 0) {
     __threadfence();
@@ -36,20 +36,20 @@ __device__ inline void group_barrier(unsigned* counter, unsigned target) {
 
 // The rows [unit][gate][DH] of a block's slice of the matrix.
 struct GeneralMatrix {
-  const float* rows;
+  const float *rows;
   int64_t unit_stride, gate_stride;
   bool vectors;  // rows may be read by float4
 
-  __device__ const float* row(int unit, int gate) const { return rows + unit * unit_stride + gate * gate_stride; }
-  __device__ float4 four(const float* row, int64_t k, int64_t DH) const {
-    if (vectors) return *reinterpret_cast<const float4*>(row + k);
+  __device__ const float *row(int unit, int gate) const { return rows + unit * unit_stride + gate * gate_stride; }
+  __device__ float4 four(const float *row, int64_t k, int64_t DH) const {
+    if (vectors) return *reinterpret_cast<const float4 *>(row + k);
     return make_float4(row[k], k + 1 < DH ? row[k + 1] : 0, k + 2 < DH ? row[k + 2] : 0, k + 3 < DH ? row[k + 3] : 0);
   }
 };
 
-__device__ inline GeneralMatrix load_matrix(float* shared, const float* recurrent, const RecurrentShape& s,
-                                            const GeneralPlan& plan, int64_t head, int64_t first, int units) {
-  const float* from = recurrent + head * s.matrix_floats() + first * s.DH;
+__device__ inline GeneralMatrix load_matrix(float *shared, const float *recurrent, const RecurrentShape &s,
+                                            const GeneralPlan &plan, int64_t head, int64_t first, int units) {
+  const float *from = recurrent + head * s.matrix_floats() + first * s.DH;
   if (!plan.in_shared) return {from, s.DH, s.DH * s.DH, s.DH % 4 == 0};
   for (int64_t e = threadIdx.x; e < int64_t(units) * GATES * plan.padded; e += GENERAL_THREADS) {
     const unsigned padded = unsigned(plan.padded), row = unsigned(e) / padded, k = unsigned(e) % padded;
@@ -72,7 +72,7 @@ __device__ inline void spread_sums(float (&acc)[GATES * TILE], int lane) {
 }
 
 // Lane 8 g + b gets sum_k w[g][k] h[b][k]: the four gates of a unit for the tile.
-__device__ inline float unit_product(const GeneralMatrix& matrix, int unit, const float* h, const RecurrentShape& s,
+__device__ inline float unit_product(const GeneralMatrix &matrix, int unit, const float *h, const RecurrentShape &s,
                                      int64_t padded) {
   const int lane = threadIdx.x % 32;
   float acc[GATES * TILE] = {};
@@ -82,10 +82,10 @@ __device__ inline float unit_product(const GeneralMatrix& matrix, int unit, cons
     for (int g = 0; g < GATES; g++) w[g] = matrix.four(matrix.row(unit, g), k, s.DH);
 #pragma unroll
     for (int b = 0; b < TILE; b++) {
-      const float4 x = *reinterpret_cast<const float4*>(h + b * padded + k);
+      const float4 x = *reinterpret_cast<const float4 *>(h + b * padded + k);
 #pragma unroll
       for (int g = 0; g < GATES; g++) {
-        float& sum = acc[g * TILE + b];
+        float &sum = acc[g * TILE + b];
         sum = fmaf(w[g].x, x.x, sum), sum = fmaf(w[g].y, x.y, sum);
         sum = fmaf(w[g].z, x.z, sum), sum = fmaf(w[g].w, x.w, sum);
       }
@@ -97,13 +97,13 @@ __device__ inline float unit_product(const GeneralMatrix& matrix, int unit, cons
 
 template <class Cell, class Storage>
 __global__ void __launch_bounds__(GENERAL_THREADS)
-    general_forward(RecurrentForward<Storage> a, GeneralPlan plan, float* exchange, unsigned* counters) {
+    general_forward(RecurrentForward<Storage> a, GeneralPlan plan, float *exchange, unsigned *counters) {
   extern __shared__ float4 memory[];
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int group = blockIdx.x / plan.blocks, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t first = int64_t(blockIdx.x % plan.blocks) * plan.units, tiles = ceil_div(s.B, TILE);
   const int units = max(int64_t(0), min(int64_t(plan.units), s.DH - first)), cells = units * TILE;
-  float *weights = reinterpret_cast<float*>(memory), *h = weights + plan.weight_floats();
+  float *weights = reinterpret_cast<float *>(memory), *h = weights + plan.weight_floats();
   float *product = h + TILE * plan.padded, *state = product + plan.units * 32;  // [unit][gate][b], [state][unit][b]
   const int64_t side = TILE * plan.padded;
   exchange += 2 * side * group;
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
       }
     for (int64_t t = 0; t < s.T; t++) {
       const int64_t row = b0 + warp;  // a sequence for each warp
-      const float* from = t > 0                     ? exchange + (t & 1) * side + warp * plan.padded
+      const float *from = t > 0                     ? exchange + (t & 1) * side + warp * plan.padded
                           : a.state_in && row < s.B ? a.state_in + s.state_at(Cell::STATES, row, head)
                                                     : nullptr;
       for (int64_t k = lane; k < plan.padded; k += 32)
@@ -167,13 +167,13 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
 
 template <class Cell, class Storage>
 __global__ void __launch_bounds__(GENERAL_THREADS)
-    general_backward(RecurrentBackward<Storage> a, GeneralPlan plan, float* exchange, unsigned* counters) {
+    general_backward(RecurrentBackward<Storage> a, GeneralPlan plan, float *exchange, unsigned *counters) {
   extern __shared__ float4 memory[];
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int group = blockIdx.x / plan.blocks, block = blockIdx.x % plan.blocks;
   const int64_t first = int64_t(block) * plan.units, tiles = ceil_div(s.B, TILE);
   const int units = max(int64_t(0), min(int64_t(plan.units), s.DH - first)), cells = units * TILE;
-  float *weights = reinterpret_cast<float*>(memory), *dgates = weights + plan.weight_floats();  // [unit][gate][b]
+  float *weights = reinterpret_cast<float *>(memory), *dgates = weights + plan.weight_floats();  // [unit][gate][b]
   float *sums = dgates + plan.units * 32, *carried = sums + plan.units * 32;  // of dgates over time; [state][unit][b]
   const int64_t share = TILE * plan.padded, side = plan.blocks * share;       // [block][b][DH]
   exchange += 2 * side * group;
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
     auto from_later = [&](int64_t b, int64_t t, int64_t unit) {
       if (t == s.T - 1) return a.dstate_out ? a.dstate_out[s.state_at(Cell::STATES, b, head) + unit] : 0.0f;
       if (a.reset && a.reset[b * s.T + t + 1]) return 0.0f;
-      const float* from = exchange + (t + 1 & 1) * side + (b - b0) * plan.padded + unit;
+      const float *from = exchange + (t + 1 & 1) * side + (b - b0) * plan.padded + unit;
       float sum = 0;
       for (int e = 0; e < plan.blocks; e++) sum += __ldcg(from + e * share);
       return sum;
@@ -234,15 +234,15 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
           dgates[u * 32 + g * TILE + p % TILE] = dgate[g];
           sums[u * 32 + g * TILE + p % TILE] += dgate[g];
           store(a.rows + at * GATES + g * s.DH + unit, dgate[g]);
-          Storage* to = a.dgates[g] + at + unit;
+          Storage *to = a.dgates[g] + at + unit;
           store(to, load(to) + dgate[g]);
         }
       }
       __syncthreads();
       for (int64_t k = threadIdx.x; k < s.DH; k += GENERAL_THREADS) {
         float acc[TILE] = {};
-        const float* column = matrix.rows + k;
-        const float4* given = reinterpret_cast<const float4*>(dgates);
+        const float *column = matrix.rows + k;
+        const float4 *given = reinterpret_cast<const float4 *>(dgates);
         for (int u = 0; u < units; u++, column += matrix.unit_stride)
 #pragma unroll
           for (int gate = 0; gate < GATES; gate++, given += 2) {
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(GENERAL_THREADS)
             acc[3] = fmaf(w, low.w, acc[3]), acc[4] = fmaf(w, high.x, acc[4]), acc[5] = fmaf(w, high.y, acc[5]);
             acc[6] = fmaf(w, high.z, acc[6]), acc[7] = fmaf(w, high.w, acc[7]);
           }
-        float* to = exchange + (t & 1) * side + block * share + k;
+        float *to = exchange + (t & 1) * side + block * share + k;
         for (int b = 0; b < TILE; b++) __stcg(to + b * plan.padded, acc[b]);
       }
       target += plan.blocks;
@@ -290,7 +290,7 @@ inline int shared_memory_limit() {
 
 // Slices of the units, at most 32 each, so that a slice of the matrix fits into shared memory and the blocks of a group
 // onto the device. `planes` are the values that a kernel keeps for each unit and sequence.
-inline GeneralPlan plan_general(const RecurrentShape& s, int planes, int64_t& bytes) {
+inline GeneralPlan plan_general(const RecurrentShape &s, int planes, int64_t &bytes) {
   GeneralPlan plan;
   plan.padded = round_up(s.DH, 4);
   plan.jobs = s.NH * ceil_div(s.B, TILE);
@@ -314,19 +314,19 @@ inline GeneralPlan plan_general(const RecurrentShape& s, int planes, int64_t& by
 }
 
 template <class Kernel, class Arguments>
-int launch_general(const char* name, Kernel kernel, Arguments arguments, GeneralPlan plan, int64_t bytes,
-                   float* exchange, unsigned* counters) {
+int launch_general(const char *name, Kernel kernel, Arguments arguments, GeneralPlan plan, int64_t bytes,
+                   float *exchange, unsigned *counters) {
   if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)) != cudaSuccess)
     return launched(name);
-  void* list[] = {&arguments, &plan, &exchange, &counters};
-  cudaLaunchCooperativeKernel((const void*)kernel, dim3(unsigned(plan.groups * plan.blocks)), dim3(GENERAL_THREADS),
+  void *list[] = {&arguments, &plan, &exchange, &counters};
+  cudaLaunchCooperativeKernel((const void *)kernel, dim3(unsigned(plan.groups * plan.blocks)), dim3(GENERAL_THREADS),
                               list, size_t(bytes), stream());
   return launched(name);
 }
 
 // As many groups as run at once.
 template <class Kernel>
-int general_groups(Kernel kernel, const GeneralPlan& plan, int64_t bytes) {
+int general_groups(Kernel kernel, const GeneralPlan &plan, int64_t bytes) {
   int blocks = 0;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
   cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, GENERAL_THREADS, size_t(bytes));

@@ -12,8 +12,8 @@ namespace xl {
 
 // The h that row (b, t) read, NULL for zeros.
 template <class Storage>
-__device__ inline const Storage* row_before(const RecurrentBackward<Storage>& a, int64_t row, int64_t head) {
-  const RecurrentShape& s = a.s;
+__device__ inline const Storage *row_before(const RecurrentBackward<Storage> &a, int64_t row, int64_t head) {
+  const RecurrentShape &s = a.s;
   if (a.reset && a.reset[row]) return nullptr;
   const unsigned b = unsigned(row) / unsigned(s.T);
   return row == b * s.T ? a.first + (b * s.NH + head) * s.DH : a.h + ((row - 1) * s.NH + head) * s.DH;
@@ -23,7 +23,7 @@ struct GradientPlan {
   int64_t splits, rows;  // ranges of rows, rows of each
 };
 
-inline GradientPlan plan_gradient(const RecurrentShape& s, int64_t tile, int64_t step) {
+inline GradientPlan plan_gradient(const RecurrentShape &s, int64_t tile, int64_t step) {
   const int64_t tiles = ceil_div(GATES * s.DH, tile) * ceil_div(s.DH, tile) * s.NH, rows = s.B * s.T;
   int64_t splits = 2 * multiprocessors() / tiles;  // all tiles at once
   const int64_t most = ceil_div(rows, 8 * step);
@@ -35,10 +35,10 @@ inline GradientPlan plan_gradient(const RecurrentShape& s, int64_t tile, int64_t
 
 // Any sizes, float32 products: tiles of 64 by 64, four by four of each thread.
 template <class Storage>
-__global__ void __launch_bounds__(256) gradient_product(RecurrentBackward<Storage> a, GradientPlan plan, float* parts) {
+__global__ void __launch_bounds__(256) gradient_product(RecurrentBackward<Storage> a, GradientPlan plan, float *parts) {
   constexpr int SIDE = 64, STEP = 16;
   __shared__ float left[STEP][SIDE], right[STEP][SIDE];
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int64_t M = GATES * s.DH, N = s.DH, head = blockIdx.z % s.NH, split = blockIdx.z / s.NH;
   const int64_t m0 = int64_t(blockIdx.x) * SIDE, n0 = int64_t(blockIdx.y) * SIDE;
   const int64_t end = min(s.B * s.T, (split + 1) * plan.rows);
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(256) gradient_product(RecurrentBackward<Storag
   float acc[4][4] = {};
   for (int64_t k0 = split * plan.rows; k0 < end; k0 += STEP) {
     const int64_t row = k0 + ty;
-    const Storage* before = row < end ? row_before(a, row, head) : nullptr;
+    const Storage *before = row < end ? row_before(a, row, head) : nullptr;
     for (int e = 0; e < 4; e++) {
       const int64_t m = m0 + 16 * e + tx, n = n0 + 16 * e + tx;
       left[ty][16 * e + tx] = row < end && m < M ? load(a.rows + (row * s.NH + head) * M + m) : 0;
@@ -76,10 +76,10 @@ constexpr int64_t gradient_bytes = GRADIENT_STAGES * GRADIENT_STEP * 2 * GRADIEN
 // DH a multiple of 8, bf16: tiles of 128 by 128 by tensor cores; four stages of 32 rows are on their way. Both operands
 // lie with rows of the sum outermost, so fragments come through transposing loads.
 static __global__ void __launch_bounds__(256)
-    gradient_product_tensor(RecurrentBackward<bf16> a, GradientPlan plan, float* parts) {
+    gradient_product_tensor(RecurrentBackward<bf16> a, GradientPlan plan, float *parts) {
   constexpr int SIDE = GRADIENT_SIDE, STEP = GRADIENT_STEP, STAGES = GRADIENT_STAGES;
   extern __shared__ float4 memory[];
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int64_t M = GATES * s.DH, N = s.DH, head = blockIdx.z % s.NH, split = blockIdx.z / s.NH;
   const int64_t m0 = int64_t(blockIdx.x) * SIDE, n0 = int64_t(blockIdx.y) * SIDE;
   const int64_t begin = split * plan.rows, end = min(s.B * s.T, begin + plan.rows);
@@ -93,8 +93,8 @@ static __global__ void __launch_bounds__(256)
   int64_t row[2];
   unsigned t[2];
   for (int e = 0; e < 2; e++) row[e] = begin + threadIdx.x / 16 + 16 * e, t[e] = unsigned(row[e]) % unsigned(s.T);
-  const bf16* left_from = a.rows + (row[0] * s.NH + head) * M + m0 + 8 * chunk;
-  const bf16* right_from = a.h + ((row[0] - 1) * s.NH + head) * N + n0 + 8 * chunk;
+  const bf16 *left_from = a.rows + (row[0] * s.NH + head) * M + m0 + 8 * chunk;
+  const bf16 *right_from = a.h + ((row[0] - 1) * s.NH + head) * N + n0 + 8 * chunk;
   const int64_t left_rows = 16 * s.NH * M, right_rows = 16 * s.NH * N;
   auto fetch = [&](int step) {
     const unsigned stage = base + unsigned(step % STAGES) * 2 * operand;
@@ -103,7 +103,7 @@ static __global__ void __launch_bounds__(256)
       const int k = threadIdx.x / 16 + 16 * e;
       const bool exists = row[e] < end;
       const bool has_left = exists && in_left, has_right = exists && in_right && !(a.reset && a.reset[row[e]]);
-      const bf16* before = right_from + e * right_rows;
+      const bf16 *before = right_from + e * right_rows;
       if (t[e] == 0 && has_right) before = a.first + (row[e] / s.T * s.NH + head) * N + n0 + 8 * chunk;
       copy_async(stage + place(k, chunk), has_left ? left_from + e * left_rows : a.rows, has_left);
       copy_async(stage + operand + place(k, chunk), has_right ? before : a.rows, has_right);
@@ -148,7 +148,7 @@ static __global__ void __launch_bounds__(256)
       for (int half = 0; half < 2; half++) {
         const int64_t m = m0 + wm + 16 * i + 8 * half + lane / 4, n = n0 + wn + 8 * j + lane % 4 * 2;
         if (m < M && n < N)
-          *reinterpret_cast<float2*>(parts + ((split * s.NH + head) * M + m) * N + n) =
+          *reinterpret_cast<float2 *>(parts + ((split * s.NH + head) * M + m) * N + n) =
               make_float2(acc[i][j][2 * half], acc[i][j][2 * half + 1]);
       }
 }
@@ -160,13 +160,13 @@ __device__ inline int64_t row_place(int64_t g, int64_t j, int64_t DH) {
 }
 
 template <bool PAIRED>
-__global__ void add_gradient_parts(float* drecurrent, float* dbias, const float* parts, const float* bias_parts,
+__global__ void add_gradient_parts(float *drecurrent, float *dbias, const float *parts, const float *bias_parts,
                                    RecurrentShape s, int64_t splits, int64_t tiles) {
   const int64_t M = GATES * s.DH, N = s.DH, all = s.NH * M * N;
   const int64_t e = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (e < all) {
     const int64_t i = e % N, j = e / N % s.DH, g = e / N / s.DH % GATES, head = e / N / M;
-    const float* from = parts + (head * M + row_place<PAIRED>(g, j, s.DH)) * N + i;
+    const float *from = parts + (head * M + row_place<PAIRED>(g, j, s.DH)) * N + i;
     float sum = 0;
     for (int64_t split = 0; split < splits; split++) sum += from[split * all];
     drecurrent[e] += sum;
@@ -179,8 +179,8 @@ __global__ void add_gradient_parts(float* drecurrent, float* dbias, const float*
 }
 
 template <bool PAIRED>
-int add_parts(const char* name, float* drecurrent, float* dbias, const float* parts, const float* bias_parts,
-              const RecurrentShape& s, int64_t splits, int64_t tiles) {
+int add_parts(const char *name, float *drecurrent, float *dbias, const float *parts, const float *bias_parts,
+              const RecurrentShape &s, int64_t splits, int64_t tiles) {
   const int64_t all = s.NH * GATES * s.DH * s.DH;
   add_gradient_parts<PAIRED>
       <<<unsigned(ceil_div(all, 256)), 256, 0, stream()>>>(drecurrent, dbias, parts, bias_parts, s, splits, tiles);

@@ -28,10 +28,10 @@ constexpr int GRID_COUNTER = 64;  // words from one to the next, so that differe
 
 // The blocks that this warp reads from have counted `steps` each.
 template <int KW>
-__device__ inline void wait_for_blocks(const unsigned* counters, int blocks, unsigned steps) {
+__device__ inline void wait_for_blocks(const unsigned *counters, int blocks, unsigned steps) {
   const int warp = threadIdx.x / 32, producers = min(KW * 4, blocks - warp * KW * 4);
   if (threadIdx.x % 32 == 0 && producers > 0) {
-    const unsigned* counter = counters + warp * GRID_COUNTER;
+    const unsigned *counter = counters + warp * GRID_COUNTER;
     const unsigned target = steps * producers;
     unsigned seen;
     do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
@@ -42,14 +42,14 @@ __device__ inline void wait_for_blocks(const unsigned* counters, int blocks, uns
 
 // The first `threads` threads have written; others may see it.
 template <int THREADS, int KW>
-__device__ inline void announce(unsigned* counters, int block) {
+__device__ inline void announce(unsigned *counters, int block) {
   asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
   if (threadIdx.x == 0)
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counters + block / (KW * 4) * GRID_COUNTER)
                  : "memory");
 }
 
-__device__ inline uint4 load_cached(const bf16* p) { return __ldcg(reinterpret_cast<const uint4*>(p)); }
+__device__ inline uint4 load_cached(const bf16 *p) { return __ldcg(reinterpret_cast<const uint4 *>(p)); }
 
 // Rows of partial sums are 12 floats apart: the eight units of four sequences then lie in 32 banks.
 constexpr int GRID_PITCH = 12;
@@ -60,10 +60,10 @@ constexpr unsigned grid_backward_bytes = 2 * GRID_WARPS * NB * 64 * sizeof(float
 
 template <class Cell, int KW, int NB>
 __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
-    grid_forward(RecurrentForward<bf16> a, GridPlan plan, unsigned* counters) {
+    grid_forward(RecurrentForward<bf16> a, GridPlan plan, unsigned *counters) {
   extern __shared__ float4 memory[];
   constexpr int THREADS = NB * 64;  // with a unit of a sequence
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int block = blockIdx.x % plan.blocks;
   const int64_t unit0 = int64_t(block) * GRID_UNITS, unit = unit0 + threadIdx.x % 8;
@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
         const int64_t k = (warp * KW + kb) * 32 + 8 * q;
         float4 x[2] = {};
         if (k < s.DH) {
-          const float* row = a.recurrent + ((head * GATES + gate) * s.DH + unit0 + g) * s.DH + k;
-          x[0] = *reinterpret_cast<const float4*>(row), x[1] = *reinterpret_cast<const float4*>(row + 4);
+          const float *row = a.recurrent + ((head * GATES + gate) * s.DH + unit0 + g) * s.DH + k;
+          x[0] = *reinterpret_cast<const float4 *>(row), x[1] = *reinterpret_cast<const float4 *>(row + 4);
         }
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
 
     for (int64_t t = 0; t < s.T; t++) {
       if (t > 0) wait_for_blocks<KW>(counters, plan.blocks, counted);
-      float* partial = reinterpret_cast<float*>(memory) + (t & 1) * (GRID_WARPS * NB * 32 * GRID_PITCH);
+      float *partial = reinterpret_cast<float *>(memory) + (t & 1) * (GRID_WARPS * NB * 32 * GRID_PITCH);
       uint4 h[NB][KW];
 #pragma unroll
       for (int nb = 0; nb < NB; nb++)
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
           if (t > 0) {
             h[nb][kb] = load_cached(a.h + s.at(row, t - 1, head) + k);
           } else if (a.state_in) {
-            const float* from = a.state_in + s.state_at(Cell::STATES, row, head) + k;
+            const float *from = a.state_in + s.state_at(Cell::STATES, row, head) + k;
             h[nb][kb] = make_uint4(pack(from[0], from[1]), pack(from[2], from[3]), pack(from[4], from[5]),
                                    pack(from[6], from[7]));
           }
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
         }
 #pragma unroll
         for (int e = 0; e < 4; e++)
-          *reinterpret_cast<float2*>(partial + ((nb * GRID_WARPS + warp) * 32 + e * 8 + g) * GRID_PITCH + 2 * q) =
+          *reinterpret_cast<float2 *>(partial + ((nb * GRID_WARPS + warp) * 32 + e * 8 + g) * GRID_PITCH + 2 * q) =
               make_float2(acc[e / 2][e % 2 * 2], acc[e / 2][e % 2 * 2 + 1]);
       }
       __syncthreads();
@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       if (threadIdx.x >= THREADS) continue;
       float out = 0, saved[Cell::SAVED];
       if (exists) {
-        const float* from =
+        const float *from =
             partial + (threadIdx.x / 64 * GRID_WARPS * 32 + threadIdx.x % 8) * GRID_PITCH + threadIdx.x / 8 % 8;
         float gate[GATES];
 #pragma unroll
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       }
       announce<THREADS, KW>(counters, block);
       if (exists && a.saved) {
-        float* to = a.saved + s.saved_at(Cell::SAVED, b, t, head, unit, 0);
+        float *to = a.saved + s.saved_at(Cell::SAVED, b, t, head, unit, 0);
 #pragma unroll
         for (int n = 0; n < Cell::SAVED; n++) to[n * 8] = saved[n];
       }
@@ -179,10 +179,10 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
 
 template <class Cell, int KW, int NB>
 __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
-    grid_backward(RecurrentBackward<bf16> a, GridPlan plan, unsigned* counters) {
+    grid_backward(RecurrentBackward<bf16> a, GridPlan plan, unsigned *counters) {
   extern __shared__ float4 memory[];
   constexpr int THREADS = NB * 64, MB = NB / 2, BLOCKS = KW * 4;  // blocks of 32 gradients of a warp
-  const RecurrentShape& s = a.s;
+  const RecurrentShape &s = a.s;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int block = blockIdx.x % plan.blocks;
   const int64_t unit0 = int64_t(block) * GRID_UNITS, unit = unit0 + threadIdx.x % 8;
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
 #pragma unroll
       for (int gate = 0; gate < GATES; gate++) {
         const int64_t j = (warp * BLOCKS + kb) * 8 + 2 * q;
-        const float* from = a.recurrent + ((head * GATES + gate) * s.DH + j) * s.DH + unit0 + g;
+        const float *from = a.recurrent + ((head * GATES + gate) * s.DH + j) * s.DH + unit0 + g;
         w[kb][gate] = j < s.DH ? pack(from[0], from[s.DH]) : 0;
       }
     auto state_before = [&](int n) {
@@ -237,7 +237,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
     // dh of this thread's unit through the matrix, from the gradients of step t; all threads.
     auto from_later = [&](int64_t t) {
       wait_for_blocks<KW>(counters, plan.blocks, counted);
-      float* partial = reinterpret_cast<float*>(memory) + (t & 1) * (GRID_WARPS * NB * 64);
+      float *partial = reinterpret_cast<float *>(memory) + (t & 1) * (GRID_WARPS * NB * 64);
 #pragma unroll
       for (int mb = 0; mb < MB; mb++) {
         float acc[2][4] = {};
@@ -260,7 +260,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
         }
 #pragma unroll
         for (int e = 0; e < 2; e++)
-          *reinterpret_cast<float2*>(partial + (warp * NB * 8 + mb * 16 + e * 8 + g) * 8 + 2 * q) =
+          *reinterpret_cast<float2 *>(partial + (warp * NB * 8 + mb * 16 + e * 8 + g) * 8 + 2 * q) =
               make_float2(acc[0][2 * e] + acc[1][2 * e], acc[0][2 * e + 1] + acc[1][2 * e + 1]);
       }
       __syncthreads();
@@ -299,7 +299,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       const float low = __shfl_xor_sync(~0u, odd ? dgate[0] : dgate[2], 1);
       const float high = __shfl_xor_sync(~0u, odd ? dgate[1] : dgate[3], 1);
       if (exists)
-        *reinterpret_cast<uint2*>(a.rows + (s.at(b, t, head) + unit - odd) * GATES + odd * 4) =
+        *reinterpret_cast<uint2 *>(a.rows + (s.at(b, t, head) + unit - odd) * GATES + odd * 4) =
             odd ? make_uint2(pack(low, dgate[2]), pack(high, dgate[3]))
                 : make_uint2(pack(dgate[0], low), pack(dgate[1], high));
       announce<THREADS, KW>(counters, block);
@@ -326,7 +326,7 @@ __global__ void __launch_bounds__(GRID_THREADS, KW > 2 ? 1 : 2)
       }
     }
     __syncthreads();
-    float* shared = reinterpret_cast<float*>(memory);  // [gate][sequence][unit]
+    float *shared = reinterpret_cast<float *>(memory);  // [gate][sequence][unit]
     if (threadIdx.x < THREADS)
 #pragma unroll
       for (int gate = 0; gate < GATES; gate++) shared[gate * THREADS + threadIdx.x] = sums[gate];

@@ -6,11 +6,11 @@
 
 namespace xl {
 
-__device__ inline unsigned shared_address(const void* p) { return unsigned(__cvta_generic_to_shared(p)); }
+__device__ inline unsigned shared_address(const void *p) { return unsigned(__cvta_generic_to_shared(p)); }
 
 __device__ inline unsigned pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const unsigned*>(&pair);
+  return *reinterpret_cast<const unsigned *>(&pair);
 }
 __device__ inline float low_half(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ inline float high_half(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
@@ -45,7 +45,7 @@ __device__ inline unsigned transpose_matrix(unsigned x) {
 }
 
 // 16 bytes into shared memory; zeros where there is nothing to copy.
-__device__ inline void copy_async(unsigned to, const void* from, bool exists) {
+__device__ inline void copy_async(unsigned to, const void *from, bool exists) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
 }
 __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

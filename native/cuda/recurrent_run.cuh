@@ -16,33 +16,33 @@ namespace xl {
 // Workspace in pieces of 256 bytes.
 struct Pieces {
   int64_t bytes = 0;
-  char* base = nullptr;
+  char *base = nullptr;
   int64_t add(int64_t size) {
     const int64_t at = bytes;
     bytes += round_up(size, 256);
     return at;
   }
-  bool take() { return (base = static_cast<char*>(scratch(bytes))) != nullptr; }
+  bool take() { return (base = static_cast<char *>(scratch(bytes))) != nullptr; }
   template <class T>
-  T* at(int64_t offset) const {
-    return reinterpret_cast<T*>(base + offset);
+  T *at(int64_t offset) const {
+    return reinterpret_cast<T *>(base + offset);
   }
 };
 
-inline bool aligned(std::initializer_list<const void*> pointers) {
-  for (const void* p : pointers)
+inline bool aligned(std::initializer_list<const void *> pointers) {
+  for (const void *p : pointers)
     if (reinterpret_cast<uintptr_t>(p) % 16) return false;
   return true;
 }
 
-inline bool fits_cluster(const RecurrentShape& s) {
+inline bool fits_cluster(const RecurrentShape &s) {
   return compute_capability() >= 90 && s.DH % 8 == 0 && s.DH <= 256 && s.B > 0 && s.T > 0;
 }
 
 // Bytes of the counters of a group of blocks, and of all groups: at most eight blocks of 256 threads run on a
 // multiprocessor.
 constexpr size_t group_counters = GRID_WARPS * GRID_COUNTER * sizeof(unsigned);
-inline size_t grid_counters(const RecurrentShape& s) {
+inline size_t grid_counters(const RecurrentShape &s) {
   return group_counters * size_t(ceil_div(8 * multiprocessors(), s.DH / GRID_UNITS));
 }
 
@@ -51,7 +51,7 @@ using Constant = std::integral_constant<int, N>;
 
 // body(KB): blocks of a cluster.
 template <class Body>
-int with_cluster(const RecurrentShape& s, Body body) {
+int with_cluster(const RecurrentShape &s, Body body) {
   if (s.DH <= 64) return body(Constant<2>());
   if (s.DH <= 128) return body(Constant<4>());
   if (s.DH <= 192) return body(Constant<6>());
@@ -59,13 +59,13 @@ int with_cluster(const RecurrentShape& s, Body body) {
 }
 
 // The matrix in the registers of the whole device: DH a multiple of 8, up to 1024, and a group of blocks that fits.
-inline bool fits_grid(const RecurrentShape& s) {
+inline bool fits_grid(const RecurrentShape &s) {
   return s.DH % 8 == 0 && s.DH <= 1024 && s.DH / GRID_UNITS <= multiprocessors() && s.B > 0 && s.T > 0;
 }
 
 // body(KW, NB).
 template <class Body>
-int with_grid(const RecurrentShape& s, Body body) {
+int with_grid(const RecurrentShape &s, Body body) {
   auto with_tile = [&](auto KW) { return s.B <= 16 ? body(KW, Constant<2>()) : body(KW, Constant<4>()); };
   if (s.DH <= 256) return with_tile(Constant<1>());
   if (s.DH <= 512) return with_tile(Constant<2>());
@@ -75,8 +75,8 @@ int with_grid(const RecurrentShape& s, Body body) {
 
 // As many groups of blocks as run at once take the jobs in turn; `counters` are for grid_counters().
 template <class Kernel, class Arguments>
-int launch_grid(const char* name, Kernel kernel, Arguments arguments, int NB, unsigned bytes, unsigned* counters) {
-  const RecurrentShape& s = arguments.s;
+int launch_grid(const char *name, Kernel kernel, Arguments arguments, int NB, unsigned bytes, unsigned *counters) {
+  const RecurrentShape &s = arguments.s;
   GridPlan plan = {int(s.DH / GRID_UNITS), 0, s.NH * ceil_div(s.B, 8 * NB)};
   int resident = 0;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
@@ -84,15 +84,15 @@ int launch_grid(const char* name, Kernel kernel, Arguments arguments, int NB, un
   const int64_t groups = int64_t(resident) * multiprocessors() / plan.blocks;
   plan.groups = int(groups < plan.jobs ? groups : plan.jobs);
   cudaMemsetAsync(counters, 0, group_counters * size_t(plan.groups), stream());
-  void* list[] = {&arguments, &plan, &counters};
-  cudaLaunchCooperativeKernel((const void*)kernel, dim3(unsigned(plan.groups * plan.blocks)), dim3(GRID_THREADS), list,
+  void *list[] = {&arguments, &plan, &counters};
+  cudaLaunchCooperativeKernel((const void *)kernel, dim3(unsigned(plan.groups * plan.blocks)), dim3(GRID_THREADS), list,
                               bytes, stream());
   return launched(name);
 }
 
 template <class Cell, class Storage>
-int run_forward(const char* name, const RecurrentForward<Storage>& a) {
-  const RecurrentShape& s = a.s;
+int run_forward(const char *name, const RecurrentForward<Storage> &a) {
+  const RecurrentShape &s = a.s;
   if (const int status = check_recurrent(name, s)) return status;
   if (s.B == 0) return XL_OK;
   if constexpr (std::is_same_v<Storage, bf16>)
@@ -103,7 +103,7 @@ int run_forward(const char* name, const RecurrentForward<Storage>& a) {
                                 ForwardMemory<KB()>::bytes);
         });
       if (fits_grid(s)) {
-        auto* counters = static_cast<unsigned*>(scratch(int64_t(grid_counters(s))));
+        auto *counters = static_cast<unsigned *>(scratch(int64_t(grid_counters(s))));
         if (!counters) return XL_OUT_OF_MEMORY;
         return with_grid(s, [&](auto KW, auto NB) {
           return launch_grid(name, grid_forward<Cell, KW(), NB()>, a, NB(), grid_forward_bytes<NB()>, counters);
@@ -123,8 +123,8 @@ int run_forward(const char* name, const RecurrentForward<Storage>& a) {
 }
 
 template <class Cell, class Storage>
-int run_backward(const char* name, RecurrentBackward<Storage> a) {
-  const RecurrentShape& s = a.s;
+int run_backward(const char *name, RecurrentBackward<Storage> a) {
+  const RecurrentShape &s = a.s;
   if (const int status = check_recurrent(name, s)) return status;
   if (s.B == 0) return XL_OK;
   bool fast = false;
@@ -151,8 +151,8 @@ int run_backward(const char* name, RecurrentBackward<Storage> a) {
   a.rows = pieces.at<Storage>(rows);
   a.first = pieces.at<Storage>(first);
   a.bias_parts = pieces.at<float>(bias);
-  float* const sums = pieces.at<float>(parts);
-  unsigned* const counters = pieces.at<unsigned>(counts);
+  float *const sums = pieces.at<float>(parts);
+  unsigned *const counters = pieces.at<unsigned>(counts);
   int status;
   if constexpr (std::is_same_v<Storage, bf16>)
     if (fast) {

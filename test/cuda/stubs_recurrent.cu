@@ -9,19 +9,19 @@ namespace xl {
 
 static char sentence[512];
 static cudaStream_t current = nullptr;
-static void* workspace = nullptr;
+static void *workspace = nullptr;
 static int64_t workspace_bytes = 0;
 
-int fail(int code, const char* format, ...) {
+int fail(int code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(sentence, sizeof sentence, format, arguments);
   va_end(arguments);
   return code;
 }
-const char* last_error() { return sentence; }
+const char *last_error() { return sentence; }
 cudaStream_t stream() { return current; }
-void* scratch(int64_t bytes) {
+void *scratch(int64_t bytes) {
   if (bytes <= workspace_bytes) return workspace;
   cudaDeviceSynchronize();
   cudaFree(workspace);
@@ -43,13 +43,13 @@ int compute_capability() {
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor);
 }
 int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
-int launched(const char* kernel) {
+int launched(const char *kernel) {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? XL_OK : fail(XL_INVALID, "%s: %s", kernel, cudaGetErrorString(error));
 }
 
 }  // namespace xl
 
-extern "C" XL_API const char* stub_last_error() { return xl::last_error(); }
-extern "C" XL_API void stub_stream(void* stream) { xl::current = static_cast<cudaStream_t>(stream); }
+extern "C" XL_API const char *stub_last_error() { return xl::last_error(); }
+extern "C" XL_API void stub_stream(void *stream) { xl::current = static_cast<cudaStream_t>(stream); }
 extern "C" XL_API void stub_compute_capability(int capability) { xl::capability = capability; }
