@@ -3,8 +3,9 @@
 // A group of blocks takes one head of a tile of TILE sequences through all steps in one launch; each block owns a
 // slice of the units, with their rows of the recurrent matrix in shared memory where they fit (else they come from the
 // second-level cache). Blocks hand on h (forward) or their shares of dh (backward) through device memory, with one
-// barrier of the group per step: about 2 us, which with 8 * DH * TILE multiply-adds per unit is what a step costs.
-// Groups walk over (head, tile) when there are more than fit; all blocks of a group run at once (cooperative launch).
+// barrier of the group per step. Measured on an H100, float32, B16, 4 heads of 256: 7.4 us a step, back 10.5 us with
+// the product after it. Groups walk over (head, tile) when there are more than fit; all blocks of a group run at once
+// (cooperative launch).
 #ifndef XL_CUDA_RECURRENT_GENERAL_CUH
 #define XL_CUDA_RECURRENT_GENERAL_CUH
 #include "recurrent_cell.cuh"

@@ -2,8 +2,9 @@
 //   drecurrent[head][g,j][i] += sum over b, t of dgate[b,t,head][g,j] h[b,t-1,head][i].
 //
 // One product over all B T rows instead of one per step: 8 B T NH DH^2 operations (34 GFLOP at B16 T1024, 4 heads of
-// 256: 0.05 ms of the tensor cores, 0.06 ms to read both operands once). Rows are cut into `splits` ranges, so that
-// tiles fill the device; their parts are added in order, so results do not depend on who finishes first.
+// 256: 0.05 ms of the tensor cores, 0.06 ms to read both operands once; measured on an H100: 0.13 ms). Rows are cut
+// into `splits` ranges, so that tiles fill the device; their parts are added in order, so results do not depend on who
+// finishes first.
 #ifndef XL_CUDA_RECURRENT_GRADIENT_CUH
 #define XL_CUDA_RECURRENT_GRADIENT_CUH
 #include "recurrent_ptx.cuh"
