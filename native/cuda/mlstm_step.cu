@@ -24,6 +24,7 @@ struct StepShape {
   int64_t first, DK, DV;
   float eps;
   bool exponential, normalize;
+  bool vectors;  // whether rows of C begin at multiples of 16 bytes
 };
 
 // What the gates come to: C = f C + i k v^T, with m rounded to a float first, so that e^m C is carried on without the
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(threads)
   const int64_t at = s.first + blockIdx.y;
   const int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
   const int64_t e = int64_t(blockIdx.x) * width + lane * 4;
-  const bool whole = s.DV % 4 == 0 && e < s.DV;
+  const bool whole = s.vectors && e < s.DV;
   const float* from = Cin + at * s.DK * s.DV;
   float* to = Cout + at * s.DK * s.DV;
   q += at * s.DK;
@@ -150,9 +151,10 @@ int step(T* h, float* Cout, float* nout, float* mout, const T* q, const T* k, co
   if (input_gate != XL_GATE_EXPONENTIAL && input_gate != XL_GATE_SIGMOID)
     return fail(XL_INVALID, "mlstm step: input gate must be %d (exponential) or %d (sigmoid), got %d",
                 XL_GATE_EXPONENTIAL, XL_GATE_SIGMOID, input_gate);
+  const bool vectors = DV % 4 == 0 && (reinterpret_cast<uintptr_t>(Cin) | reinterpret_cast<uintptr_t>(Cout)) % 16 == 0;
   for (int64_t first = 0; first < B * NH; first += max_heads) {
     const int64_t heads = B * NH - first < max_heads ? B * NH - first : max_heads;
-    const StepShape s{first, DK, DV, eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0};
+    const StepShape s{first, DK, DV, eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0, vectors};
     step_kernel<<<dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 0, stream()>>>(
         s, h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min);
     if (const int status = launched("mlstm step")) return status;
