@@ -1,9 +1,9 @@
-// Output layer and cross-entropy in one, by chunks of rows: the logits of a chunk lie in the workspace (at most 512 MiB),
-// never [N,V] as a whole.
+// Output layer and cross-entropy in one: the logits of a few rows lie in the workspace, never [N,V] as a whole.
 //
-// Forward 2 N D V operations, and the logits written and read once (8 N V bytes). Backward 6 N D V: the logits are
-// computed again, become their gradients in place (in bfloat16 beside them, for the tensor cores), and two products add
-// to dx and dweight; dweight is read and written once per chunk.
+// Forward 2 N D V operations, backward 6 N D V, as the logits are computed again. Logits in float32 would cost 8 N V bytes of
+// memory in each pass, as much time as the products: so a product makes those of a few rows alone, which stay in the cache
+// until they are read. In the backward pass their gradients are gathered for more rows, so that dx and dweight are products of
+// many rows: dweight is read and written once for each.
 #include "fault.cuh"
 #include "product.h"
 #include "reduce.cuh"
@@ -12,26 +12,51 @@ using namespace xl;
 
 namespace {
 
-constexpr int64_t BUDGET = int64_t(512) << 20;
+// Bytes of the logits that stay in a cache, and of the gradients that are gathered.
+constexpr int64_t CACHED = 26 << 20, GATHERED = int64_t(512) << 20;
 
-__device__ inline float capped(float x, float cap) { return cap == 0 ? x : cap * tanhf(x / cap); }
+// Functions of a logit: exact for float32, a few units in the last place of float32 for bfloat16.
+template <class T>
+struct Logit {
+  static constexpr bool exact = sizeof(T) == 4;
+  float cap;
+
+  __device__ static float exponential(float x) { return exact ? expf(x) : __expf(x); }
+  __device__ float capped(float x) const {
+    if (cap == 0) return x;
+    if (exact) return cap * tanhf(x / cap);
+    const float e = __expf(-2.0f * fabsf(x) / cap);
+    return copysignf(cap * __fdividef(1.0f - e, 1.0f + e), x);
+  }
+  // 1 - tanh(x / cap)^2 without its cancellation.
+  __device__ float slope(float x) const {
+    if (cap == 0) return 1;
+    const float e = exponential(-2.0f * fabsf(x) / cap), s = exact ? 1.0f / (1.0f + e) : __fdividef(1.0f, 1.0f + e);
+    return 4.0f * e * s * s;
+  }
+};
 
 // A block has a row. Each thread keeps the largest logit it saw and the sum of exp(logit - largest).
+template <class T, int W>
 __global__ void __launch_bounds__(512) loss_kernel(float *loss, float *logsumexp, const float *logits,
-                                                   const Tokens targets, int64_t first, int64_t V, float cap) {
+                                                   const Tokens targets, int64_t first, int64_t V, Logit<T> logit) {
   __shared__ float room[16];
   const int64_t n = first + blockIdx.x;
   const float *row = logits + int64_t(blockIdx.x) * V;
   float top = -INFINITY, sum = 0;
-#pragma unroll 4
-  for (int64_t v = threadIdx.x; v < V; v += 512) {
-    const float x = capped(row[v], cap);
-    if (x > top) {
-      sum = sum * expf(top - x) + 1.0f;
-      top = x;
-    } else {
-      sum += expf(x - top);
+#pragma unroll 2
+  for (int64_t v = threadIdx.x * W; v < V; v += 512 * W) {
+    const Lanes<W> x = map(load<W>(row + v), [&](float raw) { return logit.capped(raw); });
+    float most = top;
+#pragma unroll
+    for (int l = 0; l < W; l++) most = fmaxf(most, x[l]);
+    if (most > top) {
+      sum *= logit.exponential(top - most);
+      top = most;
     }
+    // Where all are -infinity so is `top`, and the sum stays 0.
+#pragma unroll
+    for (int l = 0; l < W; l++) sum += top == -INFINITY ? 0.0f : logit.exponential(x[l] - top);
   }
   const float most = warp_max(top);
   if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = most;
@@ -45,34 +70,32 @@ __global__ void __launch_bounds__(512) loss_kernel(float *loss, float *logsumexp
   const float total = largest + logf(sum);
   const int64_t target = targets.at(n);
   logsumexp[n] = total;
-  loss[n] = target < 0 ? 0.0f : total - capped(row[target], cap);
+  loss[n] = target < 0 ? 0.0f : total - logit.capped(row[target]);
 }
 
-// dlogit = dloss (exp(logit - logsumexp) - [v = target]), through the cap; to may be logits.
-template <class T>
+// dlogit = dloss (exp(logit - logsumexp) - [v = target]), through the cap.
+template <class T, int W>
 __global__ void __launch_bounds__(256)
     dlogits_kernel(T *to, const float *logits, const float *dloss, const float *logsumexp, const Tokens targets,
-                   int64_t first, int64_t V, float cap) {
+                   int64_t first, int64_t V, Logit<T> logit) {
   const int64_t n = first + blockIdx.x, target = targets.at(n);
   const float *row = logits + int64_t(blockIdx.x) * V;
   T *out = to + int64_t(blockIdx.x) * V;
   const float scale = target < 0 ? 0.0f : dloss[n], shift = logsumexp[n];
-#pragma unroll 4
-  for (int64_t v = blockIdx.y * 256 + threadIdx.x; v < V; v += 256 * gridDim.y) {
-    const float x = row[v];
-    float g = target < 0 ? 0.0f : scale * (expf(capped(x, cap) - shift) - (v == target ? 1.0f : 0.0f));
-    if (cap != 0) {
-      // 1 - tanh(x / cap)^2 without its cancellation
-      const float e = expf(-2.0f * fabsf(x / cap)), s = 1.0f / (1.0f + e);
-      g *= 4.0f * e * s * s;
-    }
+  for (int64_t v = (blockIdx.y * 256 + threadIdx.x) * W; v < V; v += 256 * W * gridDim.y) {
+    Lanes<W> g = map(load<W>(row + v), [&](float x) {
+      return target < 0 ? 0.0f : scale * logit.exponential(logit.capped(x) - shift) * logit.slope(x);
+    });
+#pragma unroll
+    for (int l = 0; l < W; l++)
+      if (v + l == target) g[l] -= scale * logit.slope(row[target]);
     store(out + v, g);
   }
 }
 
-// Rows of a chunk.
-int64_t chunk_of(int64_t N, int64_t V, int64_t bytes_per_logit) {
-  int64_t rows = BUDGET / (bytes_per_logit * V);
+// At most so many rows of so many bytes, a multiple of the rows of a product's tile.
+int64_t rows_in(int64_t bytes, int64_t bytes_per_row, int64_t N) {
+  int64_t rows = bytes / bytes_per_row;
   if (rows > 128) rows = rows / 128 * 128;
   rows = rows < 1 ? 1 : rows;
   return rows < N ? rows : N;
@@ -83,14 +106,15 @@ int forward(const char *name, float *loss, float *logsumexp, const T *x, const T
             int64_t N, int64_t D, int64_t V, float cap) {
   if (N <= 0) return XL_OK;
   const Tokens rows{targets, V, faults(), name, -1};
-  const int64_t chunk = chunk_of(N, V, 4);
+  const int64_t chunk = rows_in(CACHED, 4 * V, N);
   auto *logits = static_cast<float *>(scratch(4 * chunk * V));
   if (!logits) return XL_OUT_OF_MEMORY;
+  const auto kernel = V % 4 == 0 ? loss_kernel<T, 4> : loss_kernel<T, 1>;
   for (int64_t n = 0; n < N; n += chunk) {
     const int64_t count = n + chunk < N ? chunk : N - n;
     if (int status = product(name, logits, x + n * D, weight, {count, V, D, false, true, D, D, V, false}))
       return status;
-    loss_kernel<<<unsigned(count), 512, 0, stream()>>>(loss, logsumexp, logits, rows, n, V, cap);
+    kernel<<<unsigned(count), 512, 0, stream()>>>(loss, logsumexp, logits, rows, n, V, Logit<T>{cap});
   }
   return launched(name);
 }
@@ -100,21 +124,25 @@ int backward(const char *name, T *dx, float *dweight, const float *dloss, const 
              const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V, float cap) {
   if (N <= 0) return XL_OK;
   const Tokens rows{targets, V, faults(), name, -1};
-  constexpr bool in_place = sizeof(T) == 4;
-  const int64_t chunk = chunk_of(N, V, in_place ? 4 : 6), elements = round_up(chunk * V, 8);
-  auto *logits = static_cast<float *>(scratch((in_place ? 4 : 6) * elements));
+  const int64_t chunk = rows_in(CACHED, 4 * V, N), gathered = rows_in(GATHERED, int64_t(sizeof(T)) * V, N);
+  const int64_t elements = round_up(chunk * V, 8);
+  auto *logits = static_cast<float *>(scratch(4 * elements + int64_t(sizeof(T)) * gathered * V));
   if (!logits) return XL_OUT_OF_MEMORY;
-  T *dlogits = in_place ? reinterpret_cast<T *>(logits) : reinterpret_cast<T *>(logits + elements);
-  for (int64_t n = 0; n < N; n += chunk) {
-    const int64_t count = n + chunk < N ? chunk : N - n;
-    if (int status = product(name, logits, x + n * D, weight, {count, V, D, false, true, D, D, V, false}))
+  T *dlogits = reinterpret_cast<T *>(logits + elements);
+  const auto kernel = V % 8 == 0 ? dlogits_kernel<T, 8> : dlogits_kernel<T, 1>;
+  const unsigned parts = unsigned(V < 8192 ? 1 : 4);
+  for (int64_t begin = 0; begin < N; begin += gathered) {
+    const int64_t end = begin + gathered < N ? begin + gathered : N, count = end - begin;
+    for (int64_t n = begin; n < end; n += chunk) {
+      const int64_t some = n + chunk < end ? chunk : end - n;
+      if (int status = product(name, logits, x + n * D, weight, {some, V, D, false, true, D, D, V, false}))
+        return status;
+      kernel<<<dim3(unsigned(some), parts), 256, 0, stream()>>>(dlogits + (n - begin) * V, logits, dloss, logsumexp,
+                                                               rows, n, V, Logit<T>{cap});
+    }
+    if (int status = product(name, dx + begin * D, dlogits, weight, {count, D, V, false, false, V, D, D, true}))
       return status;
-    const unsigned parts = unsigned(V < 8192 ? 1 : 4);
-    dlogits_kernel<<<dim3(unsigned(count), parts), 256, 0, stream()>>>(dlogits, logits, dloss, logsumexp, rows, n, V,
-                                                                      cap);
-    if (int status = product(name, dx + n * D, dlogits, weight, {count, D, V, false, false, V, D, D, true}))
-      return status;
-    if (int status = product(name, dweight, static_cast<const T *>(dlogits), x + n * D,
+    if (int status = product(name, dweight, static_cast<const T *>(dlogits), x + begin * D,
                              {V, D, count, true, false, V, D, D, true}))
       return status;
   }
