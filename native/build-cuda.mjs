@@ -122,7 +122,7 @@ function unitsOf({ out, architectures }, nvcc, table) {
   const flags = ['-std=c++17', '-O3', '-Xcompiler', '-fPIC,-Wall,-Wextra', ...architectures, ...include];
   return [...sources, join(NATIVE, 'common', 'status.cpp'), table].map((source) => ({
     source,
-    object: join(out, 'obj', 'cuda', `${basename(source)}.o`),
+    object: join(out, 'obj-cuda', `${basename(source)}.o`),
     flags,
   }));
 }
