@@ -122,7 +122,7 @@ function unitsOf({ out, architectures }, nvcc, table) {
   const flags = ['-std=c++17', '-O3', '-Xcompiler', '-fPIC,-Wall,-Wextra', ...architectures, ...include];
   return [...sources, join(NATIVE, 'common', 'status.cpp'), table].map((source) => ({
     source,
-    object: join(out, 'obj', 'cuda', `${basename(source)}.o`),
+    object: join(out, 'obj-cuda', `${basename(source)}.o`),
     flags,
   }));
 }
@@ -165,6 +165,7 @@ function link(nvcc, { out, architectures }, outcomes) {
   const library = join(out, LIBRARY);
   const linker = `-z,defs,-z,nodelete,--version-script=${join(out, 'generated', 'cuda.map')}`;
   const flags = ['-shared', '-cudart=static', ...architectures, '-Xlinker', linker];
+  flags.push('-Xcompiler', '-static-libstdc++,-static-libgcc');
   flags.push(...nvcc.libraries.flatMap((folder) => ['-L', folder]), '-ldl');
   const key = hash(nvcc.version, ...flags, ...outcomes.map(({ unit, key }) => `${unit.object} ${key}`).sort());
   const record = `${library}.key`;

@@ -30,7 +30,7 @@ Fault *faults() { return record; }
 
 int open_faults() {
   if (int status = check("open_device", cudaMalloc(&record, sizeof(Fault)))) return status;
-  return check("open_device", cudaMemset(record, 0, sizeof(Fault)));
+  return check("open_device", cudaMemsetAsync(record, 0, sizeof(Fault), device().stream));
 }
 
 int report_fault() {
