@@ -1,0 +1,5 @@
+/** @file All rows of the comparison, in the order of the report. */
+import type { Row } from './row.js';
+import { trainingRows } from './rows/train.js';
+
+export const ROWS: readonly Row[] = [...trainingRows];
