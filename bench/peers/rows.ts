@@ -1,5 +1,6 @@
 /** @file All rows of the comparison, in the order of the report. */
 import type { Row } from './row.js';
+import { mlpRows } from './rows/mlp.js';
 import { trainingRows } from './rows/train.js';
 
-export const ROWS: readonly Row[] = [...trainingRows];
+export const ROWS: readonly Row[] = [...trainingRows, ...mlpRows];
