@@ -25,7 +25,7 @@ async function prefill(): Promise<void> {
   await session.read(prompt);
 }
 
-const next = (): Promise<void> => session.read(Int32Array.of(largestLogit(session.logits!)));
+const next = (): Promise<void> => session.read(Int32Array.of(largestLogit(session.logits! as Float64Array)));
 
 const seconds = await time(job, job.prefill ? prefill : next);
 const T = prompt.length;
