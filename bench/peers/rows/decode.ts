@@ -13,14 +13,14 @@ interface Size {
   readonly vocab: number;
 }
 
-const SMALL: Size = { name: '160 M', dim: 768, blocks: 12, heads: 4, vocab: 50304 };
+export const SMALL: Size = { name: '160 M', dim: 768, blocks: 12, heads: 4, vocab: 50304 };
 const LARGE: Size = { name: '1.3 B', dim: 2048, blocks: 24, heads: 4, vocab: 50304 };
 const ODD: Size = { name: '160 M of odd sizes', dim: 762, blocks: 12, heads: 3, vocab: 50303 };
 
 const PROMPT = 16;
 
 /** A folder of transformers with random weights in bf16. @throws Error with what the writer said when it fails. */
-function writeLarge(folder: string, { dim, blocks, heads, vocab }: Size): string {
+export function writeLarge(folder: string, { dim, blocks, heads, vocab }: Size): string {
   const out = path.join(folder, 'model');
   const sizes = { dim, blocks, heads, vocab };
   const args = Object.entries(sizes).flatMap(([name, value]) => [`--${name}`, String(value)]);

@@ -1,0 +1,61 @@
+/** @file `npm run bench:peers`: the CPU device beside what one would use instead. `--help` has the options. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { createCpuDevice } from '../../src/device/cpu/cpu.js';
+import { installPeers } from './install.js';
+import { measureRow, type MeasuredRow } from './measure-row.js';
+import { readOptions, type Options } from './options.js';
+import { processorCount } from './process.js';
+import { circumstances, printEnd, printResult, writeJson, writeMarkdown } from './report.js';
+import type { Row } from './row.js';
+import { rowsFor } from './rows.js';
+import type { Result } from './lines.js';
+
+function chosen(rows: readonly Row[], only: Options['only']): Row[] {
+  const strange = only?.find((name) => !rows.some(({ id }) => id.startsWith(name)));
+  if (strange !== undefined) throw new Error(`bench:peers: no row begins with "${strange}"; --list names them`);
+  const exact = (name: string): boolean => rows.some(({ id }) => id === name);
+  return rows.filter(({ id }) => only?.some((name) => (exact(name) ? id === name : id.startsWith(name))) ?? true);
+}
+
+async function main(options: Options): Promise<void> {
+  const cache = path.resolve(options.cache);
+  const rows = chosen(rowsFor({ cache, text: options.text }), options.only);
+  if (options.list) {
+    for (const { id, title } of rows) console.log(`${id.padEnd(20)} ${title}`);
+    return;
+  }
+  const possible = options.threads.filter((threads) => threads <= processorCount);
+  if (possible.length < options.threads.length) console.log(`only ${processorCount} processors: --threads ${possible}`);
+  const { python, npm, failures } = installPeers(cache, options.python, needsOf(rows));
+  const about = circumstances(options, createCpuDevice().info.description, failures);
+  const { rounds, seconds, timeout } = options;
+  const onProgress = (what: string): void => void process.stderr.write(`${what}\n`);
+  const results: Result[] = [];
+  for (const row of rows) {
+    const folder = path.join(cache, 'work', row.id);
+    fs.rmSync(folder, { recursive: true, force: true });
+    fs.mkdirSync(folder, { recursive: true });
+    onProgress(`${row.id}: ${row.title}`);
+    const prepared = await row.prepare(folder, options.quick);
+    const measured: MeasuredRow[] = [];
+    for (const threads of possible.filter((count) => row.threads?.includes(count) ?? true)) {
+      const places = { python, npm, cache };
+      measured.push(await measureRow(row, prepared, threads, { places, rounds, seconds, timeout, onProgress }));
+    }
+    fs.rmSync(folder, { recursive: true });
+    const { id, title, targets, bandwidth, near } = row;
+    const more = { ...(bandwidth !== undefined && { bandwidth }), ...(near !== undefined && { near }) };
+    results.push({ row: { id, title, targets, ...more }, measured });
+    printResult(results.at(-1)!);
+    writeJson(cache, about, results);
+  }
+  printEnd(about, results);
+  if (options.write) writeMarkdown('bench/PEERS.md', about, results);
+}
+
+const needsOf = (rows: readonly Row[]): Set<Row['ours']['needs']> =>
+  new Set(rows.flatMap(({ ours, peers }) => [ours, ...peers].map(({ needs }) => needs)));
+
+const options = readOptions();
+if (options !== null) await main(options);
