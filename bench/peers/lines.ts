@@ -36,8 +36,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
 /** The ratio that is asked for, or null. */
 function targetOf({ targets }: Result['row'], peer: string, name: string, threads: number): number | null {
   const target = targets.find(
-    (one) =>
-      peer.startsWith(one.peer ?? '') && name.startsWith(one.case ?? '') && (one.threads ?? threads) === threads,
+    (one) => peer.startsWith(one.peer ?? '') && name.startsWith(one.case ?? '') && (one.threads ?? threads) === threads,
   );
   return target?.ratio ?? null;
 }
@@ -58,7 +57,10 @@ export function linesOf({ row, measured }: Result): string[][] {
         row.bandwidth === undefined ? share : `${share} (${percent(row.bandwidth)})`,
       ];
       const others = peers.map((peer) => {
-        const agree = peer.disagreement === null ? '' : `${peer.disagreement.toExponential(1)} (${peer.tolerance.toExponential(0)})`;
+        const agree =
+          peer.disagreement === null
+            ? ''
+            : `${peer.disagreement.toExponential(1)} (${peer.tolerance.toExponential(0)})`;
         const seconds = peer.seconds[name];
         if (peer.failure !== null || seconds === undefined) return [peer.name, 'not timed', '', '', '', '', agree];
         const timing = timingOf(seconds);
@@ -101,7 +103,9 @@ export function oddLines(results: readonly Result[]): string[][] {
       const other = rates.get(threads);
       if (other === undefined) return [];
       const names = [result.row.id, near.row.id, String(threads)];
-      return [[...names, (rate / 1e9).toFixed(1), (other / 1e9).toFixed(1), (rate / other).toFixed(2), String(ODD_SHARE)]];
+      return [
+        [...names, (rate / 1e9).toFixed(1), (other / 1e9).toFixed(1), (rate / other).toFixed(2), String(ODD_SHARE)],
+      ];
     });
   });
 }
@@ -111,5 +115,7 @@ export const ODD_HEAD = ['row', 'beside', 'threads', 'GFLOP/s', 'its GFLOP/s', '
 /** What went wrong with peers, a sentence each. */
 export const failuresOf = ({ row, measured }: Result): string[] =>
   measured.flatMap(({ threads, peers }) =>
-    peers.flatMap(({ name, failure }) => (failure === null ? [] : [`${row.id}, ${threads} threads, ${name}: ${failure}`])),
+    peers.flatMap(({ name, failure }) =>
+      failure === null ? [] : [`${row.id}, ${threads} threads, ${name}: ${failure}`],
+    ),
   );

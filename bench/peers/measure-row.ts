@@ -56,7 +56,9 @@ export async function measureRow(
   };
 
   const expected = await run(row.ours, true);
-  const entries = [{ contender: row.ours, answers: [expected], failure: null as string | null, found: null as number | null }];
+  const entries = [
+    { contender: row.ours, answers: [expected], failure: null as string | null, found: null as number | null },
+  ];
   for (const contender of row.peers.filter(({ threads: able }) => able?.includes(threads) ?? true)) {
     const entry = { contender, answers: [] as Answer[], failure: null as string | null, found: null as number | null };
     entries.push(entry);
@@ -71,7 +73,9 @@ export async function measureRow(
   }
 
   let peak = await peakOf();
-  const timed = entries.filter(({ failure }) => failure === null).map((entry) => ({ entry, samples: [] as Answer['seconds'][] }));
+  const timed = entries
+    .filter(({ failure }) => failure === null)
+    .map((entry) => ({ entry, samples: [] as Answer['seconds'][] }));
   for (let round = 0; round < rounds; round++) {
     for (const { entry, samples } of timed) {
       if (entry.failure !== null) continue;
@@ -93,7 +97,9 @@ export async function measureRow(
       tolerance: toleranceOf(row, entry.contender),
       failure: entry.failure,
       versions: entry.answers[0]?.versions ?? {},
-      seconds: Object.fromEntries(Object.keys(samples[0] ?? {}).map((name) => [name, samples.map((sample) => sample[name]!)])),
+      seconds: Object.fromEntries(
+        Object.keys(samples[0] ?? {}).map((name) => [name, samples.map((sample) => sample[name]!)]),
+      ),
     };
   });
   return { threads, peak, ours: measured[0]!, peers: measured.slice(1), work: expected.work ?? {} };

@@ -76,7 +76,11 @@ export function runContender(
   const env = { ...process.env, ...environment(threads, places), ...contender.env };
   return new Promise((resolve, reject) => {
     const start = performance.now();
-    const child = spawn(command, args, { env, cwd: path.dirname(path.dirname(HERE)), stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      env,
+      cwd: path.dirname(path.dirname(HERE)),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     child.stdout.on('data', (data: Buffer) => out.push(data));

@@ -30,7 +30,9 @@ const QUIET_LOAD = 0.5;
 const versionsOf = (results: readonly Result[]): Record<string, string> =>
   Object.assign(
     {},
-    ...results.flatMap(({ measured }) => measured.flatMap(({ ours, peers }) => [ours, ...peers].map((one) => one.versions))),
+    ...results.flatMap(({ measured }) =>
+      measured.flatMap(({ ours, peers }) => [ours, ...peers].map((one) => one.versions)),
+    ),
   ) as Record<string, string>;
 
 /** Sentences that belong above every table. */
@@ -42,7 +44,9 @@ function opening({ commit, device, options, loadBefore }: Circumstances, results
     `xlstm at ${commit}; ${device}; ${versions.toSorted().join(', ')}.`,
     `${rounds} ${rounds === 1 ? 'process' : 'processes'} of each contender in turns, ${pinned}, each with ${seconds} s of timed calls.`,
     ...(quick ? ['Made with --quick: it shows that the contenders agree, and says nothing about speed.'] : []),
-    ...(loadBefore > QUIET_LOAD ? [`The machine was busy: load ${loadBefore.toFixed(1)} before the run. Do not cite its times.`] : []),
+    ...(loadBefore > QUIET_LOAD
+      ? [`The machine was busy: load ${loadBefore.toFixed(1)} before the run. Do not cite its times.`]
+      : []),
   ];
 }
 
@@ -50,7 +54,9 @@ export function printResult(result: Result): void {
   console.log(`\n${result.row.id}: ${result.row.title}`);
   for (const { threads, peak } of result.measured) {
     const [flops, bandwidth] = [(peak.flops / 1e9).toFixed(0), (peak.bandwidth / 1e9).toFixed(1)];
-    console.log(`  peak with ${threads} ${threads === 1 ? 'thread' : 'threads'}: ${flops} GFLOP/s, reads ${bandwidth} GB/s`);
+    console.log(
+      `  peak with ${threads} ${threads === 1 ? 'thread' : 'threads'}: ${flops} GFLOP/s, reads ${bandwidth} GB/s`,
+    );
   }
   printTable(HEAD, linesOf(result));
   for (const failure of failuresOf(result)) console.log(`  ! ${failure}`);

@@ -26,7 +26,8 @@ async function main(options: Options): Promise<void> {
     return;
   }
   const possible = options.threads.filter((threads) => threads <= processorCount);
-  if (possible.length < options.threads.length) console.log(`only ${processorCount} processors: --threads ${possible}`);
+  if (possible.length < options.threads.length)
+    console.log(`only ${processorCount} processors: --threads ${possible.join()}`);
   const { python, npm, failures } = installPeers(cache, options.python, needsOf(rows));
   const about = circumstances(options, createCpuDevice().info.description, failures);
   const { rounds, seconds, timeout } = options;

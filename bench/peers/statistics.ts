@@ -23,7 +23,9 @@ export interface Ratio {
 /** @throws RangeError when the two have not run equally often. */
 export function ratioOf(ours: readonly (readonly number[])[], peer: readonly (readonly number[])[]): Ratio {
   if (ours.length !== peer.length || ours.length === 0) {
-    throw new RangeError(`ratioOf: pairs are needed, got ${ours.length} processes of ours and ${peer.length} of the peer`);
+    throw new RangeError(
+      `ratioOf: pairs are needed, got ${ours.length} processes of ours and ${peer.length} of the peer`,
+    );
   }
   const pairs = ours.map((mine, round) => median(peer[round]!) / median(mine));
   return {
@@ -45,7 +47,9 @@ export function disagreement(expected: Outputs, found: Outputs): number {
     ...[...names].map((name) => {
       const [right, values] = [expected[name], found[name]];
       if (right === undefined || values === undefined || right.length !== values.length) {
-        throw new RangeError(`${name}: ${right?.length ?? 'no'} numbers of ours, ${values?.length ?? 'no'} of the peer`);
+        throw new RangeError(
+          `${name}: ${right?.length ?? 'no'} numbers of ours, ${values?.length ?? 'no'} of the peer`,
+        );
       }
       const error = right.reduce((sum, x, k) => sum + (values[k]! - x) ** 2, 0);
       const size = right.reduce((sum, x) => sum + x ** 2, 0);

@@ -10,7 +10,9 @@ const require = createRequire(path.join(process.env.PEERS_NPM, 'of-the-peers.cjs
 
 /** A package of the cache folder. @param file  within it, where it is not what the package says */
 export const load = (name, file = '') =>
-  file === '' ? Promise.resolve(require(name)) : import(pathToFileURL(path.join(process.env.PEERS_NPM, name, file)).href);
+  file === ''
+    ? Promise.resolve(require(name))
+    : import(pathToFileURL(path.join(process.env.PEERS_NPM, name, file)).href);
 
 /** Folder of a package. */
 export const folderOf = (name) => path.join(process.env.PEERS_NPM, name);
@@ -39,14 +41,26 @@ export function readTensors(file) {
   return Object.fromEntries(
     Object.entries(header)
       .filter(([name]) => name !== '__metadata__')
-      .map(([name, { dtype, shape, data_offsets: [begin, end] }]) => {
-        const { buffer } = Uint8Array.from(bytes.subarray(8 + length + begin, 8 + length + end));
-        return [name, { shape, data: dtype === 'I32' ? new Int32Array(buffer) : new Float32Array(buffer) }];
-      }),
+      .map(
+        ([
+          name,
+          {
+            dtype,
+            shape,
+            data_offsets: [begin, end],
+          },
+        ]) => {
+          const { buffer } = Uint8Array.from(bytes.subarray(8 + length + begin, 8 + length + end));
+          return [name, { shape, data: dtype === 'I32' ? new Int32Array(buffer) : new Float32Array(buffer) }];
+        },
+      ),
   );
 }
 
 export function answer(seconds, outputs, ...packages) {
-  const versions = Object.fromEntries([['node', process.versions.node], ...packages.map((name) => [name, versionOf(name)])]);
+  const versions = Object.fromEntries([
+    ['node', process.versions.node],
+    ...packages.map((name) => [name, versionOf(name)]),
+  ]);
   process.stdout.write(`${JSON.stringify({ seconds: { '': seconds }, outputs, versions })}\n`, () => process.exit(0));
 }

@@ -19,7 +19,11 @@ const classes = np.array(targets.data, { shape: [N], dtype: np.int32 });
 function lossOf(first, second, input, classes) {
   const hidden = nn.relu(np.matmul(input, first.transpose()));
   const logits = np.matmul(hidden, second.transpose());
-  return nn.logSoftmax(logits, -1).mul(nn.oneHot(classes, V)).sum().mul(-1 / N);
+  return nn
+    .logSoftmax(logits, -1)
+    .mul(nn.oneHot(classes, V))
+    .sum()
+    .mul(-1 / N);
 }
 
 const update = jit((first, second, input, classes) => {

@@ -7,8 +7,9 @@ from safetensors.torch import load_file
 
 torch.set_num_threads(job["threads"])
 torch.manual_seed(0)
-padded = {"mode": "train_with_padding"} if job.get("padded") else {"mode": "train"}
-model, logits_of = open_model(job["folder"], **padded) if job.get("large") else open_model(job["folder"])
+mode = "train_with_padding" if job.get("padded") else "train"
+changes = {"mode": mode, "return_last_states": False} if job.get("large") else {}
+model, logits_of = open_model(job["folder"], **changes)
 batch = load_file(job["batch"])
 tokens, targets = batch["tokens"].long(), batch["targets"].long()
 optimizer = torch.optim.AdamW(

@@ -8,7 +8,12 @@ import { openSafetensors } from '../../../src/model/safetensors.js';
 import { forwardFlops } from './flops.js';
 import { answer, readJob, time } from './job.js';
 
-const job = readJob<{ folder: string; prompt: string; storage: 'float32' | 'stored' | 'int8' | 'int4'; prefill?: boolean }>();
+const job = readJob<{
+  folder: string;
+  prompt: string;
+  storage: 'float32' | 'stored' | 'int8' | 'int4';
+  prefill?: boolean;
+}>();
 const device = createCpuDevice({ threads: job.threads });
 // The folder holds bf16: what is to be trained is widened to float32.
 const options: LoadModelOptions = job.storage === 'float32' ? { trainable: true } : { storage: job.storage };

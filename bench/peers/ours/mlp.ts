@@ -23,7 +23,7 @@ const weights = ['w1', 'w2'].map((name) => {
 }) as [Tensor, Tensor]; // [H,D] and [V,H]
 
 async function step(): Promise<number> {
-  for (const weight of weights) device.kernels.fill(weight.grad!, 0, weight.size);
+  for (const weight of weights) device.kernels.fill(weight.grad, 0, weight.size);
   const loss = scope(device, { record: true }, () => {
     const hidden = activate(linear(x, weights[0]), 'relu'); // [N,H]
     const mean = sum(linearCrossEntropy(hidden, weights[1], targets), 1 / targets.size).retain();
@@ -31,7 +31,7 @@ async function step(): Promise<number> {
     return mean;
   });
   for (const weight of weights) {
-    device.kernels.accumulate(weight.buffer, weight.grad!, -job.learningRate, weight.size);
+    device.kernels.accumulate(weight.buffer, weight.grad, -job.learningRate, weight.size);
   }
   const [value] = await loss.data();
   loss.dispose();

@@ -31,7 +31,7 @@ function gates() {
 }
 
 function both(): Tensor {
-  for (const tensor of Object.values(leaves)) device.kernels.fill(tensor.grad!, 0, tensor.size);
+  for (const tensor of Object.values(leaves)) device.kernels.fill(tensor.grad, 0, tensor.size);
   return scope(device, { record: true }, () => {
     const run = { slstm, lstm }[job.cell];
     const [h] = run(gates(), leaves['recurrent']!, leaves['bias']!);
@@ -44,7 +44,7 @@ function both(): Tensor {
 const h = both();
 const outputs = { h: [...(await h.data())].slice(-1000) } as Record<string, number[]>;
 for (const [name, { grad, size }] of Object.entries(leaves)) {
-  outputs[`d${name}`] = [...((await device.read(grad!)) as Float32Array).subarray(0, Math.min(1000, size))];
+  outputs[`d${name}`] = [...((await device.read(grad)) as Float32Array).subarray(0, Math.min(1000, size))];
 }
 h.dispose();
 const seconds = await time(job, () => both().dispose());

@@ -45,7 +45,13 @@ const PEERS: readonly Contender[] = [
   ),
 ];
 
-const matmulRow = (id: string, what: string, shapes: readonly Shape[], targets: readonly Target[], near?: string): Row => ({
+const matmulRow = (
+  id: string,
+  what: string,
+  shapes: readonly Shape[],
+  targets: readonly Target[],
+  near?: string,
+): Row => ({
   id,
   title: `matrix product M x N x K, float32, ${what}`,
   tolerance: 1e-6,

@@ -24,7 +24,10 @@ export async function writeModel(folder: string, config: ModelConfigInput, layou
   for (const { name, length } of model.parameters.places) {
     const values = await model.tensors[name]!.data();
     const noise = normal(fold(KEY, name), length, 0, 0.02);
-    model.parameters.write(name, Float64Array.from(values, (value, k) => value + noise[k]!));
+    model.parameters.write(
+      name,
+      Float64Array.from(values, (value, k) => value + noise[k]!),
+    );
   }
   await saveModel(own, model, { tokenizer: null });
   using source = openModelSource(own);

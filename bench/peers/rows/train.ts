@@ -67,7 +67,11 @@ function llama(vocabSize: number, dim: number, heads: number) {
 }
 
 const NXAI = { layout: 'nxai', peer: 'NX-AI xlstm', job: { package: 'xlstm' } } as const;
-const LARGE = { layout: 'hf', peer: 'NX-AI xlstm_large, native chunkwise', job: { package: 'xlstm', large: true } } as const;
+const LARGE = {
+  layout: 'hf',
+  peer: 'NX-AI xlstm_large, native chunkwise',
+  job: { package: 'xlstm', large: true },
+} as const;
 const LLAMA = { layout: 'hf', peer: 'transformers LlamaForCausalLM', job: { package: 'transformers' } } as const;
 
 /** Width of the Llama's feed-forward layer, for its title. */
@@ -95,7 +99,11 @@ export const trainingRows: readonly Row[] = [
     ...{ B: 8, T: 512, config: llama(512, 256, 4), ...LLAMA },
   }),
   trainingRow({
-    ...{ id: 'train-llama-odd', title: `training step, Llama, D 258 and ${width(258)}, 4 blocks, 3 heads`, target: 1.2 },
+    ...{
+      id: 'train-llama-odd',
+      title: `training step, Llama, D 258 and ${width(258)}, 4 blocks, 3 heads`,
+      target: 1.2,
+    },
     ...{ near: 'train-llama', B: 7, T: 509, config: llama(509, 258, 3), ...LLAMA },
   }),
 ];
