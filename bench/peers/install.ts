@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Needs } from './row.js';
 
 const PYTHON = ['torch', 'xlstm', 'mlstm_kernels', 'transformers', 'tokenizers', 'tiktoken', 'numpy', 'safetensors'];
-const NPM = ['@jax-js/jax', '@tensorflow/tfjs', '@tensorflow/tfjs-backend-wasm', 'onnxruntime-node'];
+const NPM = ['@jax-js/jax', '@tensorflow/tfjs', '@tensorflow/tfjs-backend-wasm'];
 
 export interface Installed {
   /** The Python to run contenders with. */

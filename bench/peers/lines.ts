@@ -7,6 +7,8 @@ import { ratioOf, timingOf } from './statistics.js';
 export interface Result {
   readonly row: Pick<Row, 'id' | 'title' | 'targets' | 'bandwidth' | 'near'>;
   readonly measured: readonly MeasuredRow[];
+  /** Why it could not be measured further: our own side failed, or its weights could not be written. */
+  readonly failure?: string;
 }
 
 export const HEAD = [
@@ -27,9 +29,11 @@ export const HEAD = [
 
 /** Seconds, in the unit that suits them. */
 export function formatSeconds(seconds: number): string {
-  const [unit, factor] = seconds >= 1 ? ['s', 1] : seconds >= 1e-3 ? ['ms', 1e3] : ['us', 1e6];
-  return `${(seconds * Number(factor)).toPrecision(3)} ${unit}`;
+  if (seconds >= 1) return `${seconds.toPrecision(3)} s`;
+  return seconds >= 1e-3 ? `${(1e3 * seconds).toPrecision(3)} ms` : `${(1e6 * seconds).toPrecision(3)} us`;
 }
+
+export const formatThreads = (threads: number): string => `${threads} ${threads === 1 ? 'thread' : 'threads'}`;
 
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
 
@@ -112,10 +116,12 @@ export function oddLines(results: readonly Result[]): string[][] {
 
 export const ODD_HEAD = ['row', 'beside', 'threads', 'GFLOP/s', 'its GFLOP/s', 'share', 'asked'] as const;
 
-/** What went wrong with peers, a sentence each. */
-export const failuresOf = ({ row, measured }: Result): string[] =>
-  measured.flatMap(({ threads, peers }) =>
-    peers.flatMap(({ name, failure }) =>
-      failure === null ? [] : [`${row.id}, ${threads} threads, ${name}: ${failure}`],
+/** What went wrong, a sentence each. */
+export const failuresOf = ({ row, measured, failure }: Result): string[] => [
+  ...(failure === undefined ? [] : [`${row.id}: ${failure}`]),
+  ...measured.flatMap(({ threads, peers }) =>
+    peers.flatMap((peer) =>
+      peer.failure === null ? [] : [`${row.id} with ${formatThreads(threads)}, ${peer.name}: ${peer.failure}`],
     ),
-  );
+  ),
+];

@@ -1,5 +1,6 @@
 /** @file One row at one number of threads: proves that the contenders agree, then times them in turns. */
 import { fasterOf, type Peak } from '../peak.js';
+import { formatThreads } from './lines.js';
 import { runContender, type Places } from './process.js';
 import type { Answer, Contender, Row, Prepared } from './row.js';
 import { disagreement } from './statistics.js';
@@ -9,6 +10,8 @@ export interface Measuring {
   readonly rounds: number;
   readonly seconds: number;
   readonly timeout: number;
+  /** Smaller inputs, where that changes no meaning. */
+  readonly quick: boolean;
   /** Told what is being done. */
   readonly onProgress: (what: string) => void;
 }
@@ -45,7 +48,7 @@ export async function measureRow(
   { places, rounds, seconds, timeout, onProgress }: Measuring,
 ): Promise<MeasuredRow> {
   const run = async (contender: Contender, check: boolean): Promise<Answer> => {
-    onProgress(`${row.id}, ${threads} threads: ${check ? 'checking' : 'timing'} ${contender.name}`);
+    onProgress(`${row.id}, ${formatThreads(threads)}: ${check ? 'checking' : 'timing'} ${contender.name}`);
     const finished = await runContender(contender, { ...prepared, check, seconds }, { threads, places, timeout });
     const answer = finished.answer as Answer;
     if (check || row.wholeProcess !== true) return answer;

@@ -31,8 +31,9 @@ function processors(): number[] | null {
   if (!fs.existsSync(status) || spawnSync('taskset', ['--version']).status !== 0) return null;
   const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(fs.readFileSync(status, 'utf8'))?.[1] ?? '';
   return list.split(',').flatMap((range) => {
-    const [first, last = first] = range.split('-').map(Number) as [number, number?];
-    return Array.from({ length: last! - first + 1 }, (_, k) => first + k);
+    const ends = range.split('-').map(Number);
+    const [first, last] = [ends[0]!, ends.at(-1)!];
+    return Array.from({ length: last - first + 1 }, (_, k) => first + k);
   });
 }
 

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { printTable } from '../measure.js';
 import type { Installed } from './install.js';
-import { failuresOf, HEAD, linesOf, ODD_HEAD, oddLines, type Result } from './lines.js';
+import { failuresOf, formatThreads, HEAD, linesOf, ODD_HEAD, oddLines, type Result } from './lines.js';
 import type { Options } from './options.js';
 import { isPinned } from './process.js';
 
@@ -54,9 +54,7 @@ export function printResult(result: Result): void {
   console.log(`\n${result.row.id}: ${result.row.title}`);
   for (const { threads, peak } of result.measured) {
     const [flops, bandwidth] = [(peak.flops / 1e9).toFixed(0), (peak.bandwidth / 1e9).toFixed(1)];
-    console.log(
-      `  peak with ${threads} ${threads === 1 ? 'thread' : 'threads'}: ${flops} GFLOP/s, reads ${bandwidth} GB/s`,
-    );
+    console.log(`  peak with ${formatThreads(threads)}: ${flops} GFLOP/s, reads ${bandwidth} GB/s`);
   }
   printTable(HEAD, linesOf(result));
   for (const failure of failuresOf(result)) console.log(`  ! ${failure}`);

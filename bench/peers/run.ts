@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { createCpuDevice } from '../../src/device/cpu/cpu.js';
 import { installPeers } from './install.js';
-import { measureRow, type MeasuredRow } from './measure-row.js';
+import { measureRow, type MeasuredRow, type Measuring } from './measure-row.js';
 import { readOptions, type Options } from './options.js';
 import { processorCount } from './process.js';
 import { circumstances, printEnd, printResult, writeJson, writeMarkdown } from './report.js';
@@ -30,29 +30,41 @@ async function main(options: Options): Promise<void> {
     console.log(`only ${processorCount} processors: --threads ${possible.join()}`);
   const { python, npm, failures } = installPeers(cache, options.python, needsOf(rows));
   const about = circumstances(options, createCpuDevice().info.description, failures);
-  const { rounds, seconds, timeout } = options;
+  const { rounds, seconds, timeout, quick } = options;
   const onProgress = (what: string): void => void process.stderr.write(`${what}\n`);
   const results: Result[] = [];
   for (const row of rows) {
-    const folder = path.join(cache, 'work', row.id);
-    fs.rmSync(folder, { recursive: true, force: true });
-    fs.mkdirSync(folder, { recursive: true });
-    onProgress(`${row.id}: ${row.title}`);
-    const prepared = await row.prepare(folder, options.quick);
-    const measured: MeasuredRow[] = [];
-    for (const threads of possible.filter((count) => row.threads?.includes(count) ?? true)) {
-      const places = { python, npm, cache };
-      measured.push(await measureRow(row, prepared, threads, { places, rounds, seconds, timeout, onProgress }));
-    }
-    fs.rmSync(folder, { recursive: true });
-    const { id, title, targets, bandwidth, near } = row;
-    const more = { ...(bandwidth !== undefined && { bandwidth }), ...(near !== undefined && { near }) };
-    results.push({ row: { id, title, targets, ...more }, measured });
+    results.push(
+      await resultOf(row, possible, { places: { python, npm, cache }, rounds, seconds, timeout, quick, onProgress }),
+    );
     printResult(results.at(-1)!);
     writeJson(cache, about, results);
   }
   printEnd(about, results);
   if (options.write) writeMarkdown('bench/PEERS.md', about, results);
+}
+
+/** Measures a row at each number of threads; when our own side fails, the rows behind it are still measured. */
+async function resultOf(row: Row, threads: readonly number[], measuring: Measuring): Promise<Result> {
+  const { id, title, targets, bandwidth, near } = row;
+  const more = { ...(bandwidth !== undefined && { bandwidth }), ...(near !== undefined && { near }) };
+  const facts = { id, title, targets, ...more };
+  const folder = path.join(measuring.places.cache, 'work', id);
+  const measured: MeasuredRow[] = [];
+  try {
+    fs.rmSync(folder, { recursive: true, force: true });
+    fs.mkdirSync(folder, { recursive: true });
+    measuring.onProgress(`${id}: ${title}`);
+    const prepared = await row.prepare(folder, measuring.quick);
+    for (const count of threads.filter((count) => row.threads?.includes(count) ?? true)) {
+      measured.push(await measureRow(row, prepared, count, measuring));
+    }
+    return { row: facts, measured };
+  } catch (error) {
+    return { row: facts, measured, failure: error instanceof Error ? error.message : String(error) };
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 const needsOf = (rows: readonly Row[]): Set<Row['ours']['needs']> =>

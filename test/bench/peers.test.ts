@@ -93,7 +93,7 @@ describe('table', () => {
       ],
       ['', '', '', '', '', '', 'broken', 'not timed', '', '', '', '', ''],
     ]);
-    expect(failuresOf(result('row', 1))).toEqual(['row, 1 threads, broken: exit 1: it fell over']);
+    expect(failuresOf(result('row', 1))).toEqual(['row with 1 thread, broken: exit 1: it fell over']);
   });
 
   test('odd sizes are held to the rate of even ones', () => {

@@ -44,8 +44,11 @@ const pytorch = (name: string, job: Readonly<Record<string, unknown>>, tolerance
   ...(tolerance !== undefined && { tolerance }),
 });
 
-/** Of bf16 activations in PyTorch against float32 ones here; and of the coarser matrices. */
-const COARSE = { bf16: 5e-2, int8: 5e-2, int4: 0.5 } as const;
+/**
+ * Of bf16 activations in PyTorch against float32 ones here, and of the coarser matrices on top. In float32 the two agree
+ * to 1e-5 with the very same weights, so that these say no more than that the model is the right one.
+ */
+const COARSE = { bf16: 0.15, int8: 0.2, int4: 0.6 } as const;
 
 const STORAGES = {
   float32: {
