@@ -46,9 +46,10 @@ const pytorch = (name: string, job: Readonly<Record<string, unknown>>, tolerance
 
 /**
  * Of bf16 activations in PyTorch against float32 ones here, and of the coarser matrices on top. In float32 the two agree
- * to 1e-5 with the very same weights, so that these say no more than that the model is the right one.
+ * to 1e-5 with the very same weights, so that these say no more than that the model is the right one: logits that have
+ * nothing to do with each other are 1.4 apart, and random weights leave little of themselves in four bits.
  */
-const COARSE = { bf16: 0.15, int8: 0.2, int4: 0.6 } as const;
+const COARSE = { bf16: 0.15, int8: 0.2, int4: 1 } as const;
 
 const STORAGES = {
   float32: {
