@@ -11,6 +11,7 @@ import { formatBytes, formatCount } from '../src/format.js';
 import { initialValues } from '../src/layers/parameter.js';
 import { modelConfigSchema } from '../src/model/config.js';
 import { fromFloat32 } from '../src/model/float-formats.js';
+import { jsonText } from '../src/model/formats/convert.js';
 import { largeTensors, writeLargeConfig } from '../src/model/formats/large.js';
 import { parameterTable } from '../src/model/language-model.js';
 import { presetConfig } from '../src/model/presets.js';
@@ -87,5 +88,5 @@ const tensors = largeTensors(config, table, 'hf', 'single').map(({ name, shape, 
 fs.mkdirSync(folder, { recursive: true });
 const bytes = await writeTensors(folder, tensors, { metadata: { format: 'pt' } });
 const fields = { ...writeLargeConfig(config, 'hf', 'single'), dtype: 'bfloat16' };
-fs.writeFileSync(path.join(folder, 'config.json'), `${JSON.stringify(fields, null, 2)}\n`);
+fs.writeFileSync(path.join(folder, 'config.json'), jsonText(fields));
 process.stdout.write(`${folder}: ${formatCount(total)} parameters, ${formatBytes(bytes)}\n`);

@@ -173,8 +173,8 @@ function dtypeName({ parameters }: ModelSource, { dtype }: ConvertOptions): stri
 const FLOATS =
   /^( *"(?:norm_eps|eps|rms_norm_eps|rope_theta|attention_dropout|qk_dim_factor|v_dim_factor|ffn_proj_factor|gate_soft_cap|output_logit_soft_cap)": \d+)(?=,?$)/gm;
 
-/** As Hugging Face writes it: fields in the order of their names, 15.0 for a float. */
-function jsonText(fields: Readonly<Record<string, unknown>>): string {
+/** A config.json as Hugging Face writes it: fields in the order of their names, 15.0 for a float. */
+export function jsonText(fields: Readonly<Record<string, unknown>>): string {
   const sorted = Object.fromEntries(Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1)));
   return `${JSON.stringify(sorted, null, 2)}\n`.replace(FLOATS, '$1.0');
 }
