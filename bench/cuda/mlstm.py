@@ -21,11 +21,10 @@ SIZES = [(8, 8192, 8, 256, 512), (8, 2048, 4, 96, 192), (16, 2048, 4, 96, 192), 
 STEPS = [(1, 8, 256, 512), (64, 8, 256, 512)]
 
 
-def median_ms(function, flush, times=20):
-    for _ in range(3):
-        function()
+def median_torch_ms(function, flush, times=20):
+    """Of work on PyTorch's stream."""
     results = []
-    for _ in range(times):
+    for _ in range(times + 3):
         flush.zero_()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
@@ -33,17 +32,25 @@ def median_ms(function, flush, times=20):
         end.record()
         torch.cuda.synchronize()
         results.append(start.elapsed_time(end))
-    return sorted(results)[times // 2]
+    return sorted(results[3:])[times // 2]
 
 
 def main():
     library = Mlstm(sys.argv[1])
+
+    def median_ms(function, times=20):
+        results = []
+        for _ in range(times + 3):
+            flush.zero_()
+            results.append(library.library.milliseconds(function, repeats=1, warm=0, inner=1))
+        return sorted(results[3:])[times // 2]
+
     flush = torch.empty(256 << 20, dtype=torch.uint8, device='cuda')
     a, b = torch.randn(2, 8192, 8192, device='cuda', dtype=torch.bfloat16)
-    rate = 2 * 8192 ** 3 / median_ms(lambda: a @ b, flush) / 1e9  # TFLOP/s
+    rate = 2 * 8192 ** 3 / median_torch_ms(lambda: a @ b, flush) / 1e9  # TFLOP/s
     source = torch.empty(1 << 30, dtype=torch.uint8, device='cuda')
     target = torch.empty_like(source)
-    copy = 2 * (1 << 30) / median_ms(lambda: target.copy_(source), flush) / 1e6  # GB/s
+    copy = 2 * (1 << 30) / median_torch_ms(lambda: target.copy_(source), flush) / 1e6  # GB/s
     del a, b, source, target
     print(f'{torch.cuda.get_device_name()}: product {rate:.0f} TFLOP/s, copy {copy:.0f} GB/s')
     print(f'{"B,T,NH,DK,DV":>22} {"":8} {"ms":>8} {"TFLOP/s":>8} {"GB/s":>6} {"of floor":>8}')
@@ -62,7 +69,7 @@ def main():
         backward = lambda: library.backward(grad, out, x, 1e-6, 0, True)
         steps = B * T * NH
         flops = steps * (2 * 64 * (DK + DV) + 4 * DK * DV)
-        first, second = median_ms(forward, flush), median_ms(backward, flush)
+        first, second = median_ms(forward), median_ms(backward)
         report(sizes, 'forward', first, flops, steps * (4 * DK + 4 * DV + 16))
         report(sizes, 'backward', second, 2.7 * flops, steps * (12 * DK + 12 * DV + 32))
         print(f'{"":22} both     {first + second:8.3f}')
@@ -80,7 +87,7 @@ def main():
         x = {name: full[name][:, 0].contiguous() for name in 'qkvif'}
         x.update({name: full[name] for name in ('Cin', 'nin', 'min')})
         out = {'h': torch.empty_like(x['v']), 'Cout': x['Cin'], 'nout': x['nin'], 'mout': x['min']}
-        ms = median_ms(lambda: library.step(out, x, 1e-6, 0, True), flush)
+        ms = median_ms(lambda: library.step(out, x, 1e-6, 0, True))
         report((B, NH, DK, DV), 'step', ms, B * NH * 5 * DK * DV, B * NH * 8 * DK * DV)
 
 

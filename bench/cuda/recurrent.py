@@ -11,7 +11,8 @@ import sys
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../test/cuda"))
-from recurrent_library import SAVED, backward, call, forward, load  # noqa: E402
+from recurrent_library import SAVED, backward, call, forward  # noqa: E402
+from library import Library  # noqa: E402
 
 SETTINGS = [
     ("slstm", torch.bfloat16, 16, 1024, 4, 256),
@@ -30,19 +31,6 @@ SETTINGS = [
 BANDWIDTH = 3.03e12
 
 
-def median(body, repeats=7):
-    body()
-    times = []
-    for _ in range(repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        body()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[len(times) // 2]
-
-
 def measure(library, cell, dtype, B, T, NH, DH, profile=False):
     x = [torch.randn(B, T, NH, DH, device="cuda").to(dtype) for _ in range(4)]
     R, b = 0.5 * torch.randn(NH, 4, DH, DH, device="cuda") / DH**0.5, torch.randn(4, NH, DH, device="cuda")
@@ -52,7 +40,7 @@ def measure(library, cell, dtype, B, T, NH, DH, profile=False):
     name = f"xl_{cell}_forward{'_bf16' if dtype == torch.bfloat16 else ''}"
     run_forward = lambda: call(library, name, [h, state, saved, *x, R, b, None, None], h.shape)  # noqa: E731
     run_backward = lambda: backward(library, cell, gradients, dh, None, h, saved, R, None, None)  # noqa: E731
-    times = median(run_forward), median(run_backward)
+    times = [library.milliseconds(run, repeats=7, warm=1, inner=1) for run in (run_forward, run_backward)]
     size, units = x[0].element_size(), B * T * NH * DH
     floors = [units * bytes / BANDWIDTH * 1e3 for bytes in (5 * size + 4 * SAVED[cell], 10 * size + 4 * SAVED[cell])]
     line = f"{cell:5} {str(dtype)[6:]:8} B{B} T{T} {NH}x{DH}:"
@@ -69,7 +57,7 @@ def measure(library, cell, dtype, B, T, NH, DH, profile=False):
 
 
 if __name__ == "__main__":
-    lib = load(sys.argv[1])
+    lib = Library(sys.argv[1])
     print(torch.cuda.get_device_name())
     for index, setting in enumerate(SETTINGS):
         measure(lib, *setting, profile=index in (0, 3, 4, 8, 9))

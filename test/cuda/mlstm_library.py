@@ -1,30 +1,18 @@
-"""The mLSTM kernels of a CUDA library through ctypes, on torch tensors; for check_mlstm.py and bench/cuda/mlstm.py."""
-import ctypes
+"""The mLSTM kernels of the CUDA library on torch tensors; for check_mlstm.py and bench/cuda/mlstm.py."""
 import torch
 
-POINTER, LONG, INT, FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
+from library import Library
 
 
 class Mlstm:
     """q, k [B,T,NH,DK], v [B,T,NH,DV], i, f [B,T,NH]; states C [B,NH,DK,DV], n [B,NH,DK], m [B,NH]."""
 
     def __init__(self, path):
-        self.library = ctypes.CDLL(path)
-        self.library.xl_last_error.restype = ctypes.c_char_p
-
-    def poison(self, on):
-        """NaN in the workspace before each kernel, where the library is built for tests."""
-        if hasattr(self.library, 'xl_test_poison'):
-            self.library.xl_test_poison(int(on))
+        self.library = Library(path)
 
     def call(self, name, dtype, pointers, sizes, eps, gate, normalize):
-        function = getattr(self.library, name + ('_bf16' if dtype == torch.bfloat16 else ''))
-        function.argtypes = [POINTER] * len(pointers) + [LONG] * len(sizes) + [FLOAT, INT, INT]
-        for p in pointers:
-            assert p is None or (p.is_cuda and p.is_contiguous())
-        status = function(*[None if p is None else p.data_ptr() for p in pointers], *sizes, eps, gate, normalize)
-        if status:
-            raise RuntimeError(self.library.xl_last_error().decode())
+        suffix = '_bf16' if dtype == torch.bfloat16 else ''
+        self.library.run(name + suffix, *pointers, *sizes, eps, gate, int(normalize))
 
     def forward(self, out, x, eps, gate, normalize, chunk=64):
         B, T, NH, DK = x['q'].shape

@@ -4,25 +4,16 @@ What the kernels compute is defined by src/device/reference/slstm.ts and lstm.ts
 by step, so that autograd gives the gradients.
 """
 
-import ctypes
-
 import torch
+
+from library import Library
 
 SAVED = {"slstm": 7, "lstm": 6}
 STATES = {"slstm": 4, "lstm": 2}
 
 
-def load(path):
-    library = ctypes.CDLL(path)
-    library.stub_last_error.restype = ctypes.c_char_p
-    return library
-
-
-def call(library, name, tensors, sizes):
-    arguments = [ctypes.c_void_p(t.data_ptr() if t is not None else None) for t in tensors]
-    status = getattr(library, name)(*arguments, *[ctypes.c_int64(n) for n in sizes])
-    if status:
-        raise RuntimeError(f"{name}: {library.stub_last_error().decode()}")
+def call(library: Library, name, tensors, sizes):
+    library.run(name, *tensors, *sizes)
 
 
 def forward(library, cell, x, recurrent, bias, state, reset, keep=True, poison=float("nan")):
