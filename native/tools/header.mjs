@@ -1,6 +1,6 @@
 /**
  * @file Reads the prototypes of xl.h for the build: the dispatcher and the replay program are generated from them.
- * The package's own reader, for binding at run time, is src/device/cpu/header.ts.
+ * The package's own reader, for binding at run time, is src/device/native/header.ts.
  */
 
 /**
