@@ -12,6 +12,7 @@ namespace xl {
 namespace {
 
 Device state;
+int capability_limit = 0;        // for tests; 0 for none
 thread_local int current = -1;  // the device that CUDA uses on this thread
 
 int no_driver(cudaError_t error) {
@@ -51,7 +52,10 @@ cudaStream_t stream() {
   return state.stream;
 }
 
-int compute_capability() { return 10 * state.properties.major + state.properties.minor; }
+int compute_capability() {
+  const int own = 10 * state.properties.major + state.properties.minor;
+  return capability_limit > 0 && capability_limit < own ? capability_limit : own;
+}
 
 int multiprocessors() { return state.properties.multiProcessorCount; }
 
@@ -69,6 +73,11 @@ const char *xl_isa(void) {
   static char name[16];
   snprintf(name, sizeof name, "sm_%d", compute_capability());
   return name;
+}
+
+int xl_limit_capability(int32_t capability) {
+  capability_limit = capability;
+  return XL_OK;
 }
 
 int xl_open_device(int32_t index) {

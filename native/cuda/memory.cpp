@@ -26,6 +26,7 @@ std::unordered_map<void *, Block> blocks;
 Blocks pool, recorded;  // free blocks: of nobody, and of the graph that is being recorded
 int64_t used = 0, cached = 0, workspace_bytes = 0;
 void *workspace = nullptr;
+bool poisons_workspace = false;
 
 // Eight sizes per doubling, so that at most an eighth is wasted.
 int64_t size_class(int64_t bytes) {
@@ -120,9 +121,16 @@ void release_graph_memory(int graph) {
 // The free blocks of the recording stay its own; another recording has none yet.
 void end_recording() { recorded.clear(); }
 
+namespace {
+void *poisoned(void *address, int64_t bytes) {
+  if (poisons_workspace) cudaMemsetAsync(address, 0xff, size_t(bytes), device().stream);
+  return address;
+}
+}  // namespace
+
 void *scratch(int64_t bytes) {
   if (need_device("scratch")) return nullptr;
-  if (bytes <= workspace_bytes && workspace) return workspace;
+  if (bytes <= workspace_bytes && workspace) return poisoned(workspace, bytes);
   void *larger = pool_alloc("workspace", bytes);
   if (!larger) return nullptr;
   // A graph may hold the smaller one: then the pool keeps it for good.
@@ -136,7 +144,7 @@ void *scratch(int64_t bytes) {
   blocks[larger].graph = 0;
   workspace = larger;
   workspace_bytes = size_class(bytes);
-  return workspace;
+  return poisoned(workspace, bytes);
 }
 
 }  // namespace xl
@@ -144,6 +152,11 @@ void *scratch(int64_t bytes) {
 using namespace xl;
 
 extern "C" {
+
+int xl_poison_workspace(int32_t is_on) {
+  poisons_workspace = is_on != 0;
+  return XL_OK;
+}
 
 int xl_alloc(double *address, int64_t bytes) {
   if (int status = need_device("alloc")) return status;

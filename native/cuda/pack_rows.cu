@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(256) scales_kernel(uint8_t *packed, const floa
       }
     }
   }
-  if (lane == 0) Weights::put_pair(packed + r * w.row_bytes + w.scales + 2 * g, uint16_t(bfloat_bits(scale)));
+  if (lane == 0) Weights::put_pair(packed + r * w.row_bytes + w.scales + 2 * g, bfloat_bits(scale));
 }
 
 // The code of weight c of a row, 0 where there is none.
@@ -89,8 +89,8 @@ __global__ void __launch_bounds__(256) codes_kernel(uint8_t *packed, const float
     uint32_t bits = 0;
     for (int j = 0; j < 8; j++)
       bits |= uint32_t(code_at(w, row, from, word / 16 * 128 + 16 * j + word % 16, -8, 7) + 8) << (4 * j);
-    Weights::put_pair(row + 4 * word, uint16_t(bits));
-    Weights::put_pair(row + 4 * word + 2, uint16_t(bits >> 16));
+    Weights::put_pair(row + 4 * word, bits);
+    Weights::put_pair(row + 4 * word + 2, bits >> 16);
     return;
   }
   for (int64_t byte = 4 * word; byte < 4 * word + 4; byte++) {
@@ -116,8 +116,8 @@ __global__ void __launch_bounds__(256)
   const float value = x[index];
   if ((__float_as_uint(value) & 0x7fffffffu) > largest_bits(w.format))
     note_fault(fault, FaultKind::misfit, name, index / w.columns, index % w.columns, value, w.format);
-  if (w.format == XL_BF16) Weights::put_pair(packed + 2 * index, uint16_t(bfloat_bits(value)));
-  if (w.format == XL_F16) Weights::put_pair(packed + 2 * index, __half_as_ushort(__float2half_rn(value)));
+  if (w.format == XL_BF16) Weights::put_pair(packed + 2 * index, bfloat_bits(value));
+  if (w.format == XL_F16) Weights::put_pair(packed + 2 * index, uint32_t(__half_as_ushort(__float2half_rn(value))));
 }
 
 template <class T>

@@ -16,7 +16,7 @@ struct Weights {
   __device__ const uint8_t *row(int64_t r) const { return data + r * row_bytes; }
   // Two bytes at any address.
   static __device__ uint16_t pair(const uint8_t *p) { return uint16_t(p[0] | p[1] << 8); }
-  static __device__ void put_pair(uint8_t *p, uint16_t bits) {
+  static __device__ void put_pair(uint8_t *p, uint32_t bits) {
     p[0] = uint8_t(bits);
     p[1] = uint8_t(bits >> 8);
   }

@@ -31,6 +31,11 @@ XL_API int xl_load_cublaslt(void);
 XL_API const char *xl_cublaslt_path(void);
 XL_API int32_t xl_cublaslt_version(void);
 
+/* For tests: kernels choose as on a device of at most this capability (80, 90, ...); 0 ends it. */
+XL_API int xl_limit_capability(int32_t capability);
+/* For tests: NaN in the workspace before each kernel that asks for it. */
+XL_API int xl_poison_workspace(int32_t is_on);
+
 /* Waits for all that was enqueued. */
 XL_API int xl_synchronize(void);
 

@@ -31,6 +31,8 @@ const LIBRARY_CALLS = new Set([
   'xl_load_cublaslt',
   'xl_cublaslt_path',
   'xl_cublaslt_version',
+  'xl_limit_capability',
+  'xl_poison_workspace',
   'xl_synchronize',
   'xl_capture_begin',
   'xl_capture_end',
