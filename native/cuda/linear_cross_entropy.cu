@@ -1,9 +1,9 @@
-// Output layer and cross-entropy in one: the logits of a few rows lie in the workspace, never [N,V] as a whole.
+// Output layer and cross-entropy in one, by chunks of rows: the logits of a chunk lie in the workspace, never [N,V] as a whole.
 //
-// Forward 2 N D V operations, backward 6 N D V, as the logits are computed again. Logits in float32 would cost 8 N V bytes of
-// memory in each pass, as much time as the products: so a product makes those of a few rows alone, which stay in the cache
-// until they are read. In the backward pass their gradients are gathered for more rows, so that dx and dweight are products of
-// many rows: dweight is read and written once for each.
+// Forward 2 N D V operations, and the logits written and read once (8 N V bytes). Backward 6 N D V: the logits are computed
+// again, their gradients lie beside them in the type of x, and two products add to dx and dweight; dweight is read and
+// written once per chunk. Chunks so small that their logits stay in the cache were tried: products of so few rows cost more
+// than that saves.
 #include "fault.cuh"
 #include "product.h"
 #include "reduce.cuh"
@@ -12,8 +12,8 @@ using namespace xl;
 
 namespace {
 
-// Bytes of the logits that stay in a cache, and of the gradients that are gathered.
-constexpr int64_t CACHED = 26 << 20, GATHERED = int64_t(512) << 20;
+// Bytes of a chunk.
+constexpr int64_t BUDGET = int64_t(512) << 20;
 
 // Functions of a logit: exact for float32, a few units in the last place of float32 for bfloat16.
 template <class T>
@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// At most so many rows of so many bytes, a multiple of the rows of a product's tile.
-int64_t rows_in(int64_t bytes, int64_t bytes_per_row, int64_t N) {
-  int64_t rows = bytes / bytes_per_row;
+// Rows of a chunk, a multiple of the rows of a product's tile.
+int64_t chunk_of(int64_t N, int64_t bytes_per_row) {
+  int64_t rows = BUDGET / bytes_per_row;
   if (rows > 128) rows = rows / 128 * 128;
   rows = rows < 1 ? 1 : rows;
   return rows < N ? rows : N;
@@ -106,7 +106,7 @@ int forward(const char *name, float *loss, float *logsumexp, const T *x, const T
             int64_t N, int64_t D, int64_t V, float cap) {
   if (N <= 0) return XL_OK;
   const Tokens rows{targets, V, faults(), name, -1};
-  const int64_t chunk = rows_in(CACHED, 4 * V, N);
+  const int64_t chunk = chunk_of(N, 4 * V);
   auto *logits = static_cast<float *>(scratch(4 * chunk * V));
   if (!logits) return XL_OUT_OF_MEMORY;
   const auto kernel = V % 4 == 0 ? loss_kernel<T, 4> : loss_kernel<T, 1>;
@@ -124,25 +124,22 @@ int backward(const char *name, T *dx, float *dweight, const float *dloss, const 
              const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V, float cap) {
   if (N <= 0) return XL_OK;
   const Tokens rows{targets, V, faults(), name, -1};
-  const int64_t chunk = rows_in(CACHED, 4 * V, N), gathered = rows_in(GATHERED, int64_t(sizeof(T)) * V, N);
-  const int64_t elements = round_up(chunk * V, 8);
-  auto *logits = static_cast<float *>(scratch(4 * elements + int64_t(sizeof(T)) * gathered * V));
+  constexpr int64_t size = sizeof(T);
+  const int64_t chunk = chunk_of(N, (4 + size) * V), elements = round_up(chunk * V, 8);
+  auto *logits = static_cast<float *>(scratch((4 + size) * elements));
   if (!logits) return XL_OUT_OF_MEMORY;
   T *dlogits = reinterpret_cast<T *>(logits + elements);
   const auto kernel = V % 8 == 0 ? dlogits_kernel<T, 8> : dlogits_kernel<T, 1>;
   const unsigned parts = unsigned(V < 8192 ? 1 : 4);
-  for (int64_t begin = 0; begin < N; begin += gathered) {
-    const int64_t end = begin + gathered < N ? begin + gathered : N, count = end - begin;
-    for (int64_t n = begin; n < end; n += chunk) {
-      const int64_t some = n + chunk < end ? chunk : end - n;
-      if (int status = product(name, logits, x + n * D, weight, {some, V, D, false, true, D, D, V, false}))
-        return status;
-      kernel<<<dim3(unsigned(some), parts), 256, 0, stream()>>>(dlogits + (n - begin) * V, logits, dloss, logsumexp,
-                                                               rows, n, V, Logit<T>{cap});
-    }
-    if (int status = product(name, dx + begin * D, dlogits, weight, {count, D, V, false, false, V, D, D, true}))
+  for (int64_t n = 0; n < N; n += chunk) {
+    const int64_t count = n + chunk < N ? chunk : N - n;
+    if (int status = product(name, logits, x + n * D, weight, {count, V, D, false, true, D, D, V, false}))
       return status;
-    if (int status = product(name, dweight, static_cast<const T *>(dlogits), x + begin * D,
+    kernel<<<dim3(unsigned(count), parts), 256, 0, stream()>>>(dlogits, logits, dloss, logsumexp, rows, n, V,
+                                                              Logit<T>{cap});
+    if (int status = product(name, dx + n * D, dlogits, weight, {count, D, V, false, false, V, D, D, true}))
+      return status;
+    if (int status = product(name, dweight, static_cast<const T *>(dlogits), x + n * D,
                              {V, D, count, true, false, V, D, D, true}))
       return status;
   }

@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(256)
   if ((__float_as_uint(value) & 0x7fffffffu) > largest_bits(w.format))
     note_fault(fault, FaultKind::misfit, name, index / w.columns, index % w.columns, value, w.format);
   if (w.format == XL_BF16) Weights::put_pair(packed + 2 * index, bfloat_bits(value));
-  if (w.format == XL_F16) Weights::put_pair(packed + 2 * index, uint32_t(__half_as_ushort(__float2half_rn(value))));
+  if (w.format == XL_F16) Weights::put_pair(packed + 2 * index, half_bits(value));
 }
 
 template <class T>

@@ -7,6 +7,21 @@
 
 namespace xl {
 
+// float16 and back by integers: nvcc 13.0 loses the low byte where a conversion meets bytes (found by the self-test).
+__device__ inline uint32_t half_bits(float x) {
+  const uint32_t bits = __float_as_uint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+  if (size > 0x7f800000u) return sign | 0x7e00u;
+  if (size >= 0x47800000u) return sign | 0x7c00u;
+  if (size < 0x38800000u) return sign | __float2uint_rn(__uint_as_float(size) * 16777216.0f);  // steps of 2^-24
+  const uint32_t rebased = size - 0x38000000u;
+  return sign | (rebased + 0xfffu + (rebased >> 13 & 1u)) >> 13;
+}
+__device__ inline float half_value(uint32_t bits) {
+  const uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31u, fraction = bits & 1023u;
+  if (exponent == 0) return __uint_as_float(sign | __float_as_uint(float(fraction) * 0x1p-24f));
+  return __uint_as_float(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
+}
+
 struct Weights {
   const uint8_t *data;
   int64_t rows, columns, row_bytes, scales, group, scale_count;
@@ -30,7 +45,7 @@ struct Weights {
   // Weight c of a row.
   __device__ float at(const uint8_t *row, int64_t c) const {
     if (format == XL_BF16) return __uint_as_float(uint32_t(pair(row + 2 * c)) << 16);
-    if (format == XL_F16) return __half2float(__ushort_as_half(pair(row + 2 * c)));
+    if (format == XL_F16) return half_value(pair(row + 2 * c));
     const float factor = scale(row, c / group);
     if (format == XL_INT8) return float(int8_t(row[c])) * factor;
     const int64_t j = c % 128 / 16;
