@@ -5,14 +5,17 @@
 // Backward: the gates and the states again; the same walk back in time for the cotangent of the state; then dq, dk, dv,
 // each a product of the forward's form (mlstm.cuh, Mix); last the gates' gradients from sums over pairs of steps.
 //
-// At B8 T8192, 8 heads, DK 256, DV 512 in bf16 with chunks of L = 256 steps, for an H100 (780 TFLOP/s measured for a
-// large product, 3.0 TB/s for a copy), per pass over the 524,288 head-steps:
-//   walk          4 DK DV / 2 = 0.26 MFLOP a head-step, 0.14 TFLOP; k, v read, 0.54 GB of states written: 0.45 ms of
-//   memory h             2 DK DV + 2 (L/2 + 16) (2 DK + DV) = 0.56 MFLOP, 0.29 TFLOP; 2.1 GB: 0.7 ms of memory dq, dk,
-//   dv    2 DK DV + 2 (L/2 + 16) (DK + DV) (dv: 2 DK + DV) = 0.5 MFLOP each, 0.8 TFLOP together
-// so 0.43 TFLOP forward and 1.1 TFLOP backward: 0.55 and 1.4 ms at the full rate, 0.9 and 2.3 ms at the 60 % that
-// mma.sync reaches. L = 256 trades 15 % more operations for a quarter of the states of L = 64; they need two bytes a
-// number, since the tensor cores take them as bf16.
+// At B8 T8192, 8 heads, DK 256, DV 512 in bf16 with chunks of L = 256 steps, for an H100 (790 TFLOP/s for a large
+// product, 3.0 TB/s for a copy), over the 524,288 head-steps:
+//   walk        2 DK DV = 0.26 MFLOP a head-step; reads k and v, writes 0.54 GB of states: 1.3 GB, 0.45 ms
+//   h           2 DK DV + 2 (L/2 + 32) (2 DK + DV) = 0.59 MFLOP; 2.1 GB, 0.7 ms
+//   walk back   as the walk, and reads the states: 1.9 GB, 0.65 ms
+//   dq, dk, dv  2 DK DV + 2 (L/2 + 32) (DK + DV) (dv: 2 DK + DV) = 0.51 to 0.59 MFLOP each; 2.7 GB each, 2.7 ms
+//   q . n and dh . h: 1.6 GB, 0.55 ms
+// so 0.45 TFLOP and 3.5 GB forward, 1.1 TFLOP and 13 GB backward: the memory is the limit, 1.15 and 4.4 ms, and next to
+// it the L2 cache, from which blocks read two to three times as much. Measured: 1.74 and 6.2 ms. L = 256 trades 15 %
+// more operations for a quarter of the states of L = 64; L = 512 came out 6 % slower. States need two bytes a number,
+// since the tensor cores take them as bf16.
 #include "mlstm.cuh"
 
 namespace xl {
