@@ -8,12 +8,12 @@
 namespace xl {
 namespace {
 thread_local char sentence[512];
-void* workspace = nullptr;
+void *workspace = nullptr;
 int64_t size = 0;
 bool poisoned = false;
 }  // namespace
 
-int fail(int code, const char* format, ...) {
+int fail(int code, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(sentence, sizeof sentence, format, arguments);
@@ -23,7 +23,7 @@ int fail(int code, const char* format, ...) {
 
 cudaStream_t stream() { return nullptr; }
 
-void* scratch(int64_t bytes) {
+void *scratch(int64_t bytes) {
   if (bytes > size) {
     cudaFree(workspace);
     size = bytes;
@@ -48,11 +48,11 @@ int multiprocessors() {
   return count;
 }
 
-int launched(const char* kernel) {
+int launched(const char *kernel) {
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? XL_OK : fail(XL_INTERNAL, "%s: %s", kernel, cudaGetErrorString(error));
 }
 }  // namespace xl
 
-extern "C" XL_API const char* xl_last_error(void) { return xl::sentence; }
+extern "C" XL_API const char *xl_last_error(void) { return xl::sentence; }
 extern "C" XL_API void xl_test_poison(int on) { xl::poisoned = on != 0; }
