@@ -5,14 +5,17 @@
 // Backward: the gates and the states again; the same walk back in time for the cotangent of the state; then dq, dk, dv,
 // each a product of the forward's form (mlstm.cuh, Mix); last the gates' gradients from sums over pairs of steps.
 //
-// At B8 T8192, 8 heads, DK 256, DV 512 in bf16 with chunks of L = 256 steps, for an H100 (780 TFLOP/s measured for a
-// large product, 3.0 TB/s for a copy), per pass over the 524,288 head-steps:
-//   walk          4 DK DV / 2 = 0.26 MFLOP a head-step, 0.14 TFLOP; k, v read, 0.54 GB of states written: 0.45 ms of
-//   memory h             2 DK DV + 2 (L/2 + 16) (2 DK + DV) = 0.56 MFLOP, 0.29 TFLOP; 2.1 GB: 0.7 ms of memory dq, dk,
-//   dv    2 DK DV + 2 (L/2 + 16) (DK + DV) (dv: 2 DK + DV) = 0.5 MFLOP each, 0.8 TFLOP together
-// so 0.43 TFLOP forward and 1.1 TFLOP backward: 0.55 and 1.4 ms at the full rate, 0.9 and 2.3 ms at the 60 % that
-// mma.sync reaches. L = 256 trades 15 % more operations for a quarter of the states of L = 64; they need two bytes a
-// number, since the tensor cores take them as bf16.
+// At B8 T8192, 8 heads, DK 256, DV 512 in bf16 with chunks of L = 256 steps, for an H100 (790 TFLOP/s for a large
+// product, 3.0 TB/s for a copy), over the 524,288 head-steps:
+//   walk        2 DK DV = 0.26 MFLOP a head-step; reads k and v, writes 0.54 GB of states: 1.3 GB, 0.45 ms
+//   h           2 DK DV + 2 (L/2 + 32) (2 DK + DV) = 0.59 MFLOP; 2.1 GB, 0.7 ms
+//   walk back   as the walk, and reads the states: 1.9 GB, 0.65 ms
+//   dq, dk, dv  2 DK DV + 2 (L/2 + 32) (DK + DV) (dv: 2 DK + DV) = 0.51 to 0.59 MFLOP each; 2.7 GB each, 2.7 ms
+//   q . n and dh . h: 1.6 GB, 0.55 ms
+// so 0.45 TFLOP and 3.5 GB forward, 1.1 TFLOP and 13 GB backward: the memory is the limit, 1.15 and 4.4 ms, and next to
+// it the L2 cache, from which blocks read two to three times as much. Measured: 1.74 and 6.2 ms. L = 256 trades 15 %
+// more operations for a quarter of the states of L = 64; L = 512 came out 6 % slower. States need two bytes a number,
+// since the tensor cores take them as bf16.
 #include "mlstm.cuh"
 
 namespace xl {
@@ -22,12 +25,12 @@ namespace {
 constexpr int64_t scratch_limit = int64_t(2) << 30;  // heads beyond it are done in groups
 
 struct Arena {
-  char* base;
+  char *base;
   int64_t used = 0;
 
   template <class F>
-  F* take(int64_t count) {
-    F* p = reinterpret_cast<F*>(base + used);
+  F *take(int64_t count) {
+    F *p = reinterpret_cast<F *>(base + used);
     used += round_up(count * int64_t(sizeof(F)), 256);
     return p;
   }
@@ -35,7 +38,7 @@ struct Arena {
 
 struct Tensors {
   const float *Cin, *nin, *min;
-  const uint8_t* reset;
+  const uint8_t *reset;
   const float *i, *f;
 };
 
@@ -46,7 +49,7 @@ struct Memory {
   float *vectors, *dvectors, *sums, *maximum, *across;
   float *from_state, *to_state, *received, *given, *span;
 
-  Memory(Arena& arena, const Shape& s, bool fast, bool backward) {
+  Memory(Arena &arena, const Shape &s, bool fast, bool backward) {
     const int64_t steps = s.heads * s.Tp, chunks = s.heads * s.NC, state = chunks * s.DK * s.DV * (fast ? 2 : 4);
     gates.t_side = arena.take<float4>(steps);
     gates.doc = arena.take<int>(steps);
@@ -79,29 +82,29 @@ struct Memory {
 };
 
 template <class T>
-bool aligned(const T* p) {
+bool aligned(const T *p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;
 }
 
-inline bool takes_mma(const Shape&, const float*, const float*, const float*) { return false; }
-inline bool takes_mma(const Shape& s, const bf16* q, const bf16* k, const bf16* v) {
+inline bool takes_mma(const Shape &, const float *, const float *, const float *) { return false; }
+inline bool takes_mma(const Shape &s, const bf16 *q, const bf16 *k, const bf16 *v) {
   return mma_fits(s) && aligned(q) && aligned(k) && aligned(v);
 }
 
-inline int run_states(bool, const Shape& s, const Gates& g, const StateUpdate<float>& u) {
+inline int run_states(bool, const Shape &s, const Gates &g, const StateUpdate<float> &u) {
   return run_states_general(s, g, u);
 }
-inline int run_states(bool fast, const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
+inline int run_states(bool fast, const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
   return fast ? run_states_mma(s, g, u) : run_states_general(s, g, u);
 }
-inline int run_mix(bool, Mode mode, const Shape& s, const Gates& g, const Mix<float>& mix) {
+inline int run_mix(bool, Mode mode, const Shape &s, const Gates &g, const Mix<float> &mix) {
   return run_mix_general(mode, s, g, mix);
 }
-inline int run_mix(bool fast, Mode mode, const Shape& s, const Gates& g, const Mix<bf16>& mix) {
+inline int run_mix(bool fast, Mode mode, const Shape &s, const Gates &g, const Mix<bf16> &mix) {
   return fast ? run_mix_mma(mode, s, g, mix) : run_mix_general(mode, s, g, mix);
 }
 
-int check(const char* name, int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, int32_t input_gate) {
+int check(const char *name, int64_t B, int64_t T, int64_t NH, int64_t DK, int64_t DV, int64_t L, int32_t input_gate) {
   if (B < 0 || T < 0 || NH < 1 || DK < 1 || DV < 1 || L < 1)
     return fail(XL_INVALID,
                 "%s: B and T must not be negative and NH, DK, DV, L must be positive, got B=%lld T=%lld NH=%lld "
@@ -115,7 +118,7 @@ int check(const char* name, int64_t B, int64_t T, int64_t NH, int64_t DK, int64_
 
 // Calls body(shape, memory) for groups of heads that fit the workspace.
 template <class Body>
-int for_groups(const char* name, Shape s, bool fast, bool backward, Body body) {
+int for_groups(const char *name, Shape s, bool fast, bool backward, Body body) {
   s.L = fast ? mma_chunk(s) : general_L;
   s.NC = int(s.T > 0 ? ceil_div(s.T, s.L) : 1);
   s.Tp = int64_t(s.NC) * s.L;
@@ -129,7 +132,7 @@ int for_groups(const char* name, Shape s, bool fast, bool backward, Body body) {
     s.heads = all - s.bh0 < group ? all - s.bh0 : group;
     Arena size{nullptr};
     Memory(size, s, fast, backward);
-    Arena arena{static_cast<char*>(scratch(size.used))};
+    Arena arena{static_cast<char *>(scratch(size.used))};
     if (!arena.base)
       return fail(XL_OUT_OF_MEMORY, "%s: no memory for the working state of B=%lld T=%lld DK=%lld DV=%lld", name,
                   (long long)s.B, (long long)s.T, (long long)s.DK, (long long)s.DV);
@@ -141,8 +144,8 @@ int for_groups(const char* name, Shape s, bool fast, bool backward, Body body) {
 
 // Gates and the states that enter the chunks.
 template <class T>
-int walk_forward(bool fast, const Shape& s, const Memory& mem, const Tensors& in, const T* k, const T* v, float* m,
-                 float* Cout, float* nout, float* mout) {
+int walk_forward(bool fast, const Shape &s, const Memory &mem, const Tensors &in, const T *k, const T *v, float *m,
+                 float *Cout, float *nout, float *mout) {
   if (const int status = run_gates(s, mem.gates, {in.i, in.f, in.min, in.reset}, m, mout)) return status;
   StateUpdate<T> u{};
   u.a = k;
@@ -159,13 +162,13 @@ int walk_forward(bool fast, const Shape& s, const Memory& mem, const Tensors& in
 }
 
 template <class T>
-int forward(T* h, float* m, float* denominator, float* Cout, float* nout, float* mout, const T* q, const T* k,
-            const T* v, const Tensors& in, Shape shape, int32_t input_gate, int64_t L) {
-  const char* name = "mlstm forward";
+int forward(T *h, float *m, float *denominator, float *Cout, float *nout, float *mout, const T *q, const T *k,
+            const T *v, const Tensors &in, Shape shape, int32_t input_gate, int64_t L) {
+  const char *name = "mlstm forward";
   if (const int status = check(name, shape.B, shape.T, shape.NH, shape.DK, shape.DV, L, input_gate)) return status;
   if (shape.B == 0) return XL_OK;
   const bool fast = takes_mma(shape, q, k, v) && aligned(h);
-  return for_groups(name, shape, fast, false, [&](const Shape& s, const Memory& mem) {
+  return for_groups(name, shape, fast, false, [&](const Shape &s, const Memory &mem) {
     if (const int status = walk_forward(fast, s, mem, in, k, v, m, Cout, nout, mout)) return status;
     Mix<T> mix{};
     mix.x = q;
@@ -186,14 +189,14 @@ template <class T>
 struct Gradients {
   T *dq, *dk, *dv;
   float *di, *df, *dCin, *dnin, *dmin;
-  const T* dh;
+  const T *dh;
   const float *dCout, *dnout, *dmout;
 };
 
 template <class T>
-int backward_group(bool fast, const Shape& s, const Memory& mem, const Tensors& in, const T* q, const T* k, const T* v,
-                   const T* h, const float* m, const float* denominator, const Gradients<T>& d) {
-  const Gates& g = mem.gates;
+int backward_group(bool fast, const Shape &s, const Memory &mem, const Tensors &in, const T *q, const T *k, const T *v,
+                   const T *h, const float *m, const float *denominator, const Gradients<T> &d) {
+  const Gates &g = mem.gates;
   if (const int status = walk_forward<T>(fast, s, mem, in, k, v, nullptr, nullptr, nullptr, nullptr)) return status;
 
   Mix<T> base{};
@@ -280,14 +283,14 @@ int backward_group(bool fast, const Shape& s, const Memory& mem, const Tensors& 
 }
 
 template <class T>
-int backward(const Gradients<T>& d, const T* q, const T* k, const T* v, const Tensors& in, const T* h, const float* m,
-             const float* denominator, Shape shape, int32_t input_gate, int64_t L) {
-  const char* name = "mlstm backward";
+int backward(const Gradients<T> &d, const T *q, const T *k, const T *v, const Tensors &in, const T *h, const float *m,
+             const float *denominator, Shape shape, int32_t input_gate, int64_t L) {
+  const char *name = "mlstm backward";
   if (const int status = check(name, shape.B, shape.T, shape.NH, shape.DK, shape.DV, L, input_gate)) return status;
   if (shape.B == 0) return XL_OK;
   const bool fast =
       takes_mma(shape, q, k, v) && aligned(h) && aligned(d.dq) && aligned(d.dk) && aligned(d.dv) && aligned(d.dh);
-  return for_groups(name, shape, fast, true, [&](const Shape& s, const Memory& mem) {
+  return for_groups(name, shape, fast, true, [&](const Shape &s, const Memory &mem) {
     return backward_group(fast, s, mem, in, q, k, v, h, m, denominator, d);
   });
 }
@@ -315,18 +318,18 @@ using namespace xl::mlstm;
 
 #define XL_MLSTM(SUFFIX, T)                                                                                           \
   extern "C" XL_API int xl_mlstm_forward##SUFFIX(                                                                     \
-      T* h, float* m, float* denominator, float* Cout, float* nout, float* mout, const T* q, const T* k, const T* v,  \
-      const float* i, const float* f, const float* Cin, const float* nin, const float* min, const uint8_t* reset,     \
+      T *h, float *m, float *denominator, float *Cout, float *nout, float *mout, const T *q, const T *k, const T *v,  \
+      const float *i, const float *f, const float *Cin, const float *nin, const float *min, const uint8_t *reset,     \
       int64_t B, int64_t T_, int64_t NH, int64_t DK, int64_t DV, int64_t L, float eps, int32_t input_gate,            \
       int32_t normalize) {                                                                                            \
     return forward<T>(h, m, denominator, Cout, nout, mout, q, k, v, {Cin, nin, min, reset, i, f},                     \
                       shape_of(B, T_, NH, DK, DV, eps, input_gate, normalize), input_gate, L);                        \
   }                                                                                                                   \
   extern "C" XL_API int xl_mlstm_backward##SUFFIX(                                                                    \
-      T* dq, T* dk, T* dv, float* di, float* df, float* dCin, float* dnin, float* dmin, const T* dh,                  \
-      const float* dCout, const float* dnout, const float* dmout, const T* q, const T* k, const T* v, const float* i, \
-      const float* f, const float* Cin, const float* nin, const float* min, const uint8_t* reset, const T* h,         \
-      const float* m, const float* denominator, int64_t B, int64_t T_, int64_t NH, int64_t DK, int64_t DV, int64_t L, \
+      T *dq, T *dk, T *dv, float *di, float *df, float *dCin, float *dnin, float *dmin, const T *dh,                  \
+      const float *dCout, const float *dnout, const float *dmout, const T *q, const T *k, const T *v, const float *i, \
+      const float *f, const float *Cin, const float *nin, const float *min, const uint8_t *reset, const T *h,         \
+      const float *m, const float *denominator, int64_t B, int64_t T_, int64_t NH, int64_t DK, int64_t DV, int64_t L, \
       float eps, int32_t input_gate, int32_t normalize) {                                                             \
     return backward<T>({dq, dk, dv, di, df, dCin, dnin, dmin, dh, dCout, dnout, dmout}, q, k, v,                      \
                        {Cin, nin, min, reset, i, f}, h, m, denominator,                                               \

@@ -19,27 +19,27 @@ namespace {
 constexpr int warps = 16;
 constexpr int tile = 256;
 
-__device__ double sum_parts(const float* parts, int64_t count, int64_t step) {
+__device__ double sum_parts(const float *parts, int64_t count, int64_t step) {
   double sum = 0;
   for (int64_t p = 0; p < count; p++) sum += parts[p * step];
   return sum;
 }
 
 // The sum of `parts` over a chunk, in all lanes.
-__device__ double chunk_sum(const Shape& s, const float* parts, int slices, int64_t at, int c) {
+__device__ double chunk_sum(const Shape &s, const float *parts, int slices, int64_t at, int c) {
   double sum = 0;
   for (int j = threadIdx.x % 32; j < s.L; j += 32)
     sum += sum_parts(parts + at * s.Tp + int64_t(c) * s.L + j, slices, s.heads * s.Tp);
   return warp_sum(sum);
 }
 
-__device__ double across_chunk(const Shape& s, const GateGradient& g, int64_t at, int c) {
+__device__ double across_chunk(const Shape &s, const GateGradient &g, int64_t at, int c) {
   return sum_parts(g.across + (at * s.NC + c) * g.tiles, g.tiles, 1);
 }
 
 // How a chunk hands the maximum's cotangent back: its own part, and whether the part from later steps goes through.
-__device__ double maximum_summary(const Shape& s, const Gates& gates, const GateGradient& g, int64_t at, int c,
-                                  bool& through) {
+__device__ double maximum_summary(const Shape &s, const Gates &gates, const GateGradient &g, int64_t at, int c,
+                                  bool &through) {
   const int lane = threadIdx.x % 32;
   const int64_t base = at * s.Tp + int64_t(c) * s.L;
   double sum = 0;
@@ -53,7 +53,7 @@ __device__ double maximum_summary(const Shape& s, const Gates& gates, const Gate
   return warp_sum(sum);
 }
 
-__device__ void chunk_gradient(const Shape& s, const Gates& gates, const GateInputs& in, const GateGradient& g,
+__device__ void chunk_gradient(const Shape &s, const Gates &gates, const GateInputs &in, const GateGradient &g,
                                int64_t at, int c, double dm_after) {
   const int lane = threadIdx.x % 32;
   const int64_t base = at * s.Tp + int64_t(c) * s.L, step = s.heads * s.Tp;
@@ -143,15 +143,15 @@ __global__ void __launch_bounds__(warps * 32)
 
 // This lane's part of the product of two rows.
 template <class T>
-__device__ float lane_product(const T* a, const T* b, int n, int lane) {
+__device__ float lane_product(const T *a, const T *b, int n, int lane) {
   constexpr int each = 16 / sizeof(T);
   float dot = 0;
   if (n % each == 0 && (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % 16 == 0) {
     for (int e = lane * each; e < n; e += 32 * each) {
-      const uint4 x = *reinterpret_cast<const uint4*>(a + e), y = *reinterpret_cast<const uint4*>(b + e);
+      const uint4 x = *reinterpret_cast<const uint4 *>(a + e), y = *reinterpret_cast<const uint4 *>(b + e);
 #pragma unroll
       for (int j = 0; j < each; j++)
-        dot = fmaf(load(reinterpret_cast<const T*>(&x) + j), load(reinterpret_cast<const T*>(&y) + j), dot);
+        dot = fmaf(load(reinterpret_cast<const T *>(&x) + j), load(reinterpret_cast<const T *>(&y) + j), dot);
     }
   } else {
     for (int e = lane; e < n; e += 32) dot = fmaf(load(a + e), load(b + e), dot);
@@ -161,8 +161,8 @@ __device__ float lane_product(const T* a, const T* b, int n, int lane) {
 
 // One warp per head and step.
 template <class T>
-__global__ void cotangents_kernel(Shape s, Gates g, const T* dh, const T* h, const float* m, const float* denominator,
-                                  const float* sums, float* maximum) {
+__global__ void cotangents_kernel(Shape s, Gates g, const T *dh, const T *h, const float *m, const float *denominator,
+                                  const float *sums, float *maximum) {
   const int64_t at = blockIdx.y, t = int64_t(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (t >= s.T) return;
@@ -184,24 +184,24 @@ __global__ void cotangents_kernel(Shape s, Gates g, const T* dh, const T* h, con
 
 }  // namespace
 
-int run_gate_gradient(const Shape& s, const Gates& g, const GateInputs& in, const GateGradient& gradient) {
+int run_gate_gradient(const Shape &s, const Gates &g, const GateInputs &in, const GateGradient &gradient) {
   gate_gradient_kernel<<<unsigned(s.heads), warps * 32, 0, stream()>>>(s, g, in, gradient);
   return launched("mlstm gate gradient");
 }
 
 template <class T>
-int run_cotangents(const Shape& s, const Gates& g, const T* dh, const T* h, const float* m, const float* denominator,
-                   const float* sums, float* maximum) {
+int run_cotangents(const Shape &s, const Gates &g, const T *dh, const T *h, const float *m, const float *denominator,
+                   const float *sums, float *maximum) {
   if (s.T == 0) return XL_OK;
   cotangents_kernel<<<dim3(unsigned(ceil_div(s.T, 8)), unsigned(s.heads)), 256, 0, stream()>>>(
       s, g, dh, h, m, denominator, sums, maximum);
   return launched("mlstm cotangents");
 }
 
-template int run_cotangents(const Shape&, const Gates&, const float*, const float*, const float*, const float*,
-                            const float*, float*);
-template int run_cotangents(const Shape&, const Gates&, const bf16*, const bf16*, const float*, const float*,
-                            const float*, float*);
+template int run_cotangents(const Shape &, const Gates &, const float *, const float *, const float *, const float *,
+                            const float *, float *);
+template int run_cotangents(const Shape &, const Gates &, const bf16 *, const bf16 *, const float *, const float *,
+                            const float *, float *);
 
 }  // namespace mlstm
 }  // namespace xl

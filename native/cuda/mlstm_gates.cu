@@ -27,8 +27,8 @@ struct Step {
 };
 
 // 32 steps from t on, one per lane.
-__device__ Step next_steps(const Shape& s, const GateInputs& in, int64_t at, int64_t chunk_begin, int round,
-                           Walk& walk) {
+__device__ Step next_steps(const Shape &s, const GateInputs &in, int64_t at, int64_t chunk_begin, int round,
+                           Walk &walk) {
   const int lane = threadIdx.x % 32;
   const int64_t t = chunk_begin + round * 32 + lane;
   Step step;
@@ -63,13 +63,13 @@ __device__ Step next_steps(const Shape& s, const GateInputs& in, int64_t at, int
   return step;
 }
 
-__device__ void split(double x, float& high, float& low) {
+__device__ void split(double x, float &high, float &low) {
   x *= 1.4426950408889634;
   high = float(x);
   low = float(x - high);
 }
 
-__global__ void __launch_bounds__(warps * 32) gates_kernel(Shape s, Gates g, GateInputs in, float* m, float* mout) {
+__global__ void __launch_bounds__(warps * 32) gates_kernel(Shape s, Gates g, GateInputs in, float *m, float *mout) {
   const int64_t at = blockIdx.x;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rounds = s.L / 32;
   const double fresh = s.exponential ? -HUGE_VAL : 0;
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(warps * 32) gates_kernel(Shape s, Gates g, Gat
 
 }  // namespace
 
-int run_gates(const Shape& s, const Gates& g, const GateInputs& in, float* m, float* mout) {
+int run_gates(const Shape &s, const Gates &g, const GateInputs &in, float *m, float *mout) {
   gates_kernel<<<unsigned(s.heads), warps * 32, 0, stream()>>>(s, g, in, m, mout);
   return launched("mlstm gates");
 }

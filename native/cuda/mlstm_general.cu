@@ -26,14 +26,14 @@ __global__ void __launch_bounds__(tile_threads) states_kernel(Shape s, Gates g, 
   for (int step = 0; step < s.NC; step++) {
     const int c = u.reversed ? s.NC - 1 - step : step;
     const int64_t chunk = at * s.NC + c, begin = int64_t(c) * s.L, n = min(int64_t(s.L), s.T - begin);
-    float* states = static_cast<float*>(u.states) + chunk * s.DK * s.DV;
+    float *states = static_cast<float *>(u.states) + chunk * s.DK * s.DV;
     for (int r = 0; r < 4; r++)
       for (int e = 0; e < 4; e++)
         if (inside(r, e)) states[offset(r, e)] = acc[r][e];
     if (with_vector) u.vectors[chunk * s.DK + d0 + threadIdx.x] = vector;
     const float carry = g.carry[chunk];
     if (u.across) {
-      const float* other = static_cast<const float*>(u.other) + chunk * s.DK * s.DV;
+      const float *other = static_cast<const float *>(u.other) + chunk * s.DK * s.DV;
       float sum = with_vector ? vector * u.other_vectors[chunk * s.DK + d0 + threadIdx.x] : 0.0f;
       for (int r = 0; r < 4; r++)
         for (int e = 0; e < 4; e++)
@@ -67,11 +67,11 @@ __global__ void __launch_bounds__(tile_threads) states_kernel(Shape s, Gates g, 
     for (int r = 0; r < 4; r++)
       for (int e = 0; e < 4; e++)
         if (inside(r, e)) {
-          float* out = u.out + (s.bh0 + at) * s.DK * s.DV + offset(r, e);
+          float *out = u.out + (s.bh0 + at) * s.DK * s.DV + offset(r, e);
           *out = (u.add ? *out : 0.0f) + out_factor * acc[r][e];
         }
   if (u.vector_out && with_vector) {
-    float* out = u.vector_out + (s.bh0 + at) * s.DK + d0 + threadIdx.x;
+    float *out = u.vector_out + (s.bh0 + at) * s.DK + d0 + threadIdx.x;
     *out = (u.add ? *out : 0.0f) + out_factor * vector;
   }
 }
@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(tile_threads) mix_kernel(Shape s, Gates g, Mix
   const int chunk = blockIdx.y, row0 = tile_row(), column0 = tile_column();
   const int64_t begin = int64_t(chunk) * s.L, gate = at * s.Tp + begin;
   const int n = int(min(int64_t(s.L), s.T - begin));
-  const float* states = static_cast<const float*>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
-  const float* vector = mix.vectors + (at * s.NC + chunk) * s.DK;
+  const float *states = static_cast<const float *>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
+  const float *vector = mix.vectors + (at * s.NC + chunk) * s.DK;
   auto x = [&](int r, int64_t k) { return r < n ? load(mix.x + s.row(at, begin + r) * DA + k) : 0.0f; };
 
   float acc[4][4] = {};
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(tile_threads) mix_kernel(Shape s, Gates g, Mix
     }
   }
   // Products with the partner's rows, for the gates' gradients.
-  auto partner_product = [&](float* to) {
+  auto partner_product = [&](float *to) {
     for (int r = 0; r < 4; r++) {
       float sum = 0;
       for (int c = 0; c < 4; c++)
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(tile_threads) mix_kernel(Shape s, Gates g, Mix
   for (int r = 0; r < 4; r++)
     for (int c = 0; c < 4; c++) {
       if (row0 + r >= n || o0 + column0 + c >= DO) continue;
-      T* out = mix.out + s.row(at, begin + row0 + r) * DO + o0 + column0 + c;
+      T *out = mix.out + s.row(at, begin + row0 + r) * DO + o0 + column0 + c;
       store(out, mode == FORWARD ? acc[r][c] / denominator[r] : load(out) + acc[r][c]);
     }
 }
@@ -166,12 +166,12 @@ __global__ void __launch_bounds__(tile_threads) mix_kernel(Shape s, Gates g, Mix
 // G[t,s] = P[t,s] dP[t,s] of a chunk, its sums over t, and over the pairs that each forget gate parts.
 template <class T>
 __global__ void __launch_bounds__(tile_threads)
-    spans_kernel(Shape s, Gates g, const T* q, const T* k, const T* v, const T* dh, float* given, float* span) {
+    spans_kernel(Shape s, Gates g, const T *q, const T *k, const T *v, const T *dh, float *given, float *span) {
   __shared__ TileMemory memory;
   __shared__ float pairs[tile][tile + 1];
   const int64_t at = blockIdx.y, begin = int64_t(blockIdx.x) * s.L, gate = at * s.Tp + begin;
   const int n = int(min(int64_t(s.L), s.T - begin)), row0 = tile_row(), column0 = tile_column();
-  auto element = [&](const T* p, int64_t D, int r, int64_t d) {
+  auto element = [&](const T *p, int64_t D, int r, int64_t d) {
     return r < n ? load(p + s.row(at, begin + r) * D + d) : 0.0f;
   };
   float score[4][4] = {}, cotangent[4][4] = {};
@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(tile_threads)
 }
 
 template <class T, Mode mode>
-void launch_mix(const Shape& s, const Gates& g, const Mix<T>& mix) {
+void launch_mix(const Shape &s, const Gates &g, const Mix<T> &mix) {
   const int slices = mode == SUMS ? 1 : general_slices(mode == QUERY || mode == KEY ? s.DK : s.DV);
   mix_kernel<T, mode><<<dim3(slices, s.NC, unsigned(s.heads)), tile_threads, 0, stream()>>>(s, g, mix);
 }
@@ -217,17 +217,17 @@ void launch_mix(const Shape& s, const Gates& g, const Mix<T>& mix) {
 }  // namespace
 
 int general_slices(int64_t D) { return int(ceil_div(D, tile)); }
-int general_tiles(const Shape& s) { return general_slices(s.DK) * general_slices(s.DV); }
+int general_tiles(const Shape &s) { return general_slices(s.DK) * general_slices(s.DV); }
 
 template <class T>
-int run_states_general(const Shape& s, const Gates& g, const StateUpdate<T>& u) {
+int run_states_general(const Shape &s, const Gates &g, const StateUpdate<T> &u) {
   const dim3 grid(general_slices(s.DV), general_slices(s.DK), unsigned(s.heads));
   states_kernel<<<grid, tile_threads, 0, stream()>>>(s, g, u);
   return launched("mlstm states");
 }
 
 template <class T>
-int run_mix_general(Mode mode, const Shape& s, const Gates& g, const Mix<T>& mix) {
+int run_mix_general(Mode mode, const Shape &s, const Gates &g, const Mix<T> &mix) {
   if (mode == FORWARD) launch_mix<T, FORWARD>(s, g, mix);
   if (mode == SUMS) launch_mix<T, SUMS>(s, g, mix);
   if (mode == QUERY) launch_mix<T, QUERY>(s, g, mix);
@@ -237,16 +237,16 @@ int run_mix_general(Mode mode, const Shape& s, const Gates& g, const Mix<T>& mix
 }
 
 template <class T>
-int run_spans(const Shape& s, const Gates& g, const T* q, const T* k, const T* v, const T* dh, float* given,
-              float* span) {
+int run_spans(const Shape &s, const Gates &g, const T *q, const T *k, const T *v, const T *dh, float *given,
+              float *span) {
   spans_kernel<<<dim3(s.NC, unsigned(s.heads)), tile_threads, 0, stream()>>>(s, g, q, k, v, dh, given, span);
   return launched("mlstm spans");
 }
 
-#define XL_MLSTM_GENERAL(T)                                                           \
-  template int run_states_general(const Shape&, const Gates&, const StateUpdate<T>&); \
-  template int run_mix_general(Mode, const Shape&, const Gates&, const Mix<T>&);      \
-  template int run_spans(const Shape&, const Gates&, const T*, const T*, const T*, const T*, float*, float*);
+#define XL_MLSTM_GENERAL(T)                                                              \
+  template int run_states_general(const Shape &, const Gates &, const StateUpdate<T> &); \
+  template int run_mix_general(Mode, const Shape &, const Gates &, const Mix<T> &);      \
+  template int run_spans(const Shape &, const Gates &, const T *, const T *, const T *, const T *, float *, float *);
 XL_MLSTM_GENERAL(float)
 XL_MLSTM_GENERAL(bf16)
 

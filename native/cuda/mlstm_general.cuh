@@ -20,7 +20,7 @@ __device__ inline int tile_column() { return int(threadIdx.x) % 16 * 4; }
 // acc[r][c] += sum over k < K of a(r, k) b(k, c). Neighbouring threads ask for neighbouring k of a, and of b if
 // `b_by_k`, otherwise for neighbouring c.
 template <bool a_by_k, bool b_by_k, class A, class B>
-__device__ inline void tile_product(float (&acc)[4][4], TileMemory& memory, int64_t K, A a, B b) {
+__device__ inline void tile_product(float (&acc)[4][4], TileMemory &memory, int64_t K, A a, B b) {
   for (int64_t k0 = 0; k0 < K; k0 += tile_k) {
     __syncthreads();
     for (int j = threadIdx.x; j < tile * tile_k; j += tile_threads) {

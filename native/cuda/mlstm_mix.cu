@@ -5,13 +5,13 @@ namespace xl {
 namespace mlstm {
 
 template <>
-int launch_width<FORWARD>(int, bool, const Shape&, const Gates&, const Mix<bf16>&, int);
+int launch_width<FORWARD>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<QUERY>(int, bool, const Shape&, const Gates&, const Mix<bf16>&, int);
+int launch_width<QUERY>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<KEY>(int, bool, const Shape&, const Gates&, const Mix<bf16>&, int);
+int launch_width<KEY>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 template <>
-int launch_width<VALUE>(int, bool, const Shape&, const Gates&, const Mix<bf16>&, int);
+int launch_width<VALUE>(int, bool, const Shape &, const Gates &, const Mix<bf16> &, int);
 
 namespace {
 
@@ -45,7 +45,7 @@ bool fits(int64_t DA, int64_t DO, bool transposed) {
 }
 
 template <Mode mode>
-int run(const Shape& s, const Gates& g, const Mix<bf16>& mix) {
+int run(const Shape &s, const Gates &g, const Mix<bf16> &mix) {
   constexpr bool transposed = mode == QUERY || mode == KEY;
   const int width = mix_width(transposed ? s.DK : s.DV);
   const int limit = block_limit(hopper(), transposed ? s.DV : s.DK, width, transposed);
@@ -64,15 +64,15 @@ int mix_width(int64_t D) {
 
 int mma_slices(int64_t D) { return int(ceil_div(D, mix_width(D))); }
 
-bool mma_fits(const Shape& s) {
+bool mma_fits(const Shape &s) {
   return s.T > 0 && compute_capability() >= 80 && s.DK % 16 == 0 && s.DV % 16 == 0 && fits(s.DK, s.DV, false) &&
          fits(s.DV, s.DK, true);
 }
 
 // Longer chunks leave fewer states to memory, shorter ones fewer scores to compute.
-int mma_chunk(const Shape& s) { return s.DK * s.DV >= 32768 && s.T > 128 ? 256 : 128; }
+int mma_chunk(const Shape &s) { return s.DK * s.DV >= 32768 && s.T > 128 ? 256 : 128; }
 
-int run_mix_mma(Mode mode, const Shape& s, const Gates& g, const Mix<bf16>& mix) {
+int run_mix_mma(Mode mode, const Shape &s, const Gates &g, const Mix<bf16> &mix) {
   switch (mode) {
     case FORWARD:
       return run<FORWARD>(s, g, mix);

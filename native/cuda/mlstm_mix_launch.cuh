@@ -11,10 +11,10 @@ namespace mlstm {
 // Columns of a block for results of D columns, and the mode's kernel for so many.
 int mix_width(int64_t D);
 template <Mode mode>
-int launch_width(int width, bool hopper, const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit);
+int launch_width(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit);
 
 template <Mode mode, int BN>
-int launch_mix(const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit) {
+int launch_mix(const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
   constexpr bool transposed = mode == QUERY || mode == KEY;
   const MixLayout layout(int(transposed ? s.DV : s.DK), mode == SUMS ? 0 : BN, transposed, limit);
   cudaFuncSetAttribute(mix_kernel<mode, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.bytes());
@@ -25,7 +25,7 @@ int launch_mix(const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit) 
 }
 
 template <Mode mode, int BN>
-int launch_wgmma(const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit) {
+int launch_wgmma(const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
   constexpr bool transposed = mode == QUERY || mode == KEY;
   const WgmmaLayout layout(int(transposed ? s.DV : s.DK), BN, transposed, limit);
   cudaFuncSetAttribute(mix_wgmma_kernel<mode, BN>, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.bytes());
@@ -35,13 +35,13 @@ int launch_wgmma(const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit
 }
 
 template <Mode mode, int BN>
-int launch_either(bool hopper, const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit) {
+int launch_either(bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) {
   return hopper ? launch_wgmma<mode, BN>(s, g, mix, limit) : launch_mix<mode, BN>(s, g, mix, limit);
 }
 
 #define XL_MLSTM_WIDTHS(MODE)                                                                                       \
   template <>                                                                                                       \
-  int launch_width<MODE>(int width, bool hopper, const Shape& s, const Gates& g, const Mix<bf16>& mix, int limit) { \
+  int launch_width<MODE>(int width, bool hopper, const Shape &s, const Gates &g, const Mix<bf16> &mix, int limit) { \
     if (width == 256) return launch_either<MODE, 256>(hopper, s, g, mix, limit);                                    \
     if (width == 192) return launch_either<MODE, 192>(hopper, s, g, mix, limit);                                    \
     if (width == 128) return launch_either<MODE, 128>(hopper, s, g, mix, limit);                                    \

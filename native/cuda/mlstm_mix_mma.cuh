@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   extern __shared__ __align__(128) unsigned char shared[];
   const int DA = int(transposed ? s.DV : s.DK), DO = int(transposed ? s.DK : s.DV);
   const MixLayout layout(DA, with_out ? BN : 0, transposed, limit);
-  MixRows& rows = *reinterpret_cast<MixRows*>(shared);
+  MixRows &rows = *reinterpret_cast<MixRows *>(shared);
   const uint32_t x_tile = shared_address(shared + layout.x), p_tile = shared_address(shared + layout.p);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
   const int warp_row = warp / 2 * 32, warp_half = warp % 2;
@@ -70,8 +70,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   }
   const int n = int(min(int64_t(s.L), s.T - begin));
   const int64_t first_row = s.row(at, begin), step_a = s.NH * DA, step_o = s.NH * DO;
-  const bf16* const M = static_cast<const bf16*>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
-  const float* const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
+  const bf16 *const M = static_cast<const bf16 *>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
+  const float *const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
   const bool with_state = chunk != mix.skip;
 
   // Jobs: tiles of M, then for each block of columns tiles of y and one of z.
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   auto slot = [&](int job) { return shared + layout.ring + job % layout.slots * layout.slot; };
   auto issue = [&] {
     if (issued < jobs) {
-      unsigned char* const memory = slot(issued);
+      unsigned char *const memory = slot(issued);
       const uint32_t to = shared_address(memory);
       if (issued < m_jobs) {
         const int k0 = issued * mix_k;
@@ -162,14 +162,14 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const int r = row_of(mt, half);
-        const bf16* const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
+        const bf16 *const from = mix.partner + (first_row + int64_t(r0 + r) * s.NH) * DO;
         const bool valid = r0 + r < n;
         float sum = 0;
 #pragma unroll
         for (int n0 = 0; n0 + 4 <= NT; n0 += 4) {
           const int column = warp_column + (n0 + quad) * 8;
           uint4 x{0, 0, 0, 0};
-          if (valid && column < DO) x = *reinterpret_cast<const uint4*>(from + column);
+          if (valid && column < DO) x = *reinterpret_cast<const uint4 *>(from + column);
           uint32_t y[4] = {x.x, x.y, x.z, x.w};
           transpose_quad(y);
 #pragma unroll
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         for (int nt = NT / 4 * 4; nt < NT; nt++) {
           const int column = warp_column + nt * 8 + quad * 2;
           if (valid && column < DO) {
-            const float2 z = unpack(*reinterpret_cast<const uint32_t*>(from + column));
+            const float2 z = unpack(*reinterpret_cast<const uint32_t *>(from + column));
             sum += acc[mt][nt][2 * half] * z.x + acc[mt][nt][2 * half + 1] * z.y;
           }
         }
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
               const int column = warp_column + nt * 8 + quad * 2 + e;
-              float& value = acc[mt][nt][2 * half + e];
+              float &value = acc[mt][nt][2 * half + e];
               value *= weight;
               if (transposed && column < DO) value = fmaf(added, vector[column], value);
             }
@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
       for (int nt = 0; nt < 4; nt++)
 #pragma unroll
         for (int e = 0; e < 4; e++) score[mt][nt][e] = 0;
-    unsigned char* memory = nullptr;
+    unsigned char *memory = nullptr;
     for (int job = 0; job < y_jobs; job++) {
       memory = next();
       if (transposed && block == 0 && job == 0 && threadIdx.x < mix_rows)
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
                             min(DA - job * mix_y, mix_y));
     }
     if (active) {
-      const unsigned char* const gates = memory + layout.gates;
+      const unsigned char *const gates = memory + layout.gates;
 #pragma unroll
       for (int mt = 0; mt < 2; mt++)
 #pragma unroll
@@ -267,17 +267,17 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
               float exponent, multiplier, added;
               bool counts;
               if (rows_are_t) {
-                const float2 side = reinterpret_cast<const float2*>(gates)[c];
+                const float2 side = reinterpret_cast<const float2 *>(gates)[c];
                 exponent = (row_side.x + side.x) + (row_side.y + side.y);
                 multiplier = row_side.z;
                 added = row_side.w;
                 counts = column <= row && column >= row_doc;
               } else {
-                const float4 side = reinterpret_cast<const float4*>(gates)[c];
+                const float4 side = reinterpret_cast<const float4 *>(gates)[c];
                 exponent = (row_side.x + side.x) + (row_side.y + side.y);
                 multiplier = side.z;
                 added = side.w;
-                counts = row <= column && row >= reinterpret_cast<const int*>(gates + mix_columns * 16)[c];
+                counts = row <= column && row >= reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
               }
               float decay;
               asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(decay) : "f"(exponent));
@@ -308,7 +308,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
       // q . n: two threads to a row.
       const int r = threadIdx.x / 2;
       for (int d = threadIdx.x % 2 * 8; d < DA; d += 16) {
-        const uint4 x = *reinterpret_cast<const uint4*>(shared + layout.x + (r * layout.ldx + d) * 2);
+        const uint4 x = *reinterpret_cast<const uint4 *>(shared + layout.x + (r * layout.ldx + d) * 2);
         const uint32_t parts[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
         for (int j = 0; j < 4; j++) {
@@ -359,7 +359,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         const int r = row_of(mt, half);
         const bool valid = r0 + r < n;
         const float factor = mode == FORWARD && valid ? rows.state_sum[r] : 1.0f;
-        bf16* const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
+        bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
         auto result = [&](int nt, uint32_t old) {
           const float2 y = unpack(old);
           return pack(fmaf(acc[mt][nt][2 * half], factor, y.x), fmaf(acc[mt][nt][2 * half + 1], factor, y.y));
@@ -368,7 +368,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         for (int n0 = 0; n0 + 4 <= NT; n0 += 4) {
           const int column = warp_column + (n0 + quad) * 8;
           const bool inside = valid && column < DO;
-          uint4* const p = reinterpret_cast<uint4*>(to + column);
+          uint4 *const p = reinterpret_cast<uint4 *>(to + column);
           uint4 old{0, 0, 0, 0};
           if (mode != FORWARD && inside) old = *p;
           uint32_t y[4] = {old.x, old.y, old.z, old.w};
@@ -382,7 +382,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         for (int nt = NT / 4 * 4; nt < NT; nt++) {
           const int column = warp_column + nt * 8 + quad * 2;
           if (!valid || column >= DO) continue;
-          uint32_t* const p = reinterpret_cast<uint32_t*>(to + column);
+          uint32_t *const p = reinterpret_cast<uint32_t *>(to + column);
           *p = result(nt, mode == FORWARD ? 0 : *p);
         }
       }

@@ -60,10 +60,10 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   constexpr bool transposed = mode == QUERY || mode == KEY;
   constexpr int NT = BN / 8;
   extern __shared__ unsigned char unaligned[];
-  unsigned char* const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
+  unsigned char *const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
   const int DA = int(transposed ? s.DV : s.DK), DO = int(transposed ? s.DK : s.DV);
   const WgmmaLayout layout(DA, BN, transposed, limit);
-  WgmmaRows& rows = *reinterpret_cast<WgmmaRows*>(shared + layout.rows());
+  WgmmaRows &rows = *reinterpret_cast<WgmmaRows *>(shared + layout.rows());
   const uint32_t base = shared_address(shared), x_tile = base + layout.x;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
   const int group_row = __shfl_sync(~0u, warp / 4, 0) * 64;  // the same for the warp, as the compiler must see
@@ -78,8 +78,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   }
   const int n = int(min(int64_t(s.L), s.T - begin));
   const int64_t first_row = s.row(at, begin), step_a = s.NH * DA, step_o = s.NH * DO;
-  const bf16* const M = static_cast<const bf16*>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
-  const float* const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
+  const bf16 *const M = static_cast<const bf16 *>(mix.states) + (at * s.NC + chunk) * s.DK * s.DV;
+  const float *const vector = mix.vectors + (at * s.NC + chunk) * s.DK;
   const bool with_state = chunk != mix.skip;
 
   // Jobs: tiles of M, with them those of x; two of the partner, 64 rows each; for each block of columns tiles of y and
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   // Blocks in the order in which the other rows of the chunk take them too, so that they meet in the L2 cache.
   auto column_of = [&](int block) { return (rows_are_t ? block : first_block + blocks - 1 - block) * mix_columns; };
   int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = 0;
-  auto copy_rows = [&](uint32_t to, const bf16* from, int half) {
+  auto copy_rows = [&](uint32_t to, const bf16 *from, int half) {
     copy_panels<64>(to, BN, from + (first_row + int64_t(r0 + half * 64) * s.NH) * DO + o0, step_o, n - r0 - half * 64,
                     DO - o0);
   };
@@ -182,9 +182,9 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   // Two numbers of the result's row and columns in a tile of 64 rows.
   auto in_tile = [&](int here, int half, int nt) {
     const int r = row_of(half) - group_row;
-    const unsigned char* const tile = shared + layout.ring + here * layout.slot;
+    const unsigned char *const tile = shared + layout.ring + here * layout.slot;
     return unpack(
-        *reinterpret_cast<const uint32_t*>(tile + nt / 8 * (64 * 128) + r * 128 + (nt % 8 ^ r % 8) * 16 + quad * 4));
+        *reinterpret_cast<const uint32_t *>(tile + nt / 8 * (64 * 128) + r * 128 + (nt % 8 ^ r % 8) * 16 + quad * 4));
   };
   // sums[row] = partner . result; two jobs.
   auto partner_product = [&] {
@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
       for (int nt = 0; nt < NT; nt++)
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          float& value = acc[nt][2 * half + e];
+          float &value = acc[nt][2 * half + e];
           value *= weight;
           if (transposed) value = fmaf(added, rows.vector[nt * 8 + quad * 2 + e], value);
         }
@@ -276,7 +276,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
     }
     uint32_t weights[4][4];
     if (active) {
-      const unsigned char* const gates = shared + layout.gates + here * (mix_columns * 20);
+      const unsigned char *const gates = shared + layout.gates + here * (mix_columns * 20);
       float4 row_side[2];
       int row_doc[2];
 #pragma unroll
@@ -293,11 +293,11 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
           float4 side{};
           int doc = 0;
           if (rows_are_t) {
-            const float2 x = reinterpret_cast<const float2*>(gates)[c];
+            const float2 x = reinterpret_cast<const float2 *>(gates)[c];
             side.x = x.x, side.y = x.y;
           } else {
-            side = reinterpret_cast<const float4*>(gates)[c];
-            doc = reinterpret_cast<const int*>(gates + mix_columns * 16)[c];
+            side = reinterpret_cast<const float4 *>(gates)[c];
+            doc = reinterpret_cast<const int *>(gates + mix_columns * 16)[c];
           }
 #pragma unroll
           for (int half = 0; half < 2; half++) {
@@ -349,7 +349,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         // q . n: the four lanes that share a row take a quarter of each panel's pieces.
         for (int d = quad * 8; d < DA; d += 32) {
           const int piece = d % panel / 8 ^ (r % 8);
-          const uint4 x = *reinterpret_cast<const uint4*>(shared + d / panel * (mix_rows * 128) + r * 128 + piece * 16);
+          const uint4 x =
+              *reinterpret_cast<const uint4 *>(shared + d / panel * (mix_rows * 128) + r * 128 + piece * 16);
           const uint32_t parts[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
           for (int j = 0; j < 4; j++) {
@@ -376,7 +377,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int r = row_of(half);
-      bf16* const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
+      bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
 #pragma unroll
       for (int n0 = 0; n0 < NT; n0 += 4) {
         uint32_t y[4];
@@ -388,7 +389,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         }
         transpose_quad(y);
         const int column = o0 + (n0 + quad) * 8;
-        if (r0 + r < n && column < DO) *reinterpret_cast<uint4*>(to + column) = uint4{y[0], y[1], y[2], y[3]};
+        if (r0 + r < n && column < DO) *reinterpret_cast<uint4 *>(to + column) = uint4{y[0], y[1], y[2], y[3]};
       }
     }
   };

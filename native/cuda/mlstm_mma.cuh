@@ -12,13 +12,13 @@ namespace mlstm {
 constexpr int pad = 8;  // numbers behind each row of a tile
 constexpr int mma_threads = 256;
 
-__device__ inline uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+__device__ inline uint32_t shared_address(const void *p) { return uint32_t(__cvta_generic_to_shared(p)); }
 
 // 16 bytes from global to shared memory, or zeros.
-__device__ inline void copy_async(uint32_t to, const void* from, bool valid) {
+__device__ inline void copy_async(uint32_t to, const void *from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0));
 }
-__device__ inline void copy_async(uint32_t to, const void* from) {
+__device__ inline void copy_async(uint32_t to, const void *from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
 }
 __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;"); }
@@ -46,9 +46,11 @@ __device__ inline void multiply(float (&c)[4], const uint32_t (&a)[4], uint32_t 
 
 __device__ inline uint32_t pack(float low, float high) {
   const __nv_bfloat162 x = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&x);
+  return *reinterpret_cast<const uint32_t *>(&x);
 }
-__device__ inline float2 unpack(uint32_t x) { return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&x)); }
+__device__ inline float2 unpack(uint32_t x) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162 *>(&x));
+}
 
 // acc += A B over k in [k_begin, k_end), multiples of 16, for MT * 16 rows from `a` and NT * 8 columns from `b` on.
 // A is stored [rows][k], B [k][columns] or [columns][k], lda and ldb numbers from row to row.
@@ -83,7 +85,7 @@ __device__ inline void warp_product(float (&acc)[MT][NT][4], uint32_t a, int lda
 
 // Starts the copy of `rows` rows of `columns` numbers (multiples of 8) into a tile; rows from valid_rows and columns
 // from valid_columns on become zero.
-__device__ inline void copy_tile(uint32_t to, int ld, int rows, int columns, const bf16* from, int64_t step,
+__device__ inline void copy_tile(uint32_t to, int ld, int rows, int columns, const bf16 *from, int64_t step,
                                  int valid_rows, int valid_columns) {
   for (int r = threadIdx.x / 8; r < rows; r += mma_threads / 8)
     for (int c = threadIdx.x % 8 * 8; c < columns; c += 64) {
@@ -97,14 +99,14 @@ constexpr int panel = 64;  // numbers to a row of a panel (wgmma.cuh)
 // As copy_tile, into panels; `rows` is a multiple of 32. A thread copies piece threadIdx.x % 8 of rows threadIdx.x / 8
 // + 32 i.
 template <int rows>
-__device__ inline void copy_panels(uint32_t to, int columns, const bf16* from, int64_t step, int valid_rows,
+__device__ inline void copy_panels(uint32_t to, int columns, const bf16 *from, int64_t step, int valid_rows,
                                    int valid_columns) {
   const int piece = threadIdx.x % 8, row = threadIdx.x / 8;
   uint32_t at = to + row * 128 + (piece ^ row % 8) * 16;
-  const bf16* p = from + row * step + piece * 8;
+  const bf16 *p = from + row * step + piece * 8;
   const bool whole = valid_rows >= rows && valid_columns >= columns && columns % panel == 0;
   for (int c = 0; c < columns; c += panel, p += panel, at += rows * 128) {
-    const bf16* q = p;
+    const bf16 *q = p;
     if (whole) {
 #pragma unroll
       for (int i = 0; i < rows / 32; i++, q += 32 * step) copy_async(at + i * 4096, q);

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
   constexpr int MT = BK / 64, NT = BV / 16;  // tiles of 16 rows and of 8 columns of a warp; 4 x 2 warps
   constexpr int pairs = BK / 2, groups = mma_threads / pairs;
   extern __shared__ __align__(128) unsigned char shared[];
-  Stage<BK, BV>* ring = reinterpret_cast<Stage<BK, BV>*>(shared);
+  Stage<BK, BV> *ring = reinterpret_cast<Stage<BK, BV> *>(shared);
   __shared__ float2 vector_parts[mma_threads];
   __shared__ float sums[mma_threads / 32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
   auto chunk_of = [&](int j) { return at * s.NC + (u.reversed ? count - 1 - j : j) / per_chunk; };
   auto issue = [&](int j) {
     if (j < count) {
-      Stage<BK, BV>& stage = ring[j % stages];
+      Stage<BK, BV> &stage = ring[j % stages];
       const int64_t t = begin_of(j);
       const int valid = int(min(max(s.T - t, int64_t(0)), int64_t(steps)));
       const int64_t row = first_row + (valid > 0 ? t : 0) * s.NH;
@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
       const int64_t chunk = chunk_of(j);
       const float carry = next_carry;
       if (j + per_chunk < count) next_carry = g.carry[chunk_of(j + per_chunk)];
-      bf16* to = static_cast<bf16*>(u.states) + chunk * state;
-      const bf16* other = static_cast<const bf16*>(u.other) + chunk * state;
+      bf16 *to = static_cast<bf16 *>(u.states) + chunk * state;
+      const bf16 *other = static_cast<const bf16 *>(u.other) + chunk * state;
       float product = 0;
       // All reads of the other state before the writes, so that they are under way together.
       auto each_four = [&](auto body) {
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
       };
       if (u.across)
         each_four([&](int mt, int half, int n0, bool inside, int64_t offset) {
-          const uint4 x = inside ? *reinterpret_cast<const uint4*>(other + offset) : uint4{0, 0, 0, 0};
+          const uint4 x = inside ? *reinterpret_cast<const uint4 *>(other + offset) : uint4{0, 0, 0, 0};
           uint32_t r[4] = {x.x, x.y, x.z, x.w};
           transpose_quad(r);
 #pragma unroll
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
 #pragma unroll
         for (int n = 0; n < 4; n++) r[n] = pack(acc[mt][n0 + n][2 * half], acc[mt][n0 + n][2 * half + 1]);
         transpose_quad(r);
-        if (inside) *reinterpret_cast<uint4*>(to + offset) = uint4{r[0], r[1], r[2], r[3]};
+        if (inside) *reinterpret_cast<uint4 *>(to + offset) = uint4{r[0], r[1], r[2], r[3]};
       });
       if (with_vector) {
         const float2 sum = whole_vector();
@@ -159,11 +159,11 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
       vector.x *= carry;
       vector.y *= carry;
     }
-    const Stage<BK, BV>& stage = ring[j % stages];
+    const Stage<BK, BV> &stage = ring[j % stages];
     if (with_vector) {
 #pragma unroll 8
       for (int t = vector_group * (steps / groups); t < (vector_group + 1) * (steps / groups); t++) {
-        const float2 x = unpack(*reinterpret_cast<const uint32_t*>(&stage.a[t][vector_pair]));
+        const float2 x = unpack(*reinterpret_cast<const uint32_t *>(&stage.a[t][vector_pair]));
         vector.x = fmaf(stage.vector_weight[t], x.x, vector.x);
         vector.y = fmaf(stage.vector_weight[t], x.y, vector.y);
       }
@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
     const uint32_t b = shared_address(&stage.b[lane % 16][warp % 2 * (BV / 2) + lane / 16 * 8]);
 #pragma unroll
     for (int t = 0; t < steps; t += 16) {
-      const float2 low = *reinterpret_cast<const float2*>(&stage.weight[t + 2 * quad]);
-      const float2 high = *reinterpret_cast<const float2*>(&stage.weight[t + 8 + 2 * quad]);
+      const float2 low = *reinterpret_cast<const float2 *>(&stage.weight[t + 2 * quad]);
+      const float2 high = *reinterpret_cast<const float2 *>(&stage.weight[t + 8 + 2 * quad]);
       const __nv_bfloat162 weights[2] = {__floats2bfloat162_rn(low.x, low.y), __floats2bfloat162_rn(high.x, high.y)};
       uint32_t y[NT / 2][4];
 #pragma unroll
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
         load_matrices_transposed(x, a + (t * (BK + pad) + mt * 16) * 2);
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-          __nv_bfloat162* p = reinterpret_cast<__nv_bfloat162*>(&x[e]);
+          __nv_bfloat162 *p = reinterpret_cast<__nv_bfloat162 *>(&x[e]);
           *p = __hmul2(*p, weights[e / 2]);
         }
 #pragma unroll
@@ -203,14 +203,14 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
         for (int e = 0; e < 4; e++) {
           const int d = row0 + mt * 16 + e / 2 * 8, column = column0 + nt * 8 + quad * 2 + e % 2;
           if (d >= DK || column >= DV) continue;
-          float* out = u.out + head * state + int64_t(d) * DV + column;
+          float *out = u.out + head * state + int64_t(d) * DV + column;
           *out = (u.add ? *out : 0.0f) + out_factor * acc[mt][nt][e];
         }
   }
   if (u.vector_out && with_vector) {
     const float2 sum = whole_vector();
     if (vector_group == 0 && d0 + vector_pair < DK) {
-      float* out = u.vector_out + head * DK + d0 + vector_pair;
+      float *out = u.vector_out + head * DK + d0 + vector_pair;
       out[0] = (u.add ? out[0] : 0.0f) + out_factor * sum.x;
       out[1] = (u.add ? out[1] : 0.0f) + out_factor * sum.y;
     }
@@ -219,15 +219,15 @@ __global__ void __launch_bounds__(mma_threads, 1) states_kernel(Shape s, Gates g
 
 struct Tile {
   int BK, BV;
-  int64_t rows(const Shape& s) const { return ceil_div(s.DK, BK); }
-  int64_t columns(const Shape& s) const { return ceil_div(s.DV, BV); }
+  int64_t rows(const Shape &s) const { return ceil_div(s.DK, BK); }
+  int64_t columns(const Shape &s) const { return ceil_div(s.DV, BV); }
 };
 
 // Whether the kernel with warpgroup products takes this shape: compute capability 9.x, tiles of at least 128 rows.
-bool by_warpgroups(const Shape& s) { return compute_capability() / 10 == 9 && s.DK > 64; }
+bool by_warpgroups(const Shape &s) { return compute_capability() / 10 == 9 && s.DK > 64; }
 
 // The largest tile that leaves a block for nearly every multiprocessor.
-Tile tile_of(const Shape& s) {
+Tile tile_of(const Shape &s) {
   for (const Tile tile : {Tile{256, 128}, Tile{128, 128}})
     if (s.DK > tile.BK / 2 && s.DV > tile.BV / 2 &&
         10 * s.B * s.NH * tile.rows(s) * tile.columns(s) >= 9 * multiprocessors())
@@ -236,7 +236,7 @@ Tile tile_of(const Shape& s) {
 }
 
 template <int BK, int BV, int stages>
-int launch(const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
+int launch(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
   constexpr int bytes = stages * sizeof(Stage<BK, BV>);
   const auto kernel = states_kernel<BK, BV, stages>;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
@@ -248,14 +248,14 @@ int launch(const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
 
 }  // namespace
 
-int mma_tiles(const Shape& s) {
+int mma_tiles(const Shape &s) {
   const Tile tile = tile_of(s);
   return int(tile.rows(s) * tile.columns(s));
 }
 
-int run_states_wgmma(int BK, int BV, const Shape& s, const Gates& g, const StateUpdate<bf16>& u);
+int run_states_wgmma(int BK, int BV, const Shape &s, const Gates &g, const StateUpdate<bf16> &u);
 
-int run_states_mma(const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
+int run_states_mma(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
   const Tile tile = tile_of(s);
   if (by_warpgroups(s)) return run_states_wgmma(tile.BK, tile.BV, s, g, u);
   switch (tile.BK) {

@@ -25,9 +25,9 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
   using Memory = States<BK, BV>;
   constexpr int MT = BK / 128, NT = BV / 8, pairs = BK / 2, groups = mma_threads / pairs;
   extern __shared__ unsigned char unaligned[];
-  unsigned char* const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
+  unsigned char *const shared = unaligned + (1024 - shared_address(unaligned) % 1024) % 1024;
   const uint32_t base = shared_address(shared);
-  float* const vector_weights = reinterpret_cast<float*>(shared + Memory::weights);
+  float *const vector_weights = reinterpret_cast<float *>(shared + Memory::weights);
   __shared__ float2 vector_parts[mma_threads];
   __shared__ float sums[mma_threads / 32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, quad = lane % 4;
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
   auto issue_other = [&](int j) {
     if (u.across && j < count)
       copy_panels<BK>(base + Memory::other, BV,
-                      static_cast<const bf16*>(u.other) + chunk_of(j) * state + int64_t(d0) * DV + e0, DV, DK - d0,
+                      static_cast<const bf16 *>(u.other) + chunk_of(j) * state + int64_t(d0) * DV + e0, DV, DK - d0,
                       DV - e0);
   };
 
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
     const int64_t chunk = chunk_of(j);
     const float carry = next_carry;
     if (j + per_chunk < count) next_carry = g.carry[chunk_of(j + per_chunk)];
-    bf16* const to = static_cast<bf16*>(u.states) + chunk * state;
+    bf16 *const to = static_cast<bf16 *>(u.states) + chunk * state;
     float product = 0;
 #pragma unroll
     for (int mt = 0; mt < MT; mt++)
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
 #pragma unroll
           for (int nt = 0; nt < NT; nt++) {
             const int offset = nt / 8 * (BK * 128) + r * 128 + (nt % 8 ^ r % 8) * 16 + quad * 4;
-            const float2 y = unpack(*reinterpret_cast<const uint32_t*>(shared + Memory::other + offset));
+            const float2 y = unpack(*reinterpret_cast<const uint32_t *>(shared + Memory::other + offset));
             product += acc[mt][nt][2 * half] * y.x + acc[mt][nt][2 * half + 1] * y.y;
           }
         }
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
           transpose_quad(y);
           const int column = e0 + (n0 + quad) * 8;
           if (d < DK && column < DV)
-            *reinterpret_cast<uint4*>(to + int64_t(d) * DV + column) = uint4{y[0], y[1], y[2], y[3]};
+            *reinterpret_cast<uint4 *>(to + int64_t(d) * DV + column) = uint4{y[0], y[1], y[2], y[3]};
         }
       }
     if (with_vector) {
@@ -171,8 +171,8 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
 #pragma unroll
     for (int i = 0; i < BV / 32; i++) {
       const int r = copied_row + i % 2 * 32;
-      uint4* const p = reinterpret_cast<uint4*>(shared + stage + Memory::a + i / 2 * (steps * 128) + r * 128 +
-                                                (copied_piece ^ r % 8) * 16);
+      uint4 *const p = reinterpret_cast<uint4 *>(shared + stage + Memory::a + i / 2 * (steps * 128) + r * 128 +
+                                                 (copied_piece ^ r % 8) * 16);
       const uint4 x = *p;
       uint32_t y[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
@@ -198,12 +198,12 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
     issue(j + stages - 1);
     load_weights(j + 1);
     if (with_vector) {
-      const unsigned char* const from = shared + stage + vector_pair / panel * (steps * 128) + vector_pair % 8 * 2;
-      const float* const weight = vector_weights + j % stages * steps;
+      const unsigned char *const from = shared + stage + vector_pair / panel * (steps * 128) + vector_pair % 8 * 2;
+      const float *const weight = vector_weights + j % stages * steps;
 #pragma unroll 8
       for (int t = vector_group * (steps / groups); t < (vector_group + 1) * (steps / groups); t++) {
         const int offset = t * 128 + (vector_pair % panel / 8 ^ t % 8) * 16;
-        const float2 x = unpack(*reinterpret_cast<const uint32_t*>(from + offset));
+        const float2 x = unpack(*reinterpret_cast<const uint32_t *>(from + offset));
         vector.x = fmaf(weight[t], x.x, vector.x);
         vector.y = fmaf(weight[t], x.y, vector.y);
       }
@@ -220,14 +220,14 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
         for (int e = 0; e < 4; e++) {
           const int d = d0 + local_row + mt * 64 + e / 2 * 8, column = e0 + nt * 8 + quad * 2 + e % 2;
           if (d >= DK || column >= DV) continue;
-          float* out = u.out + head * state + int64_t(d) * DV + column;
+          float *out = u.out + head * state + int64_t(d) * DV + column;
           *out = (u.add ? *out : 0.0f) + out_factor * acc[mt][nt][e];
         }
   }
   if (u.vector_out && with_vector) {
     const float2 sum = whole_vector();
     if (vector_group == 0 && d0 + vector_pair < DK) {
-      float* out = u.vector_out + head * DK + d0 + vector_pair;
+      float *out = u.vector_out + head * DK + d0 + vector_pair;
       out[0] = (u.add ? out[0] : 0.0f) + out_factor * sum.x;
       out[1] = (u.add ? out[1] : 0.0f) + out_factor * sum.y;
     }
@@ -236,7 +236,7 @@ __global__ void __launch_bounds__(mma_threads, 1) states_wgmma_kernel(Shape s, G
 }
 
 template <int BK, int BV>
-int launch(const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
+int launch(const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
   constexpr int bytes = States<BK, BV>::bytes;
   cudaFuncSetAttribute(states_wgmma_kernel<BK, BV>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   const dim3 grid(unsigned(ceil_div(s.DV, BV)), unsigned(ceil_div(s.DK, BK)), unsigned(s.heads));
@@ -246,7 +246,7 @@ int launch(const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
 
 }  // namespace
 
-int run_states_wgmma(int BK, int BV, const Shape& s, const Gates& g, const StateUpdate<bf16>& u) {
+int run_states_wgmma(int BK, int BV, const Shape &s, const Gates &g, const StateUpdate<bf16> &u) {
   if (BK == 256) return launch<256, 128>(s, g, u);
   return BV == 128 ? launch<128, 128>(s, g, u) : launch<128, 64>(s, g, u);
 }

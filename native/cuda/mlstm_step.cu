@@ -35,7 +35,7 @@ struct StepGates {
   float m_float;
 };
 
-__device__ StepGates step_gates(const StepShape& s, float i, float f, float m_in) {
+__device__ StepGates step_gates(const StepShape &s, float i, float f, float m_in) {
   if (!s.exponential) return {sigmoid(f), sigmoid(i), 0, 0};
   const double forget = double(log_sigmoid(f)) + double(m_in), m = forget > i ? forget : double(i);
   const double rounded = double(float(m));
@@ -43,7 +43,7 @@ __device__ StepGates step_gates(const StepShape& s, float i, float f, float m_in
 }
 
 // The sum over the block, in all threads.
-__device__ float block_sum(float x, float* shared) {
+__device__ float block_sum(float x, float *shared) {
   x = warp_sum(x);
   if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
   __syncthreads();
@@ -54,17 +54,23 @@ __device__ float block_sum(float x, float* shared) {
 
 template <class T>
 __global__ void __launch_bounds__(threads)
-    step_kernel(StepShape s, T* h, float* Cout, float* nout, float* mout, const T* q, const T* k, const T* v,
-                const float* i, const float* f, const float* Cin, const float* nin, const float* min) {
+    step_kernel(StepShape s, T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, const T *v,
+                const float *i, const float *f, const float *Cin, const float *nin, const float *min) {
   __shared__ float warp_sums[threads / 32];
   __shared__ float parts[row_groups][width + 1];
   __shared__ bool last;
   const int64_t at = s.first + blockIdx.y;
   const int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
   const int64_t e = int64_t(blockIdx.x) * width + lane * 4;
+<<<<<<< HEAD
   const bool whole = s.vectors && e < s.DV;
   const float* from = Cin + at * s.DK * s.DV;
   float* to = Cout + at * s.DK * s.DV;
+=======
+  const bool whole = s.DV % 4 == 0 && e < s.DV;
+  const float *from = Cin + at * s.DK * s.DV;
+  float *to = Cout + at * s.DK * s.DV;
+>>>>>>> c2
   q += at * s.DK;
   k += at * s.DK;
   nin += at * s.DK;
@@ -79,9 +85,9 @@ __global__ void __launch_bounds__(threads)
       const int64_t d = d0 + j * row_groups;
       state[j] = float4{0, 0, 0, 0};
       if (d >= s.DK) continue;
-      const float* p = from + d * s.DV + e;
+      const float *p = from + d * s.DV + e;
       if (whole) {
-        state[j] = *reinterpret_cast<const float4*>(p);
+        state[j] = *reinterpret_cast<const float4 *>(p);
       } else {
         if (e < s.DV) state[j].x = p[0];
         if (e + 1 < s.DV) state[j].y = p[1];
@@ -103,9 +109,9 @@ __global__ void __launch_bounds__(threads)
       sum[1] = fmaf(query, c.y, sum[1]);
       sum[2] = fmaf(query, c.z, sum[2]);
       sum[3] = fmaf(query, c.w, sum[3]);
-      float* p = to + d * s.DV + e;
+      float *p = to + d * s.DV + e;
       if (whole) {
-        *reinterpret_cast<float4*>(p) = c;
+        *reinterpret_cast<float4 *>(p) = c;
       } else {
         if (e < s.DV) p[0] = c.x;
         if (e + 1 < s.DV) p[1] = c.y;
@@ -140,8 +146,8 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <class T>
-int step(T* h, float* Cout, float* nout, float* mout, const T* q, const T* k, const T* v, const float* i,
-         const float* f, const float* Cin, const float* nin, const float* min, int64_t B, int64_t NH, int64_t DK,
+int step(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, const T *v, const float *i,
+         const float *f, const float *Cin, const float *nin, const float *min, int64_t B, int64_t NH, int64_t DK,
          int64_t DV, float eps, int32_t input_gate, int32_t normalize) {
   if (B < 0 || NH < 1 || DK < 1 || DV < 1)
     return fail(XL_INVALID,
@@ -167,9 +173,9 @@ int step(T* h, float* Cout, float* nout, float* mout, const T* q, const T* k, co
 }  // namespace xl
 
 #define XL_MLSTM_STEP(SUFFIX, T)                                                                                     \
-  extern "C" XL_API int xl_mlstm_step##SUFFIX(T* h, float* Cout, float* nout, float* mout, const T* q, const T* k,   \
-                                              const T* v, const float* i, const float* f, const float* Cin,          \
-                                              const float* nin, const float* min, int64_t B, int64_t NH, int64_t DK, \
+  extern "C" XL_API int xl_mlstm_step##SUFFIX(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k,   \
+                                              const T *v, const float *i, const float *f, const float *Cin,          \
+                                              const float *nin, const float *min, int64_t B, int64_t NH, int64_t DK, \
                                               int64_t DV, float eps, int32_t input_gate, int32_t normalize) {        \
     return xl::mlstm::step<T>(h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min, B, NH, DK, DV, eps, input_gate,     \
                               normalize);                                                                            \

@@ -8,8 +8,8 @@ the same rounded inputs: scores, states and results are each rounded to 8 bits (
 their way, three to four times, so 6e-3, and twice that for gates and for what the cotangent of the normaliser decides
 (dnin: it is a product dh . h with h as it was rounded). With extreme gates a step often sees one input alone; what
 then comes through the numerator and through the normaliser cancels up to the rounding of h, and what is left is as
-inexact as 5e-2. Outputs start as NaN, as does the workspace; each case runs twice and must give the same bits;
-gradients are added to what is there.
+inexact as 5e-2; dmin, one number a head, is all such a remainder where the state weighs much: 3e-2. Outputs start as
+NaN, as does the workspace; each case runs twice and must give the same bits; gradients are added to what is there.
 """
 import sys
 
@@ -211,6 +211,8 @@ def main():
         for name, value in result.items():
             limit = 2e-5 if dtype == torch.float32 else 6e-3
             limit *= (5 if dtype == torch.float32 else 2) if name in ('di', 'df', 'dmin', 'dnin') else 1
+            if name == 'dmin' and dtype == torch.bfloat16:
+                limit = 3e-2
             if name in ('dq', 'dk', 'di', 'df') and options.get('gates') == 'extreme' and dtype == torch.bfloat16:
                 limit = 5e-2
             if not value <= limit:
