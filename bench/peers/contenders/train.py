@@ -7,11 +7,16 @@ from safetensors.torch import load_file
 
 torch.set_num_threads(job["threads"])
 torch.manual_seed(0)
-mode = "train_with_padding" if job.get("padded") else "train"
-changes = {"mode": mode, "return_last_states": False} if job.get("large") else {}
+# The package's model of xLSTM Large works only where it returns its states.
+changes = {"mode": "train", "return_last_states": True} if job.get("large") else {}
 model, logits_of = open_model(job["folder"], **changes)
 batch = load_file(job["batch"])
 tokens, targets = batch["tokens"].long(), batch["targets"].long()
+if job.get("padded"):
+    # Its chunkwise kernel takes whole chunks alone, and its mode that pads returns no states: pad as a user would.
+    rest = -tokens.shape[1] % 64
+    tokens = torch.nn.functional.pad(tokens, (0, rest))
+    targets = torch.nn.functional.pad(targets, (0, rest), value=-100)
 optimizer = torch.optim.AdamW(
     model.parameters(), lr=job["learningRate"], betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, fused=True
 )

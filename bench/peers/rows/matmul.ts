@@ -54,7 +54,7 @@ const matmulRow = (
 ): Row => ({
   id,
   title: `matrix product M x N x K, float32, ${what}`,
-  tolerance: 1e-6,
+  tolerance: 3e-6,
   targets,
   ...(near !== undefined && { near }),
   ours: { name: 'xlstm', needs: 'nothing', program: 'ours/matmul.ts' },
