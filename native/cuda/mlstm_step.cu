@@ -62,15 +62,9 @@ __global__ void __launch_bounds__(threads)
   const int64_t at = s.first + blockIdx.y;
   const int lane = threadIdx.x % lanes, group = threadIdx.x / lanes;
   const int64_t e = int64_t(blockIdx.x) * width + lane * 4;
-<<<<<<< HEAD
   const bool whole = s.vectors && e < s.DV;
-  const float* from = Cin + at * s.DK * s.DV;
-  float* to = Cout + at * s.DK * s.DV;
-=======
-  const bool whole = s.DV % 4 == 0 && e < s.DV;
   const float *from = Cin + at * s.DK * s.DV;
   float *to = Cout + at * s.DK * s.DV;
->>>>>>> c2
   q += at * s.DK;
   k += at * s.DK;
   nin += at * s.DK;
