@@ -14,8 +14,8 @@ export function add(a: Tensor, b: Tensor): Tensor {
   device.kernels.add(y.buffer, a.buffer, b.buffer, y.size);
   if (isRecorded([a, b])) {
     record('add', [y], [], ([dy]) => {
-      if (a.requiresGrad) device.kernels.accumulate(a.grad, dy!, 1, y.size);
-      if (b.requiresGrad) device.kernels.accumulate(b.grad, dy!, 1, y.size);
+      if (a.requiresGrad) a.addGrad(dy!);
+      if (b.requiresGrad) b.addGrad(dy!);
     });
   }
   return y;
@@ -30,8 +30,8 @@ export function subtract(a: Tensor, b: Tensor): Tensor {
   device.kernels.accumulate(y.buffer, b.buffer, -1, y.size);
   if (isRecorded([a, b])) {
     record('subtract', [y], [], ([dy]) => {
-      if (a.requiresGrad) device.kernels.accumulate(a.grad, dy!, 1, y.size);
-      if (b.requiresGrad) device.kernels.accumulate(b.grad, dy!, -1, y.size);
+      if (a.requiresGrad) a.addGrad(dy!);
+      if (b.requiresGrad) b.addGrad(dy!, -1);
     });
   }
   return y;
@@ -44,7 +44,7 @@ export function scaled(x: Tensor, factor: number, offset = 0): Tensor {
   device.kernels.fill(y.buffer, offset, y.size);
   device.kernels.accumulate(y.buffer, x.buffer, factor, y.size);
   if (isRecorded([x])) {
-    record('scaled', [y], [], ([dy]) => device.kernels.accumulate(x.grad, dy!, factor, y.size));
+    record('scaled', [y], [], ([dy]) => x.addGrad(dy!, factor));
   }
   return y;
 }

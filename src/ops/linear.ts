@@ -78,14 +78,17 @@ export function linearConcat(
       if (bias?.requiresGrad) kernels.biasBackward(bias.grad, dy!, N, O);
       const cotangent = y.dtype === first.dtype ? dy! : castCopy(device, dy!, first.floatDtype);
       const gradient = weight.requiresGrad ? weight.grad : null;
+      const none = Activation.none;
       columns.forEach(({ x, start, width, block }) => {
         // y = x W^T, so dx = dy W and dW = dy^T x
-        const [none, add] = [Activation.none, true];
-        if (x.requiresGrad)
-          kernels.matmul(x.grad, cotangent, block, null, N, width, O, false, false, O, I, width, add, none);
+        if (x.requiresGrad) {
+          const fresh = x.freshGrad;
+          const [dx, adds] = [fresh ?? x.grad, fresh === null];
+          kernels.matmul(dx, cotangent, block, null, N, width, O, false, false, O, I, width, adds, none);
+        }
         if (gradient === null) return;
         const dW = columnsFrom(device, gradient, start);
-        kernels.matmul(dW, cotangent, x.buffer, null, O, width, N, true, false, O, width, I, add, none);
+        kernels.matmul(dW, cotangent, x.buffer, null, O, width, N, true, false, O, width, I, true, none);
       });
       if (cotangent !== dy) currentScope(device).release(cotangent);
     });

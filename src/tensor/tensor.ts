@@ -166,6 +166,25 @@ export class Tensor implements Ownable {
     return this.#grad;
   }
 
+  /**
+   * Memory for the whole gradient, uninitialised, where none was added yet: the rule that asks must write all of it. Null
+   * where there is one already; then rules add to `grad`.
+   */
+  get freshGrad(): DeviceBuffer | null {
+    if (this.#alias !== null) return this.#alias.base.size === this.size ? this.#alias.base.freshGrad : null;
+    if (this.#grad !== null) return null;
+    this.#grad = currentScope(this.device).alloc(this.floatDtype, this.size);
+    return this.#grad;
+  }
+
+  /** Adds factor * dy to the gradient. */
+  addGrad(dy: DeviceBuffer, factor = 1): void {
+    const { kernels } = this.device;
+    const fresh = factor === 1 ? this.freshGrad : null;
+    if (fresh !== null) kernels.copy(fresh, dy, this.size);
+    else kernels.accumulate(this.grad, dy, factor, this.size);
+  }
+
   /** The gradient, or null where none was added. */
   get gradIfAny(): DeviceBuffer | null {
     if (this.#alias !== null) return this.#alias.base.gradIfAny === null ? null : this.grad;
