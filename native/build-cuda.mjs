@@ -146,13 +146,26 @@ async function build(options) {
   const outcomes = await compileAll(nvcc, unitsOf(options, nvcc, table), jobs, (done, total, { source }) =>
     say(`[${done}/${total}] ${relative(ROOT, source)}`),
   );
-  for (const { error, warnings } of outcomes) if (error || warnings) console.error(error || warnings);
+  for (const { error, warnings } of outcomes) {
+    const said = error || withoutNotes(warnings);
+    if (said) console.error(said);
+  }
   if (outcomes.some(({ error }) => error)) return 1;
   const done = link(nvcc, options, outcomes);
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   if (done) say(`${done} ${join(out, LIBRARY)} (${nvcc.version}, ${kernels.length} kernels, ${seconds} s)`);
   return done ? 0 : 1;
 }
+
+/**
+ * What the compiler warns of, without notes on its own work such as where it waits for tensor cores.
+ * @param {string | undefined} warnings
+ */
+const withoutNotes = (warnings) =>
+  (warnings ?? '')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('ptxas info'))
+    .join('\n');
 
 /**
  * Links if an object changed; the new library is renamed into place.
