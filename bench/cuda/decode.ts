@@ -45,7 +45,7 @@ const POOL = normal(randomKey(7), 1 << 20);
 function randomModel(device: Device, config: ModelConfigInput): LanguageModel {
   const rowsAtOnce = Math.max(1, Math.floor(POOL.length / 16_384));
   const tensors = Object.entries(parameterTable(config)).map(([name, spec]): [string, Tensor] => {
-    if (spec.dense !== true || spec.init.kind !== 'normal') {
+    if (spec.dense !== true) {
       const buffer = device.alloc(
         'float',
         spec.shape.reduce((a, b) => a * b, 1),
@@ -58,7 +58,7 @@ function randomModel(device: Device, config: ModelConfigInput): LanguageModel {
     const packed = device.alloc('uint8', rows * rowBytes);
     const count = Math.min(rows, rowsAtOnce);
     const floats = device.alloc('float', count * columns);
-    const { std } = spec.init;
+    const std = spec.init.kind === 'normal' ? spec.init.std : 0.02;
     device.write(
       floats,
       POOL.subarray(0, count * columns).map((x) => std * x),

@@ -1,7 +1,8 @@
 // y = x weight^T + bias with the weights in a storage format. Few rows of x, as in decoding: bound by reading the weights
-// once (2, 1 or 1/2 byte each and their scales), 16 bytes per load; a warp has four rows of the weights (two
-// beside eight rows of x), so that what it reads of x, from the caches, serves all of them. Codes become floats by their bits (2^23 + code), since the conversion
-// instruction has a quarter of the rate. More rows: the weights are unpacked and multiplied as a matrix.
+// once (2, 1 or 1/2 byte each and their scales), 16 bytes per load; a warp has four rows of the weights (two beside eight
+// rows of x), so that what it reads of x, from the caches, serves all of them. Codes become floats by their bits (2^23 +
+// code), since the conversion instruction has a quarter of the rate. More rows: the weights are unpacked and multiplied as a
+// matrix; bfloat16 weights are one already, and a float32 x is the sum of three bfloat16, so that the tensor cores do it.
 #include "product.h"
 #include "reduce.cuh"
 #include "weights.cuh"
@@ -14,7 +15,8 @@ extern "C" XL_API int xl_unpack_rows_bf16(bf16 *y, const uint8_t *packed, int64_
 namespace {
 
 constexpr int WARPS = 4;
-constexpr int MOST_ROWS = 32;  // of x, beyond which the matrix product is faster
+constexpr int STREAMED = 4;    // rows of x, beyond which a product with bfloat16 weights is faster
+constexpr int MOST_ROWS = 32;  // the same of weights that must be unpacked first
 
 // 16 bytes of weights as parts of four: part p holds the weights from column begin(chunk) + column(p) on, times
 // factor(p), a power of two that the numbers of x are divided by.
@@ -186,23 +188,73 @@ int unpack_as(bf16 *y, const uint8_t *data, int64_t R, int64_t C, int32_t format
   return xl_unpack_rows_bf16(y, data, R, C, format, group);
 }
 
+// x [N,I] = parts[0] + parts[1] + parts[2], each of 8 of its 24 bits; one after the other [3,N,I].
+__global__ void __launch_bounds__(256) split_kernel(bf16 *parts, const float *x, int64_t size) {
+  const int64_t index = int64_t(blockIdx.x) * 256 + threadIdx.x;
+  if (index >= size) return;
+  float rest = x[index];
+#pragma unroll
+  for (int p = 0; p < 3; p++) {
+    const bf16 part = __float2bfloat16_rn(rest);
+    parts[p * size + index] = part;
+    // Where x is not finite its first part is all of it.
+    rest = isfinite(rest) ? rest - __bfloat162float(part) : 0.0f;
+  }
+}
+
+// y [N,O] = the sum of the products with the parts, and bias.
+__global__ void __launch_bounds__(256)
+    join_kernel(float *y, const float *products, const float *bias, int64_t size, int64_t O) {
+  const int64_t index = int64_t(blockIdx.x) * 256 + threadIdx.x;
+  if (index >= size) return;
+  const float sum = products[index] + (products[size + index] + products[2 * size + index]);
+  y[index] = bias ? sum + bias[index % O] : sum;
+}
+
+// The matrix of bfloat16 weights that a product can read, else NULL.
+const bf16 *as_matrix(const Weights &w) {
+  const bool is_one = w.format == XL_BF16 && w.columns % 8 == 0 && reinterpret_cast<uintptr_t>(w.data) % 16 == 0;
+  return is_one ? reinterpret_cast<const bf16 *>(w.data) : nullptr;
+}
+
+constexpr int64_t SPLIT_ROWS = 1024;  // of x at a time, which bounds the workspace
+
+int by_product(const char *name, float *y, const float *x, const bf16 *matrix, const float *bias, int64_t N, int64_t O,
+               int64_t I) {
+  for (int64_t first = 0; first < N; first += SPLIT_ROWS) {
+    const int64_t rows = N - first < SPLIT_ROWS ? N - first : SPLIT_ROWS;
+    auto *products = static_cast<float *>(scratch(3 * rows * (4 * O + 2 * I)));
+    if (!products) return XL_OUT_OF_MEMORY;
+    bf16 *parts = reinterpret_cast<bf16 *>(products + 3 * rows * O);
+    split_kernel<<<unsigned(ceil_div(rows * I, 256)), 256, 0, stream()>>>(parts, x + first * I, rows * I);
+    if (int status = product(name, products, static_cast<const bf16 *>(parts), matrix,
+                             {3 * rows, O, I, false, true, I, I, O, false}))
+      return status;
+    join_kernel<<<unsigned(ceil_div(rows * O, 256)), 256, 0, stream()>>>(y + first * O, products, bias, rows * O, O);
+  }
+  return launched(name);
+}
+
+int by_product(const char *name, bf16 *y, const bf16 *x, const bf16 *matrix, const float *bias, int64_t N, int64_t O,
+               int64_t I) {
+  if (int status = product(name, y, x, matrix, {N, O, I, false, true, I, I, O, false})) return status;
+  return epilogue(name, y, bias, N, O, O, XL_ACT_NONE);
+}
+
 template <class T>
 int linear(const char *name, T *y, const T *x, const uint8_t *weight, const float *bias, int64_t N, int64_t O,
            int64_t I, int32_t format, int64_t group) {
   Weights w;
   if (int status = describe_weights(w, name, weight, O, I, format, group)) return status;
   if (N <= 0 || O <= 0) return XL_OK;
+  const bf16 *there = as_matrix(w);
+  if (there && N > STREAMED) return by_product(name, y, x, there, bias, N, O, I);
   if (N > MOST_ROWS) {
-    // bfloat16 weights of bfloat16 products are there already.
-    const bool is_there = sizeof(T) == 2 && format == XL_BF16 && reinterpret_cast<uintptr_t>(weight) % 2 == 0;
-    const T *matrix = is_there ? reinterpret_cast<const T *>(weight) : nullptr;
-    if (!matrix) {
-      auto *copy = static_cast<T *>(scratch(int64_t(sizeof(T)) * O * I));
-      if (!copy) return XL_OUT_OF_MEMORY;
-      if (int status = unpack_as(copy, weight, O, I, format, group)) return status;
-      matrix = copy;
-    }
-    if (int status = product(name, y, x, matrix, {N, O, I, false, true, I, I, O, false})) return status;
+    auto *matrix = static_cast<T *>(scratch(int64_t(sizeof(T)) * O * I));
+    if (!matrix) return XL_OUT_OF_MEMORY;
+    if (int status = unpack_as(matrix, weight, O, I, format, group)) return status;
+    if (int status = product(name, y, x, static_cast<const T *>(matrix), {N, O, I, false, true, I, I, O, false}))
+      return status;
     return epilogue(name, y, bias, N, O, O, XL_ACT_NONE);
   }
   if (!can_stream(x, w))
