@@ -44,7 +44,8 @@ export function createNativeDevice(options: NativeDeviceOptions): Device {
       const buffer = new NativeBuffer(name, dtype, length, allocAddress[0] as number, { freed: false }, false);
       held.bytes += bytes;
       held.peak = Math.max(held.peak, held.bytes);
-      if (held.poison && (dtype === 'float' || dtype === 'bf16')) kernels.fill(buffer, NaN, length);
+      const fill = dtype === 'float' ? 'xl_fill' : dtype === 'bf16' ? 'xl_fill_bf16' : null;
+      if (held.poison && fill !== null) library.call(fill, buffer.address, NaN, length);
       return buffer;
     },
 
