@@ -126,10 +126,7 @@ async function prove(device: Device): Promise<void> {
     Decoder,
   ];
   for (let k = 0; k < 5; k++) for (const one of [ours, exact]) one.step();
-  const error = relativeRms(
-    await device.read(ours.logits),
-    await createReferenceDevice().read(exact.logits),
-  );
+  const error = relativeRms(await device.read(ours.logits), await createReferenceDevice().read(exact.logits));
   console.log(
     `logits of a small model after 5 tokens: relative RMS ${error.toExponential(1)} from the reference (at most 2e-5)`,
   );
