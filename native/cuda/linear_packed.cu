@@ -202,13 +202,15 @@ __global__ void __launch_bounds__(256) split_kernel(bf16 *parts, const float *x,
   }
 }
 
-// y [N,O] = the sum of the products with the parts, and bias.
+// y [N,O] = the sum of the products with the parts, and bias; rounded once.
+template <int PARTS, class T>
 __global__ void __launch_bounds__(256)
-    join_kernel(float *y, const float *products, const float *bias, int64_t size, int64_t O) {
+    join_kernel(T *y, const float *products, const float *bias, int64_t size, int64_t O) {
   const int64_t index = int64_t(blockIdx.x) * 256 + threadIdx.x;
   if (index >= size) return;
-  const float sum = products[index] + (products[size + index] + products[2 * size + index]);
-  y[index] = bias ? sum + bias[index % O] : sum;
+  float sum = products[index];
+  if constexpr (PARTS == 3) sum += products[size + index] + products[2 * size + index];
+  store(y + index, bias ? sum + bias[index % O] : sum);
 }
 
 // The matrix of bfloat16 weights that a product can read, else NULL.
@@ -230,15 +232,23 @@ int by_product(const char *name, float *y, const float *x, const bf16 *matrix, c
     if (int status = product(name, products, static_cast<const bf16 *>(parts), matrix,
                              {3 * rows, O, I, false, true, I, I, O, false}))
       return status;
-    join_kernel<<<unsigned(ceil_div(rows * O, 256)), 256, 0, stream()>>>(y + first * O, products, bias, rows * O, O);
+    join_kernel<3><<<unsigned(ceil_div(rows * O, 256)), 256, 0, stream()>>>(y + first * O, products, bias, rows * O, O);
   }
   return launched(name);
 }
 
 int by_product(const char *name, bf16 *y, const bf16 *x, const bf16 *matrix, const float *bias, int64_t N, int64_t O,
                int64_t I) {
-  if (int status = product(name, y, x, matrix, {N, O, I, false, true, I, I, O, false})) return status;
-  return epilogue(name, y, bias, N, O, O, XL_ACT_NONE);
+  if (!bias) return product(name, y, x, matrix, {N, O, I, false, true, I, I, O, false});
+  for (int64_t first = 0; first < N; first += SPLIT_ROWS) {
+    const int64_t rows = N - first < SPLIT_ROWS ? N - first : SPLIT_ROWS;
+    auto *products = static_cast<float *>(scratch(4 * rows * O));
+    if (!products) return XL_OUT_OF_MEMORY;
+    if (int status = product(name, products, x + first * I, matrix, {rows, O, I, false, true, I, I, O, false}))
+      return status;
+    join_kernel<1><<<unsigned(ceil_div(rows * O, 256)), 256, 0, stream()>>>(y + first * O, products, bias, rows * O, O);
+  }
+  return launched(name);
 }
 
 template <class T>
