@@ -145,17 +145,18 @@ function bindKernel(
   });
   return (...args) => {
     if (args.length !== count) throw new Error(`${device}: ${name} takes ${count} arguments, got ${args.length}`);
-    const form = data.length === 0 ? native : library.get(dataForm(device, prototype.name, data, args));
+    const form = data.length === 0 ? '' : dataForm(device, prototype.name, data, args);
     for (const { index, dtype, what } of buffers) args[index] = addressOf(device, args[index], dtype, what);
     for (const index of flags) args[index] = Number(args[index]);
-    if (form(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
+    const run = form === '' ? native : library.get(prototype.name + form);
+    if (run(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
   };
 }
 
 /**
  * Turns activations into addresses.
  * @param name  of the C function
- * @returns the name of the form of it that takes them
+ * @returns what the form of it that takes them has behind its name, nothing for float
  */
 function dataForm(device: DeviceName, name: string, data: readonly DataArgument[], args: unknown[]): string {
   let floats = 0;
@@ -175,9 +176,9 @@ function dataForm(device: DeviceName, name: string, data: readonly DataArgument[
     }
     args[index] = addressOf(device, value, 'float', what);
   }
-  if (bf16s === 0) return name;
-  if (floats === 0) return `${name}_bf16`;
-  if (name === 'xl_matmul' && floats === 1 && isFirstFloat) return `${name}_bf16_float`;
+  if (bf16s === 0) return '';
+  if (floats === 0) return '_bf16';
+  if (name === 'xl_matmul' && floats === 1 && isFirstFloat) return '_bf16_float';
   throw new TypeError(
     `${device}: ${name}: activations must be all float or all bf16, got ${floats} float and ${bf16s} bf16`,
   );
