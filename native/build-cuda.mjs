@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { compileAll, hash, writeIfChanged } from './tools/compiler.mjs';
+import { compileAll, hash, jobsOf, writeIfChanged } from './tools/compiler.mjs';
 import { abiVersion, parseHeader } from './tools/header.mjs';
 import { ARCHITECTURES, findNvcc, gencode, nvccCandidates } from './tools/nvcc.mjs';
 
@@ -52,9 +52,7 @@ function readOptions() {
     console.log(HELP);
     return undefined;
   }
-  const jobs = Number(values.jobs);
-  if (!Number.isInteger(jobs) || jobs < 1)
-    throw new Error(`--jobs must be a whole number from 1 on, got ${values.jobs}`);
+  const jobs = jobsOf(values.jobs);
   return {
     architectures: values.arch.split(',').map(gencode),
     out: resolve(values.out ?? join(ROOT, 'build', 'native', `${process.platform}-${process.arch}`)),

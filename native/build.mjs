@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { compileAll, findCompiler, hash, writeIfChanged } from './tools/compiler.mjs';
+import { compileAll, findCompiler, hash, jobsOf, writeIfChanged } from './tools/compiler.mjs';
 import { dispatcher, kernelDeclarations } from './tools/generate.mjs';
 import { abiVersion, parseHeader } from './tools/header.mjs';
 import { foreignSymbols } from './tools/symbols.mjs';
@@ -53,9 +53,7 @@ function readOptions() {
     console.log(HELP);
     return undefined;
   }
-  const jobs = Number(values.jobs);
-  if (!Number.isInteger(jobs) || jobs < 1)
-    throw new Error(`--jobs must be a whole number from 1 on, got ${values.jobs}`);
+  const jobs = jobsOf(values.jobs);
   isasFor(values.target);
   return {
     target: values.target,

@@ -16,11 +16,11 @@ import { initialValues } from '../../src/layers/parameter.js';
 import { LanguageModel, parameterTable } from '../../src/model/language-model.js';
 import type { ModelConfigInput } from '../../src/model/config.js';
 import { FrozenParameters } from '../../src/model/parameters.js';
-import { presetConfig } from '../../src/model/presets.js';
 import { fold, normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { median, printTable } from '../measure.js';
+import { large } from './large.js';
 
 const { values } = parseArgs({
   options: {
@@ -31,11 +31,6 @@ const { values } = parseArgs({
     batch: { type: 'string', default: '1,16' },
     tokens: { type: 'string', default: '20' },
   },
-});
-
-const large = (dim: number, blocks: number, heads: number, vocabSize: number): ModelConfigInput => ({
-  ...presetConfig('xlstm-large-7b'),
-  ...{ dim, blocks: Array<string>(blocks).fill('mlstmLarge'), mlstmLarge: { heads }, vocabSize },
 });
 
 /** Random numbers that matrices are made of, over and over: making billions anew takes minutes. */

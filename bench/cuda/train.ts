@@ -10,13 +10,12 @@ import { KERNEL_NAMES } from '../../src/device/native/bind.js';
 import type { Kernels } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { formatBytes, formatCount } from '../../src/format.js';
-import type { ModelConfigInput } from '../../src/model/config.js';
 import { LanguageModel } from '../../src/model/language-model.js';
-import { presetConfig } from '../../src/model/presets.js';
 import { randomKey, uniform } from '../../src/tensor/random.js';
 import type { FloatDtype } from '../../src/tensor/tensor.js';
 import { Trainer, type HostBatch } from '../../src/train/trainer.js';
 import { median, printTable } from '../measure.js';
+import { large } from './large.js';
 
 const HELP = `Usage: npx tsx bench/cuda/train.ts [--dim 768] [--blocks 12] [--heads 4] [--vocab 50304] [--batch 16] [--length 2048]
        [--steps 10] [--float32] [--checkpoint] [--kernels]
@@ -44,12 +43,6 @@ const { values } = parseArgs({
 const [dim, blocks, heads, vocab, B, T, steps] = (
   ['dim', 'blocks', 'heads', 'vocab', 'batch', 'length', 'steps'] as const
 ).map((name) => Number(values[name])) as [number, number, number, number, number, number, number];
-
-/** xLSTM Large of these sizes. */
-const large = (D: number, count: number, NH: number, V: number): ModelConfigInput => ({
-  ...presetConfig('xlstm-large-7b'),
-  ...{ dim: D, blocks: Array<string>(count).fill('mlstmLarge'), mlstmLarge: { heads: NH }, vocabSize: V },
-});
 
 function batchOf(seed: number, V: number, batch: number, length: number): HostBatch {
   const stream = Int32Array.from(uniform(randomKey(seed), batch * length + 1, 0, V), Math.floor);

@@ -140,3 +140,14 @@ function readDependencies(path) {
   const list = rule.slice(rule.search(/:\s/) + 1).trim();
   return list.split(/(?<!\\)\s+/).map((name) => name.replace(/\\([ #])/g, '$1').replace(/\$\$/g, '$'));
 }
+
+/**
+ * @param {string} text what --jobs was given
+ * @returns {number} how many files to compile at once
+ * @throws {Error} if it is no whole number from 1 on
+ */
+export function jobsOf(text) {
+  const jobs = Number(text);
+  if (!Number.isInteger(jobs) || jobs < 1) throw new Error(`--jobs must be a whole number from 1 on, got ${text}`);
+  return jobs;
+}
