@@ -1,10 +1,11 @@
 // The matrix product: choice of the path by shape, blocking for the caches, packing, threads.
 // The arithmetic is in product.cpp and dot.cpp.
 //
-// Blocking: op(b) is packed once, by all threads, into strips that the inner product reads front to back. Then each
-// task computes a block of C, up to [M_BLOCK, N_BLOCK], while k runs in blocks of K_BLOCK: the block of a and the strip
-// of b that are at work (M_BLOCK and two vectors by K_BLOCK) stay in L2. K_BLOCK is large because each block of k loads
-// and stores C once more, which costs more than reading the strip from L2 instead of L1.
+// Blocking: k runs in blocks of K_BLOCK. Of each, op(b) is packed by all threads into strips that the inner product
+// reads front to back; then each task adds to a block of C, up to [M_BLOCK, N_BLOCK], from a block of op(a) that it
+// packs into panels, one per tile of rows. That block and the strip that is at work (M_BLOCK and two vectors by K_BLOCK)
+// stay in L2. K_BLOCK is large because each block of k loads and stores C once more, which costs more than reading the
+// strip from L2 instead of L1.
 #include "matmul.h"
 
 #include "activation.h"
@@ -18,15 +19,14 @@ namespace {
 constexpr int64_t K_BLOCK = 768;
 constexpr int64_t M_BLOCK = 96;
 constexpr int64_t N_BLOCK = 768;
-constexpr int64_t PACKED_FLOATS = int64_t(1) << 22;  // of b at a time: half of an L3 cache or less
-constexpr int64_t A_PAD = 16;                        // keeps rows of packed a out of each other's cache sets
-constexpr int64_t COPY_A_FROM = 128;                 // columns from which it pays to copy the block of a
+constexpr int64_t N_OUTER = 2 * N_BLOCK;             // columns of b that are packed at a time
+constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
 constexpr int64_t IN_PLACE_DEPTH = 256;
 constexpr int64_t TASKS_PER_THREAD = 4;   // wanted, so that threads end together
 constexpr int64_t TASK_FMAS = 1 << 19;    // the least that is worth a task (4 us),
 constexpr int64_t TASK_FLOATS = 1 << 18;  // or so much of b to read
 
-constexpr int64_t A_FLOATS = (M_BLOCK + A_PAD) * (K_BLOCK + A_PAD);
+constexpr int64_t A_FLOATS = panels_floats(M_BLOCK, K_BLOCK);
 constexpr int64_t IN_TASK_COLUMNS = 384;
 constexpr int64_t B_FLOATS = IN_TASK_COLUMNS * K_BLOCK;
 enum Slot { SLOT_A, SLOT_B };
@@ -83,16 +83,14 @@ int matmul_in_place(const Matmul &p) {
 void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const float *packed, int worker) {
   const int64_t m = rows.begin, n = columns.begin;
   const float *a = p.trans_a ? p.a + k.begin * p.lda + m : p.a + m * p.lda + k.begin;
-  int64_t step = p.lda;
-  if (p.trans_a || columns.length >= COPY_A_FROM) {
-    step = ceil_div(p.trans_a ? rows.length : k.length, 16) * 16 + A_PAD;
-    float *copy = xl::scratch(worker, A_FLOATS, SLOT_A);
-    copy_block(copy, step, a, p.lda, p.trans_a ? k.length : rows.length, p.trans_a ? rows.length : k.length);
-    a = copy;
-  }
   const bool first = k.begin == 0;
-  product_packed({a, p.trans_a ? 1 : step, p.trans_a ? step : 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length,
-                  columns.length, k.length, p.accumulate || !first, p.bias && first ? p.bias + n : nullptr});
+  Product block = {a, p.lda, 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length, columns.length, k.length,
+                   p.accumulate || !first, p.bias && first ? p.bias + n : nullptr};
+  if (!p.trans_a && columns.length < PACK_A_FROM) return product_packed(block);
+  float *panels = xl::scratch(worker, A_FLOATS, SLOT_A);
+  (p.trans_a ? pack_panels_of_columns : pack_panels_of_rows)(panels, a, p.lda, rows.length, k.length);
+  block.a = panels;
+  product_panels(block);
 }
 
 const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
@@ -102,23 +100,39 @@ const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
 // Blocks of k lie one after the other, each in strips over the whole width.
 int64_t packed_offset(int64_t width, int64_t n, Range k) { return k.begin * (ceil_div(width, W) * W) + n * k.length; }
 
+// Packs one block of k of some columns of op(b), on all threads.
+void pack_strips(float *packed, const Matmul &p, Range columns, Range k) {
+  const Pieces strips(columns.length, 256, PRODUCT_COLUMNS);
+  parallel_for(strips.count, [&](int64_t task, int) {
+    const Range n = strips[task];
+    pack_columns(packed + n.begin * k.length, corner_of_b(p, columns.begin + n.begin, k.begin), p.ldb, p.trans_b,
+                 n.length, k.length);
+  });
+}
+
 Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, p.blocks_of_b ? B_BLOCK : 4); }
 
 int matmul_blocked(const Matmul &p) {
-  const Pieces outer(p.N, max_of(N_BLOCK, PACKED_FLOATS / p.K), N_BLOCK);
-  const int64_t floats = packed_floats(outer.size, p.K);
+  const Pieces outer(p.N, N_OUTER, N_BLOCK), depth = depth_of(p);
+  const int64_t floats = packed_floats(outer.size, depth.size);
   float *packed = xl::shared_scratch(floats);
   if (!packed) return out_of_scratch("matmul", floats);
   const int status = matmul_reserve(false);
   if (status != XL_OK) return status;
   for (int64_t o = 0; o < outer.count; o++) {
     const Range part = outer[o];
-    matmul_pack(packed, p, part);
     const Blocks blocks = blocks_of(p.M, part.length, p.K);
-    parallel_for(blocks.count(), [&](int64_t task, int worker) {
-      const Range columns = blocks.columns_of(task);
-      matmul_packed(p, packed, part, blocks.rows_of(task), {part.begin + columns.begin, columns.length}, worker);
-    });
+    for (int64_t d = 0; d < depth.count; d++) {
+      const Range k = depth[d];
+      pack_strips(packed, p, part, k);
+      parallel_for(blocks.count(), [&](int64_t task, int worker) {
+        const Range rows = blocks.rows_of(task), columns = blocks.columns_of(task);
+        multiply_block(p, rows, {part.begin + columns.begin, columns.length}, k, packed + columns.begin * k.length,
+                       worker);
+        if (d == depth.count - 1)
+          apply_activation(p, rows.begin, rows.length, part.begin + columns.begin, columns.length);
+      });
+    }
   }
   return XL_OK;
 }
@@ -169,12 +183,12 @@ int matmul_of_blocks(const Matmul &p) {
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
 
-// Whether packing would cost more than it saves: few rows of C, or a C of moderate size with a and b in rows of their
-// own. Few columns fill no vector; they are summed along k. Measured; the borders are flat.
+// Whether packing b would cost more than it saves: few rows of C. Few columns fill no vector; they are summed along k.
+// Measured; the borders are flat.
 bool best_in_place(const Matmul &p) {
   if (p.K <= 0) return true;
   if (p.trans_b || (!p.trans_a && p.N <= DOT_COLUMNS && p.M > 16)) return false;
-  return p.M <= 256 || (!p.trans_a && p.M * p.N <= int64_t(1) << 21);
+  return p.M <= 32;
 }
 
 }  // namespace
@@ -200,12 +214,9 @@ int matmul_reserve(bool for_whole_products) {
 int64_t matmul_packed_floats(int64_t width, int64_t K) { return packed_floats(width, K); }
 
 void matmul_pack(float *packed, const Matmul &p, Range columns) {
-  const Pieces depth = depth_of(p), strips(columns.length, 64, PRODUCT_COLUMNS);
-  parallel_for(depth.count * strips.count, [&](int64_t task, int) {
-    const Range k = depth[task / strips.count], n = strips[task % strips.count];
-    pack_columns(packed + packed_offset(columns.length, n.begin, k), corner_of_b(p, columns.begin + n.begin, k.begin),
-                 p.ldb, p.trans_b, n.length, k.length);
-  });
+  const Pieces depth = depth_of(p);
+  for (int64_t i = 0; i < depth.count; i++)
+    pack_strips(packed + packed_offset(columns.length, 0, depth[i]), p, columns, depth[i]);
 }
 
 void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, Range rows, Range columns, int worker) {

@@ -10,58 +10,96 @@ namespace {
 // Floats of B[K,N] in strips: whole vectors of columns.
 inline int64_t packed_floats(int64_t N, int64_t K) { return ceil_div(N, W) * W * K; }
 
-// One vector of columns, op(B)[0..K-1, 0..columns-1] -> to[k * step], when op(B)[k,n] = b[k * ldb + n].
-inline void pack_vector_of_rows(float *to, int64_t step, const float *b, int64_t ldb, int64_t columns, int64_t K) {
-  if (columns >= W) {
-    for (int64_t k = 0; k < K; k++) store(to + k * step, load(b + k * ldb));
-  } else {
-    for (int64_t k = 0; k < K; k++) store(to + k * step, load_part(b + k * ldb, columns));
+// K by `columns` floats of op(B), one strip or less, when op(B)[k,n] = b[n * ldb + k]: transposed in blocks of W by W.
+inline void pack_strip_of_columns(float *to, const float *b, int64_t ldb, int64_t columns, int64_t K) {
+  const int64_t step = columns > W ? PRODUCT_COLUMNS : W;
+  for (int64_t k = 0; k < K; k += W) {
+    const int64_t lanes = min_of(W, K - k);
+    for (int64_t first = 0; first < columns; first += W) {
+      const int64_t count = columns - first;
+      vf x[W];
+      if (lanes == W && count >= W) {
+#pragma GCC unroll 16
+        for (int n = 0; n < W; n++) x[n] = load(b + (first + n) * ldb + k);
+      } else {
+        for (int n = 0; n < W; n++) x[n] = n < count ? load_part(b + (first + n) * ldb + k, lanes) : vf{};
+      }
+      transpose_square(x);
+      float *at = to + k * step + first;
+      if (lanes == W) {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; i++) store(at + i * step, x[i]);
+      } else {
+        for (int64_t i = 0; i < lanes; i++) store(at + i * step, x[i]);
+      }
+    }
   }
 }
 
-// The same when op(B)[k,n] = b[n * ldb + k]: transposed in blocks of W by W.
-inline void pack_vector_of_columns(float *to, int64_t step, const float *b, int64_t ldb, int64_t columns, int64_t K) {
-  vf x[W];
-  for (int64_t k = 0; k < K; k += W) {
-    const int64_t lanes = min_of(W, K - k);
-    if (lanes == W && columns >= W) {
-#pragma GCC unroll 16
-      for (int n = 0; n < W; n++) x[n] = load(b + n * ldb + k);
-    } else {
-      for (int n = 0; n < W; n++) x[n] = n < columns ? load_part(b + n * ldb + k, lanes) : vf{};
+// op(B)[K,N] in strips of PRODUCT_COLUMNS (see product_packed), when op(B)[k,n] = b[k * ldb + n]: row after row, which
+// is how the memory likes to be read.
+inline void pack_rows_of_b(float *to, const float *b, int64_t ldb, int64_t N, int64_t K) {
+  const int64_t whole = N / PRODUCT_COLUMNS * PRODUCT_COLUMNS;
+  for (int64_t k = 0; k < K; k++) {
+    const float *row = b + k * ldb;
+    float *at = to + k * PRODUCT_COLUMNS;
+    for (int64_t n = 0; n < whole; n += PRODUCT_COLUMNS, at += K * PRODUCT_COLUMNS) {
+      store(at, load(row + n));
+      store(at + W, load(row + n + W));
     }
-    transpose_square(x);
-    if (lanes == W) {
-#pragma GCC unroll 16
-      for (int i = 0; i < W; i++) store(to + (k + i) * step, x[i]);
-    } else {
-      for (int64_t i = 0; i < lanes; i++) store(to + (k + i) * step, x[i]);
-    }
+    at = to + whole * K + k * (N - whole > W ? PRODUCT_COLUMNS : W);
+    for (int64_t n = whole; n < N; n += W, at += W) store(at, N - n >= W ? load(row + n) : load_part(row + n, N - n));
   }
 }
 
 // op(B)[K,N] in strips of PRODUCT_COLUMNS (see product_packed). transposed: op(B)[k,n] = b[n * ldb + k].
 inline void pack_columns(float *to, const float *b, int64_t ldb, bool transposed, int64_t N, int64_t K) {
-  for (int64_t n = 0; n < N; n += W) {
-    const int64_t strip = n / PRODUCT_COLUMNS * PRODUCT_COLUMNS;
-    const int64_t width = N - strip > W ? PRODUCT_COLUMNS : W;
-    float *start = to + strip * K + (n - strip);
-    if (transposed) {
-      pack_vector_of_columns(start, width, b + n * ldb, ldb, min_of(W, N - n), K);
-    } else {
-      pack_vector_of_rows(start, width, b + n, ldb, min_of(W, N - n), K);
+  if (!transposed) return pack_rows_of_b(to, b, ldb, N, K);
+  for (int64_t n = 0; n < N; n += PRODUCT_COLUMNS)
+    pack_strip_of_columns(to + n * K, b + n * ldb, ldb, min_of(PRODUCT_COLUMNS, N - n), K);
+}
+
+// A[M,K] in panels (see product_panels), when A[m,k] = a[m * lda + k]. Whole vectors are stored; what one has too much,
+// the next overwrites or falls into the gap behind the panel. So k ascends, and within it the last rows come first.
+inline void pack_panels_of_rows(float *to, const float *a, int64_t lda, int64_t M, int64_t K) {
+  const TileRows tiles(M);
+  for (int64_t i = 0; i < tiles.count; i++) {
+    const int64_t rows = tiles.rows(i);
+    const float *from = a + tiles.begin(i) * lda;
+    float *panel = to + tiles.panel(i, K);
+    for (int64_t k = 0; k < K; k += W) {
+      const int64_t lanes = min_of(W, K - k);
+      for (int64_t first = (rows - 1) / W * W; first >= 0; first -= W) {
+        vf x[W];
+#pragma GCC unroll 16
+        for (int r = 0; r < W; r++) {
+          const float *p = from + (first + r) * lda + k;
+          x[r] = first + r >= rows ? vf{} : lanes == W ? load(p) : load_part(p, lanes);
+        }
+        transpose_square(x);
+        for (int64_t j = 0; j < lanes; j++) store(panel + (k + j) * rows + first, x[j]);
+      }
     }
   }
 }
 
-// A copy of `rows` rows of `columns` floats.
-inline void copy_block(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows, int64_t columns) {
-  const int64_t whole = columns / W * W, rest = columns - whole;
-  for (int64_t r = 0; r < rows; r++) {
-    for (int64_t i = 0; i < whole; i += W) {
-      store(to + r * to_row + i, load(from + r * from_row + i));
+// The same when A[m,k] = a[k * lda + m]; some rows of a at a time, which stay in L1 for all panels.
+inline void pack_panels_of_columns(float *to, const float *a, int64_t lda, int64_t M, int64_t K) {
+  constexpr int64_t DEPTH = 32;
+  const TileRows tiles(M);
+  for (int64_t k = 0; k < K; k += DEPTH) {
+    const int64_t end = min_of(k + DEPTH, K);
+    for (int64_t i = 0; i < tiles.count; i++) {
+      const int64_t rows = tiles.rows(i), begin = tiles.begin(i);
+      float *panel = to + tiles.panel(i, K);
+      for (int64_t j = k; j < end; j++) {
+        const float *from = a + j * lda + begin;
+        for (int64_t first = 0; first < rows; first += W) {
+          const int64_t lanes = M - begin - first;
+          store(panel + j * rows + first, lanes >= W ? load(from + first) : load_part(from + first, lanes));
+        }
+      }
     }
-    if (rest > 0) store_part(to + r * to_row + whole, load_part(from + r * from_row + whole, rest), rest);
   }
 }
 

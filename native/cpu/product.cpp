@@ -95,18 +95,29 @@ Run tile_of(int64_t rows, int width, bool is_edge) {
   return (is_edge ? edge : full)[width - 1][rows - 1];
 }
 
-// One strip of columns, all rows: tiles of heights that differ by at most one.
-void run_strip(const Product &p, Tile t, int width, int64_t columns) {
+// One strip of columns, all rows.
+void run_strip(const Product &p, Tile t, int width, int64_t columns, bool in_panels = false) {
   t.last = columns - (width - 1) * W;
   const bool is_edge = t.last < W;
   if (!is_edge) t.last = W;
-  // Heights that differ by at most one, so that no tile is low.
-  const int64_t tiles = ceil_div(p.M, TALL), height = p.M / tiles, taller = p.M % tiles;
-  for (int64_t i = 0; i < tiles; i++) {
-    const int64_t rows = height + (i < taller);
+  const TileRows tiles(p.M);
+  for (int64_t i = 0; i < tiles.count; i++) {
+    const int64_t rows = tiles.rows(i);
+    t.a = p.a + (in_panels ? tiles.panel(i, p.K) : tiles.begin(i) * p.a_row);
+    if (in_panels) t.a_k = rows;
     tile_of(rows, width, is_edge)(p, t);
-    t.a += rows * p.a_row;
     t.c += rows * p.c_row;
+  }
+}
+
+// All strips of packed B.
+void run_strips(const Product &p, bool in_panels) {
+  if (p.M <= 0) return;
+  for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
+    const int width = p.N - n > W ? 2 : 1;
+    const Tile tile = {p.a, p.b + n * p.K, in_panels ? 1 : p.a_row, p.a_k, width * W,
+                       p.c + n, p.bias ? p.bias + n : nullptr, 0};
+    run_strip(p, tile, width, min_of(p.N - n, PRODUCT_COLUMNS), in_panels);
   }
 }
 
@@ -122,13 +133,8 @@ void product(const Product &p) {
   }
 }
 
-void product_packed(const Product &p) {
-  if (p.M <= 0) return;
-  for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
-    const int width = p.N - n > W ? 2 : 1;
-    run_strip(p, {p.a, p.b + n * p.K, p.a_row, p.a_k, width * W, p.c + n, p.bias ? p.bias + n : nullptr, 0}, width,
-              min_of(p.N - n, PRODUCT_COLUMNS));
-  }
-}
+void product_packed(const Product &p) { run_strips(p, false); }
+
+void product_panels(const Product &p) { run_strips(p, true); }
 
 }  // namespace XL_NS

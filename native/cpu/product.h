@@ -14,6 +14,18 @@ constexpr int PRODUCT_ROWS = 12;
 constexpr int PRODUCT_ROWS = 6;
 #endif
 constexpr int PRODUCT_COLUMNS = 2 * W;
+constexpr int PANEL_GAP = 16;  // floats behind each panel of A
+
+// Rows of C in tiles whose heights differ by at most one, so that none is low; and where the rows of A that a tile
+// needs lie when A is in panels.
+struct TileRows {
+  int64_t count, height, taller;  // the first `taller` are one row higher
+  explicit TileRows(int64_t M)
+      : count((M + PRODUCT_ROWS - 1) / PRODUCT_ROWS), height(count ? M / count : 0), taller(count ? M % count : 0) {}
+  int64_t rows(int64_t i) const { return height + (i < taller); }
+  int64_t begin(int64_t i) const { return i * height + (i < taller ? i : taller); }
+  int64_t panel(int64_t i, int64_t K) const { return begin(i) * K + i * PANEL_GAP; }
+};
 
 // C = A B, or C += A B. A is read one float at a time through two strides, so it may be transposed.
 struct Product {
@@ -35,6 +47,11 @@ void product(const Product &p);
 // The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
 // [K, PRODUCT_COLUMNS] (the last one [K, W] if it has no more columns), padded with zeros. b_k is not used.
 void product_packed(const Product &p);
+
+// The same with A in panels too, as pack_panels() makes them: the rows of tile i at a + TileRows(M).panel(i, K), as
+// [K, rows], so that a tile reads both operands front to back. a_row and a_k are not used.
+void product_panels(const Product &p);
+constexpr int64_t panels_floats(int64_t M, int64_t K) { return M * K + (M / PRODUCT_ROWS + 1) * PANEL_GAP; }
 
 }  // namespace XL_NS
 #endif
