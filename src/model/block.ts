@@ -42,8 +42,10 @@ export interface Block extends Stateful {
 /** Where block number `block` sits. */
 export function placeOf(config: ModelConfig, block: number): MixerPlace {
   const { dim, dropout: rate, normEps, bias } = config;
-  const blocks = config.blocks.length;
-  return { dim, block, blocks, dropout: rate, normEps, bias, ...initialMatrices(config) };
+  const kind = config.blocks[block];
+  const same = config.blocks.flatMap((other, index) => (other === kind ? [index] : []));
+  const depth = { block, blocks: config.blocks.length, kindIndex: same.indexOf(block), kindBlocks: same.length };
+  return { dim, ...depth, dropout: rate, normEps, bias, ...initialMatrices(config) };
 }
 
 /** Initial values of matrices that read the residual stream, and of those that write to it. */

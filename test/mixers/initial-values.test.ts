@@ -79,12 +79,3 @@ it('orthogonal: columns of a tall matrix, times the gain', () => {
     }
   }
 });
-
-it('hgrn: bounds start at the share of blocks before, the first has none', () => {
-  const table = parameterTable({ vocabSize: 10, dim: D, blocks: ['hgrn', 'hgrn', 'hgrn', 'hgrn'] });
-  expect(table['blocks.0.mixer.bound']).toBeUndefined();
-  for (const block of [1, 2, 3]) {
-    const bound = initialValues(table[`blocks.${block}.mixer.bound`]!, randomKey(0));
-    expect(1 / (1 + Math.exp(-bound[0]!))).toBeCloseTo(block / 4, 12);
-  }
-});
