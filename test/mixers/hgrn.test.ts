@@ -7,14 +7,17 @@ import type { ParameterTensors } from '../../src/layers/parameter.js';
 import { lowerBound } from '../../src/mixers/lower-bounds.js';
 import type { SharedValues } from '../../src/mixers/mixer.js';
 import { Backbone } from '../../src/model/backbone.js';
+import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { modelConfigSchema } from '../../src/model/config.js';
+import { LanguageModel } from '../../src/model/language-model.js';
 import { activate } from '../../src/ops/elementwise.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { BackboneCase } from '../support/backbone-case.js';
 import { relativeRms } from '../support/compare.js';
-import { testDevices } from '../support/devices.js';
+import { referenceDevice, testDevices } from '../support/devices.js';
+import { temporaryFolder } from '../support/folders.js';
 
 /** cumsum(softmax(table over its rows)) minus its first row: bounds [count,D]. */
 function boundsOf(table: Float64Array, count: number, D: number): Float64Array {
@@ -105,6 +108,36 @@ describe.each(['hgrn', 'hgrn2'])('%s in a model', (kind) => {
   );
 
   it.each(testDevices())('$name: step by step is the sequence', ({ create }) => model.expectSteps(create()));
+});
+
+it.each(['hgrn', 'hgrn2'])('%s: the table is saved and loaded with the model', async (kind) => {
+  const config = {
+    vocabSize: 11,
+    dim: 8,
+    blocks: [kind, kind, kind],
+    hgrn2: { headWidth: 4 },
+    feedForward: { roundTo: 8 },
+  };
+  using model = LanguageModel.create(config, referenceDevice(), 1);
+  const table = normal(randomKey(2), 3 * 8);
+  model.parameters.write('blocks.0.mixer.bounds', table);
+  const folder = temporaryFolder();
+  await saveModel(folder, model, { tokenizer: null });
+  using loaded = loadModel(folder, referenceDevice()).model;
+  const logits = async (of: LanguageModel): Promise<number[]> => {
+    const y = scope(of.device, {}, () => {
+      const tokens = Tensor.from(of.device, Int32Array.from([1, 5, 7, 10, 0, 3]), [1, 6]);
+      return of.logits(of.forward(tokens).hidden);
+    });
+    const data = [...(await y.data())];
+    y.dispose();
+    return data;
+  };
+  const before = await logits(model);
+  expect(relativeRms(Float64Array.from(await logits(loaded)), Float64Array.from(before))).toBeLessThan(1e-6);
+  // The bounds matter for what the model says.
+  model.parameters.write('blocks.0.mixer.bounds', new Float64Array(3 * 8));
+  expect(relativeRms(Float64Array.from(await logits(model)), Float64Array.from(before))).toBeGreaterThan(1e-3);
 });
 
 it('two kinds in one model have a table each', () => {
