@@ -5,11 +5,13 @@ import { surveyDevices, type DeviceReport } from '../device/open.js';
 import { checkMixer, passes, type MixerCheck } from '../experiments/check-mixer.js';
 import { loadMixerFile } from '../experiments/mixer-file.js';
 import { formatBytes, formatCount, formatNumber } from '../format.js';
-import { countParameters, smallInit, wangInit } from '../layers/parameter.js';
+import { countParameters } from '../layers/parameter.js';
 import type { MixerDefinition } from '../mixers/definition.js';
 import { stateSize } from '../mixers/mixer.js';
 import { findMixer, mixerNames } from '../mixers/registry.js';
+import { placeOf } from '../model/block.js';
 import { checkConfig, suggestion } from '../model/check-config.js';
+import { modelConfigSchema } from '../model/config.js';
 import { numberFrom } from './options.js';
 import { applySetting } from './settings.js';
 
@@ -75,10 +77,9 @@ async function definitionOf(mixer: string): Promise<MixerDefinition> {
 
 /** @throws RangeError when the options do not fit the width. */
 function describe(definition: MixerDefinition, options: Record<string, unknown>, dim: number): string {
-  const mixer = definition.create(options, {
-    ...{ dim, block: 0, blocks: 1, dropout: 0, normEps: 1e-5, bias: false },
-    ...{ inputInit: smallInit(dim), outputInit: wangInit(dim, 1) },
-  });
+  // The only block of a model; which mixer the configuration names does not matter.
+  const place = placeOf(modelConfigSchema.parse({ dim, blocks: ['mlstm'] }), 0);
+  const mixer = definition.create(options, place);
   const facts = [
     `width ${dim}`,
     `${formatCount(countParameters(mixer.parameters))} parameters`,

@@ -5,16 +5,14 @@
  */
 import type { Device } from '../device/device.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
-import { initialValues, type ParameterTensors } from '../layers/parameter.js';
+import type { ParameterTensors } from '../layers/parameter.js';
 import type { MixerDefinition } from '../mixers/definition.js';
-import { initialState, type Mixer, type MixerContext, type MixerState } from '../mixers/mixer.js';
-import { placeOf } from '../model/block.js';
-import { modelConfigSchema } from '../model/config.js';
-import { fold, normal, randomKey, type RandomKey } from '../tensor/random.js';
+import { initialState, type MixerContext, type MixerState } from '../mixers/mixer.js';
+import { fold, normal, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
-import { size } from '../tensor/shape.js';
 import { backward } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { makeSubject, type Subject, type SubjectOptions } from './check-subject.js';
 
 export interface MixerCheck {
   /** What was checked: "gradient of x on cpu". */
@@ -28,14 +26,9 @@ export interface MixerCheck {
 
 export const passes = ({ error, tolerance }: MixerCheck): boolean => error <= tolerance;
 
-export interface CheckOptions {
-  /** Model width D. Default 32. */
-  readonly dim?: number;
-  /** Options of the mixer; the others have their defaults. */
-  readonly options?: Readonly<Record<string, unknown>>;
+export interface CheckOptions extends SubjectOptions {
   /** Default: the reference alone. */
   readonly devices?: readonly Device[];
-  readonly seed?: number;
 }
 
 /** float64 differs by the order of operations, and differences by their step; float32 by its 24 bits. */
@@ -44,28 +37,6 @@ const TOLERANCES = { float64: { gradient: 1e-6, value: 1e-9 }, float32: { gradie
 const [B, T] = [2, 11];
 /** Central differences in float64: their error is about its square plus 1e-16 over it; norms of small heads bend sharply. */
 const STEP = 1e-6;
-
-/** A mixer with parameters that hide nothing: the initial ones, of which many are zero, with noise on them. */
-interface Subject {
-  readonly mixer: Mixer;
-  readonly dim: number;
-  readonly values: ReadonlyMap<string, Float64Array>;
-  readonly key: RandomKey;
-}
-
-/** @throws RangeError or ConfigError when the options do not fit. */
-function makeSubject(definition: MixerDefinition, { dim = 32, options = {}, seed = 0 }: CheckOptions): Subject {
-  // The middle one of three blocks; which mixers the others have does not matter.
-  const config = modelConfigSchema.parse({ dim, blocks: ['mlstm', 'mlstm', 'mlstm'], bias: true });
-  const mixer = definition.create(definition.options.parse(options), placeOf(config, 1));
-  const key = fold(randomKey(seed), definition.name);
-  const values = Object.entries(mixer.parameters).map(([name, spec]) => {
-    const noise = normal(fold(fold(key, 'noise'), name), size(spec.shape), 0, 0.2);
-    const initial = initialValues(spec, fold(fold(key, 'initial'), name));
-    return [name, initial.map((value, k) => value + noise[k]!)] as const;
-  });
-  return { mixer, dim, values: new Map(values), key };
-}
 
 const parametersOn = ({ mixer, values }: Subject, device: Device): ParameterTensors =>
   Object.fromEntries(

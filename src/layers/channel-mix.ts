@@ -16,7 +16,7 @@ function shiftInit(D: number, block: number, blocks: number): Init {
   return { kind: 'values', values };
 }
 
-/** key [F,D], value [D,F], receptance [D,D]; the latter two start at zero, as in RWKV-LM. */
+/** key [F,D], value [D,F], receptance [D,D]; the latter two start at zero, as in RWKV-LM, the first as the model's `init` says. */
 export function channelMixParameters(
   D: number,
   F: number,

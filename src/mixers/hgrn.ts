@@ -1,21 +1,11 @@
 /**
  * @file HGRN (arXiv 2311.04823) in its real form, as the comparisons of later papers have it: a diagonal recurrence whose
  * forget gates have a lower bound that rises with depth, normed and gated.
- *
- * The paper makes the bounds of all layers of one table, by a cumulative softmax over its rows. Here each block has its
- * own bound as a parameter, since a block's parameters are its own; it starts where the paper's does, at the share of
- * blocks that lie before, and may end anywhere in (0, 1). The first block has none, as in the paper.
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  constant,
-  countParameters,
-  prefixed,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { conv1d } from '../ops/conv1d.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, gatedActivation } from '../ops/elementwise.js';
@@ -23,6 +13,7 @@ import { linear } from '../ops/linear.js';
 import { scan } from '../ops/scan.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
+import { boundTable, lowerBound } from './lower-bounds.js';
 import { stepBy, type Mixer, type MixerContext, type MixerPlace, type MixerState } from './mixer.js';
 
 const hgrnOptions = z.strictObject({
@@ -43,9 +34,11 @@ function createHgrn({ lowerBounds }: HgrnOptions, place: MixerPlace): Mixer {
   const { dim: D, normEps } = place;
   const parameters = hgrnParameters(place, lowerBounds);
 
-  const forward = (p: ParameterTensors, x: Tensor, { state, reset, key }: MixerContext): [Tensor, MixerState] => {
+  const forward = (p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState] => {
+    const { state, reset, key, shared } = context;
+    const bound = lowerBounds ? lowerBound('hgrn', p, place, shared) : null;
     const open = activate(applyLinear(p, 'forget', x), 'sigmoid'); // [B,T,D]
-    const { forget, complement } = gates(open, p['bound'] ?? null);
+    const { forget, complement } = gates(open, bound);
     const input = gatedActivation(applyLinear(p, 'input', x), complement, 'silu');
     const [h, last] = scan(forget, input, { state: state?.['h'] ?? null, reset });
     const normed = applyNorm(p, 'outNorm', h, normEps, NORMS.rmsnorm);
@@ -82,13 +75,6 @@ function gates(open: Tensor, bound: Tensor | null): { forget: Tensor; complement
   };
 }
 
-/** The logit of a learned lower bound per channel, which starts at block / NB; the first block has none. */
-export function lowerBound({ dim: D, block, blocks }: MixerPlace): ParameterTable {
-  if (block === 0) return {};
-  const start = block / blocks;
-  return { bound: { shape: [D], init: constant(Math.log(start / (1 - start))), decay: false } };
-}
-
 function hgrnParameters(place: MixerPlace, lowerBounds: boolean): ParameterTable {
   const { dim: D, bias, inputInit, outputInit } = place;
   const map = linearParameters(D, D, inputInit, bias);
@@ -96,7 +82,7 @@ function hgrnParameters(place: MixerPlace, lowerBounds: boolean): ParameterTable
     ...prefixed('forget', map),
     ...prefixed('input', map),
     ...prefixed('gate', map),
-    ...(lowerBounds ? lowerBound(place) : {}),
+    ...(lowerBounds ? boundTable(place) : {}),
     ...prefixed('outNorm', normParameters(D, NORMS.rmsnorm)),
     ...prefixed('out', linearParameters(D, D, outputInit, bias)),
   };

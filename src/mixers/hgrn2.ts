@@ -1,21 +1,19 @@
 /**
  * @file HGRN2 (Qin et al. 2024, arXiv 2404.07904): linear attention whose keys are what their decays leave, 1 - f, so that
  * the gates of HGRN get a state of a matrix per head. The decays have lower bounds that rise with depth, as in `hgrn.ts`.
- *
- * As there each block has its bound as a parameter of its own, which starts at the share of blocks that lie before.
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import { prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
+import { prefixed, type ParameterTable } from '../layers/parameter.js';
 import { conv1d } from '../ops/conv1d.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, add, scaled } from '../ops/elementwise.js';
 import { linearAttention } from '../ops/linear-attention.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import { lowerBound } from './hgrn.js';
 import { memoryMixer, memorySizes, memoryState } from './linear-memory.js';
+import { boundTable, lowerBound } from './lower-bounds.js';
 import { type Mixer, type MixerPlace, type SequenceForm } from './mixer.js';
 
 const hgrn2Options = z.strictObject({
@@ -46,9 +44,10 @@ function createHgrn2({ headWidth, lowerBounds }: Hgrn2Options, place: MixerPlace
   const sizes = memorySizes('hgrn2', heads, D, D);
   const parameters = hgrn2Parameters(place, lowerBounds);
 
-  const forward: SequenceForm = (p, x, { state, wantState, reset, key }, options = {}) => {
+  const forward: SequenceForm = (p, x, { state, wantState, reset, key, shared }, options = {}) => {
+    const bound = lowerBounds ? lowerBound('hgrn2', p, place, shared) : null;
     const q = activate(applyLinear(p, 'q', x), 'silu'); // [B,T,D]
-    const { k, logDecay } = gates(applyLinear(p, 'forget', x), p['bound'] ?? null);
+    const { k, logDecay } = gates(applyLinear(p, 'forget', x), bound);
     const v = applyLinear(p, 'input', x);
     const form = { heads, state: memoryState(state), reset, wantState, ...options };
     const [o, next] = linearAttention({ q, k, v, logDecay }, form);
@@ -63,7 +62,7 @@ function createHgrn2({ headWidth, lowerBounds }: Hgrn2Options, place: MixerPlace
  * log f and k = 1 - f for f = l + (1 - l) sigmoid(x), l = sigmoid(bound), or l = 0 without a bound; both [B,T,D]. In terms
  * that are accurate where f is nearly 0 or 1: f = (1 + l e^-x) / (1 + e^-x), 1 - f = (1 - l) sigmoid(-x).
  */
-function gates(x: Tensor, bound: ParameterTensors[string] | null): { k: Tensor; logDecay: Tensor } {
+function gates(x: Tensor, bound: Tensor | null): { k: Tensor; logDecay: Tensor } {
   const D = x.extent(-1);
   const logSigmoid = activate(x, 'logsigmoid');
   const closed = activate(scaled(x, -1), 'sigmoid');
@@ -83,7 +82,7 @@ function hgrn2Parameters(place: MixerPlace, lowerBounds: boolean): ParameterTabl
     ...prefixed('q', map),
     ...prefixed('forget', map),
     ...prefixed('input', map),
-    ...(lowerBounds ? lowerBound(place) : {}),
+    ...(lowerBounds ? boundTable(place) : {}),
     ...prefixed('outNorm', normParameters(D, NORMS.rmsnorm)),
     ...prefixed('out', linearParameters(D, D, outputInit, bias)),
   };

@@ -17,6 +17,9 @@ export interface MixerPlace {
   readonly block: number;
   /** Number of blocks NB. */
   readonly blocks: number;
+  /** Which of the blocks with this mixer it is, from 0, and how many there are. */
+  readonly kindIndex: number;
+  readonly kindBlocks: number;
   /** Probability of dropping an element of the mixer's output. */
   readonly dropout: number;
   /** Added to the variance, or the mean square, in the mixer's norms. */
@@ -42,8 +45,8 @@ export interface StateSpec {
 
 /**
  * What blocks of one pass over the model leave for later ones, by name: RWKV-7 reads the values of its first block in all
- * others. It lives as long as the pass and is no part of the state; tensors have the shape [B,T,...] of the pass, or
- * [B,...] in a step.
+ * others, HGRN the lower bounds that its first block has the parameter of. It lives as long as the pass and is no part of
+ * the state.
  */
 export type SharedValues = Map<string, Tensor>;
 

@@ -98,7 +98,7 @@ function rwkv4Parameters({ dim: D, block, blocks }: MixerPlace, I: number): Para
     decay: vector(perChannel(I, decay), I),
     first: vector(perChannel(I, first), I),
     ...prefixed('key', linearParameters(D, I, constant(0), false)),
-    ...prefixed('value', linearParameters(D, I, { kind: 'orthogonal', gain: Math.max(1, Math.sqrt(I / D)) }, false)),
+    ...prefixed('value', linearParameters(D, I, { kind: 'orthogonal', gain: 1, tall: true }, false)),
     ...prefixed('receptance', linearParameters(D, I, constant(0), false)),
     ...prefixed('out', linearParameters(I, D, constant(0), false)),
   };

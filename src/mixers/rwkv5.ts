@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
-import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
+import { applyNorm, NORMS } from '../layers/norm.js';
 import { constant, prefixed, type Init, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';
 import { activate, gatedActivation, scaled } from '../ops/elementwise.js';
@@ -47,7 +47,7 @@ function createRwkv5({ headDim }: Rwkv5Options, place: MixerPlace): Mixer {
   const D = place.dim;
   const sizes = rwkvSizes('rwkv5', headDim, D);
   const { NH, DK } = sizes;
-  const parameters = rwkv5Parameters(sizes, place);
+  const parameters = rwkv5Parameters(place);
 
   const forward: SequenceForm = (p, x, { state, wantState, reset, key }, options = {}) => {
     const shift = (name: string) => tokenShift(x, p[`${name}Shift`]!, { state: state?.['shift'] ?? null, reset });
@@ -83,14 +83,15 @@ const channels = (D: number, f: (channel: number) => number): Init => ({
 
 /**
  * What RWKV-5 and RWKV-6 start from (RWKV-LM v5/src/model.py): how much of each channel comes from the present step, decays
- * that are slower in later blocks, a bonus that grows with depth. Matrices are orthogonal, but the last one is zero.
+ * that are slower in later blocks, a bonus that grows with depth. Matrices are orthogonal, those of keys and gates a tenth of
+ * it, but the last one is zero; the norm behind the memory grows with depth.
  */
-export function rwkvTimeMix({ DK, NH }: MemorySizes, { dim: D, block, blocks }: MixerPlace) {
+export function rwkvTimeMix({ dim: D, block, blocks }: MixerPlace) {
   const depth = blocks === 1 ? 0 : block / (blocks - 1); // 0 to 1
   const rest = 1 - block / blocks; // 1 to nearly 0
   const vector = (f: (channel: number) => number) => ({ shape: [D], init: channels(D, f), decay: false });
   const share = (d: number): number => d / Math.max(D - 1, 1);
-  const matrix = (I: number, O: number) => linearParameters(I, O, { kind: 'orthogonal', gain: 1 }, false);
+  const matrix = (gain: number) => linearParameters(D, D, { kind: 'orthogonal', gain }, false);
   const shifts = {
     key: vector((d) => (d / D) ** rest),
     value: vector((d) => (d / D) ** rest + 0.3 * depth),
@@ -100,18 +101,19 @@ export function rwkvTimeMix({ DK, NH }: MemorySizes, { dim: D, block, blocks }: 
   const parameters: ParameterTable = {
     decay: vector((d) => -6 + 5 * share(d) ** (0.7 + 1.3 * depth)),
     bonus: vector((d) => depth * (1 - share(d)) + 0.1 * (((d + 1) % 3) - 1)),
-    ...prefixed('receptance', matrix(D, D)),
-    ...prefixed('key', matrix(D, D)),
-    ...prefixed('value', matrix(D, D)),
-    ...prefixed('gate', matrix(D, D)),
-    ...prefixed('headNorm', normParameters(NH * DK, NORMS.layernormBias)),
+    ...prefixed('receptance', matrix(1)),
+    ...prefixed('key', matrix(0.1)),
+    ...prefixed('value', matrix(1)),
+    ...prefixed('gate', matrix(0.1)),
+    'headNorm.weight': vector(() => ((1 + block) / blocks) ** 0.7),
+    'headNorm.bias': vector(() => 0),
     ...prefixed('out', linearParameters(D, D, constant(0), false)),
   };
   return { shifts, parameters };
 }
 
-function rwkv5Parameters(sizes: MemorySizes, place: MixerPlace): ParameterTable {
-  const { shifts, parameters } = rwkvTimeMix(sizes, place);
+function rwkv5Parameters(place: MixerPlace): ParameterTable {
+  const { shifts, parameters } = rwkvTimeMix(place);
   return {
     ...Object.fromEntries(Object.entries(shifts).map(([name, spec]) => [`${name}Shift`, spec])),
     ...parameters,

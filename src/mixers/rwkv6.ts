@@ -12,7 +12,7 @@ import { linearAttention } from '../ops/linear-attention.js';
 import { tokenShift } from '../ops/token-shift.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import { memoryMixer, memoryState, type MemorySizes } from './linear-memory.js';
+import { memoryMixer, memoryState } from './linear-memory.js';
 import { type Mixer, type MixerContext, type MixerPlace, type SequenceForm } from './mixer.js';
 import { rwkvOutput, rwkvSizes, rwkvTimeMix } from './rwkv5.js';
 
@@ -64,7 +64,7 @@ function createRwkv6(options: Rwkv6Options, place: MixerPlace): Mixer {
   const D = place.dim;
   const sizes = rwkvSizes('rwkv6', options.headDim, D);
   const { NH, DK } = sizes;
-  const parameters = rwkv6Parameters(options, sizes, place);
+  const parameters = rwkv6Parameters(options, place);
 
   const forward: SequenceForm = (p, x, context, stepOptions = {}) => {
     const { state, wantState, reset, key } = context;
@@ -90,9 +90,9 @@ function createRwkv6(options: Rwkv6Options, place: MixerPlace): Mixer {
 }
 
 /** Maps of low rank start at zero in their first half and within +-0.01 in their second (RWKV-LM v6). */
-function rwkv6Parameters(options: Rwkv6Options, sizes: MemorySizes, place: MixerPlace): ParameterTable {
+function rwkv6Parameters(options: Rwkv6Options, place: MixerPlace): ParameterTable {
   const { dim: D } = place;
-  const { shifts, parameters } = rwkvTimeMix(sizes, place);
+  const { shifts, parameters } = rwkvTimeMix(place);
   const lowRank = (name: string, R: number): ParameterTable => ({
     ...prefixed(`${name}Down`, linearParameters(D, R, constant(0), false)),
     ...prefixed(`${name}Up`, linearParameters(R, D, { kind: 'uniform', bound: 0.01 }, false)),

@@ -16,11 +16,21 @@ export interface Architecture {
 
 const SWIGLU = { kind: 'gated', activation: 'silu', factor: 8 / 3, roundTo: 64 } as const;
 const MLP = { kind: 'plain', activation: 'gelu', factor: 4, roundTo: 1 } as const;
-/** The frame of flash-linear-attention's models (spec of each mixer): RMS norms and SwiGLU. */
-const FLA = { norm: 'rmsnorm', normEps: 1e-6, feedForward: SWIGLU } as const satisfies ModelConfigInput;
+/** The frame of flash-linear-attention's models: RMS norms, and SwiGLU of 2/3 of `ratio` rounded up to a multiple of 256. */
+const fla = (ratio = 4) =>
+  ({
+    norm: 'rmsnorm',
+    normEps: 1e-6,
+    feedForward: { ...SWIGLU, factor: (2 / 3) * ratio, roundTo: 256 },
+  }) as const satisfies ModelConfigInput;
 /** Of a plain pre-norm Transformer. */
 const TRANSFORMER = { norm: 'layernormBias', feedForward: MLP, init: 'gpt' } as const satisfies ModelConfigInput;
-const RWKV = { norm: 'layernormBias', embeddingNorm: true, feedForward: { factor: 4, roundTo: 1 } } as const;
+const RWKV = {
+  norm: 'layernormBias',
+  embeddingNorm: true,
+  feedForward: { factor: 4, roundTo: 1 },
+  init: 'rwkv5',
+} as const satisfies ModelConfigInput;
 
 const one = (label: string, mixer: string, model: ModelConfigInput = {}): Architecture => ({
   label,
@@ -63,16 +73,16 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   performer: one('Performer', 'performer', { ...TRANSFORMER, positions: 'learned' }),
   mamba: one('Mamba', 'mamba', { norm: 'rmsnorm' }),
   mamba2: one('Mamba-2', 'mamba2', { norm: 'rmsnorm' }),
-  rwkv4: one('RWKV-4', 'rwkv4', RWKV),
+  rwkv4: one('RWKV-4', 'rwkv4', { ...RWKV, init: 'rwkv4' }),
   rwkv5: one('RWKV-5', 'rwkv5', RWKV),
   rwkv6: one('RWKV-6', 'rwkv6', { ...RWKV, feedForward: { factor: 3.5, roundTo: 32 } }),
   rwkv7: one('RWKV-7', 'rwkv7', RWKV),
-  retnet: one('RetNet', 'retnet', { ...FLA, feedForward: { ...SWIGLU, factor: 2 } }),
-  gla: one('GLA', 'gla', FLA),
-  hgrn: one('HGRN', 'hgrn', FLA),
-  hgrn2: one('HGRN2', 'hgrn2', FLA),
-  deltanet: one('DeltaNet', 'deltanet', FLA),
-  gatedDeltanet: one('Gated DeltaNet', 'gatedDeltanet', FLA),
+  retnet: one('RetNet', 'retnet', fla(2)),
+  gla: one('GLA', 'gla', fla()),
+  hgrn: one('HGRN', 'hgrn', fla()),
+  hgrn2: one('HGRN2', 'hgrn2', fla()),
+  deltanet: one('DeltaNet', 'deltanet', fla()),
+  gatedDeltanet: one('Gated DeltaNet', 'gatedDeltanet', fla()),
   s4: one('S4', 's4'),
   s4d: one('S4D', 's4d'),
   dss: one('DSS', 'dss'),

@@ -6,9 +6,7 @@ import type { Device } from '../device/device.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import {
   prefixed,
-  smallInit,
   under,
-  type Init,
   type ParameterSpec,
   type ParameterTable,
   type ParameterTensors,
@@ -32,6 +30,7 @@ import { currentScope } from '../tensor/scope.js';
 import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { createBlock, placeOf, type Block } from './block.js';
 import type { ModelConfig } from './config.js';
+import { embeddingInit } from './initial-matrices.js';
 import { ModelState } from './state.js';
 
 export interface ForwardOptions {
@@ -164,13 +163,9 @@ export class Backbone {
 
 const positionTable = (config: ModelConfig): ParameterSpec => ({
   shape: [config.maxLength, config.dim],
-  init: tokenInit(config),
+  init: embeddingInit(config),
   decay: false,
 });
-
-/** Initial values of a table with one vector of width D per token or position. */
-export const tokenInit = ({ dim, init }: ModelConfig): Init =>
-  init === 'gpt' ? { kind: 'normal', std: 0.02 } : smallInit(dim);
 
 type BlockContext = MixerContext & { readonly shared: SharedValues };
 type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: BlockContext) => [Tensor, MixerState];

@@ -10,14 +10,7 @@ import {
 } from '../layers/channel-mix.js';
 import { applyFeedForward, feedForwardParameters, feedForwardWidth } from '../layers/feed-forward.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
-import {
-  prefixed,
-  smallInit,
-  under,
-  wangInit,
-  type ParameterTable,
-  type ParameterTensors,
-} from '../layers/parameter.js';
+import { prefixed, under, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { FeedForwardKind } from '../mixers/definition.js';
 import type { Mixer, MixerContext, MixerPlace, MixerState, Stateful, StepOptions } from '../mixers/mixer.js';
 import { findMixer } from '../mixers/registry.js';
@@ -26,6 +19,7 @@ import { add } from '../ops/elementwise.js';
 import { fold } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { mixerOptions, type ModelConfig } from './config.js';
+import { initialMatrices } from './initial-matrices.js';
 
 /** Its state is that of the mixer, and of what stands behind it. */
 export interface Block extends Stateful {
@@ -42,17 +36,10 @@ export interface Block extends Stateful {
 /** Where block number `block` sits. */
 export function placeOf(config: ModelConfig, block: number): MixerPlace {
   const { dim, dropout: rate, normEps, bias } = config;
-  const blocks = config.blocks.length;
-  return { dim, block, blocks, dropout: rate, normEps, bias, ...initialMatrices(config) };
-}
-
-/** Initial values of matrices that read the residual stream, and of those that write to it. */
-export function initialMatrices({ dim, blocks, init }: ModelConfig): Pick<MixerPlace, 'inputInit' | 'outputInit'> {
-  const NB = blocks.length;
-  if (init === 'gpt') {
-    return { inputInit: { kind: 'normal', std: 0.02 }, outputInit: { kind: 'normal', std: 0.02 / Math.sqrt(2 * NB) } };
-  }
-  return { inputInit: smallInit(dim), outputInit: wangInit(dim, init === 'llama' ? 2 * NB : NB) };
+  const kind = config.blocks[block];
+  const same = config.blocks.flatMap((other, index) => (other === kind ? [index] : []));
+  const depth = { block, blocks: config.blocks.length, kindIndex: same.indexOf(block), kindBlocks: same.length };
+  return { dim, ...depth, dropout: rate, normEps, bias, ...initialMatrices(config) };
 }
 
 /** What stands behind a mixer: its second residual branch. */

@@ -78,11 +78,12 @@ export const modelConfigSchema = z.strictObject({
   maxLength: count().default(2048).describe('Number of learned positions; a longer document is an error.'),
   embeddingNorm: z.boolean().default(false).describe('Norm behind the embedding, as in RWKV.'),
   init: z
-    .enum(['xlstm', 'llama', 'gpt'])
+    .enum(['xlstm', 'llama', 'gpt', 'rwkv4', 'rwkv5'])
     .default('xlstm')
     .describe(
       'Initial matrices, but for mixers with their own: std sqrt(2/(5 dim)) and 2/(n sqrt(dim)) for those that write to the ' +
-        'residual stream, with n the number of blocks (xlstm) or of residual branches (llama); 0.02 and 0.02/sqrt(2 blocks) (gpt).',
+        'residual stream, with n the number of blocks (xlstm) or of residual branches (llama); 0.02 and 0.02/sqrt(2 blocks) (gpt); ' +
+        'orthogonal and zero, with a small uniform embedding (rwkv4, and rwkv5 for later versions).',
     ),
   outputNorm: z.boolean().default(true).describe('Norm before the output layer.'),
   logitSoftCap: z

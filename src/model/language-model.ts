@@ -13,10 +13,11 @@ import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
 import type { FloatDtype, Tensor } from '../tensor/tensor.js';
-import { Backbone, tokenInit, type ForwardOptions } from './backbone.js';
+import { Backbone, type ForwardOptions } from './backbone.js';
 import type { Block } from './block.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
+import { embeddingInit, headInit } from './initial-matrices.js';
 import { Parameters, type FrozenParameters } from './parameters.js';
 import type { ModelState } from './state.js';
 
@@ -24,12 +25,12 @@ export { type ForwardOptions } from './backbone.js';
 
 function tableOf(config: ModelConfig, backbone: Backbone): ParameterTable {
   const { dim: D, vocabSize: V } = config;
-  const table = { shape: [V, D], init: tokenInit(config), dense: true };
+  const table = { shape: [V, D], dense: true };
   return {
-    'embedding.weight': { ...table, decay: false },
+    'embedding.weight': { ...table, init: embeddingInit(config), decay: false },
     ...(config.embeddingNorm ? prefixed('embeddingNorm', normParameters(D, NORMS[config.norm])) : {}),
     ...backbone.parameters,
-    ...(config.tieWeights ? {} : { 'head.weight': { ...table, decay: true } }),
+    ...(config.tieWeights ? {} : { 'head.weight': { ...table, init: headInit(config), decay: true } }),
   };
 }
 

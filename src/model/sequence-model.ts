@@ -11,10 +11,10 @@ import { embedding } from '../ops/embedding.js';
 import { linearConcat } from '../ops/linear.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { Tensor } from '../tensor/tensor.js';
-import { Backbone, tokenInit, type ForwardOptions } from './backbone.js';
-import { initialMatrices } from './block.js';
+import { Backbone, type ForwardOptions } from './backbone.js';
 import { checkConfig } from './check-config.js';
 import { modelConfigSchema, type ModelConfig, type ModelConfigInput } from './config.js';
+import { embeddingInit, headInit, initialMatrices } from './initial-matrices.js';
 import { Parameters } from './parameters.js';
 import type { ModelState } from './state.js';
 
@@ -35,13 +35,15 @@ export interface SequenceEnds {
 
 function inputParameters(config: ModelConfig, input: SequenceInput): ParameterTable {
   const { dim: D } = config;
-  if (input.kind === 'vectors') return prefixed('input', linearParameters(input.width, D, tokenInit(config), true));
-  return { 'embedding.weight': { shape: [input.vocabSize, D], init: tokenInit(config), decay: false, dense: true } };
+  if (input.kind === 'vectors') return prefixed('input', linearParameters(input.width, D, embeddingInit(config), true));
+  return {
+    'embedding.weight': { shape: [input.vocabSize, D], init: embeddingInit(config), decay: false, dense: true },
+  };
 }
 
 function outputParameters(config: ModelConfig, output: SequenceOutput): ParameterTable {
   const { dim: D } = config;
-  const head = (O: number, bias: boolean) => prefixed('head', linearParameters(D, O, tokenInit(config), bias));
+  const head = (O: number, bias: boolean) => prefixed('head', linearParameters(D, O, headInit(config), bias));
   if (output.kind === 'tokens') return head(output.vocabSize, false);
   if (output.kind === 'values') return head(output.width, true);
   const { inputInit } = initialMatrices(config);

@@ -5,6 +5,7 @@ import myMixer from '../../examples/my-mixer.js';
 import { checkMixer, passes } from '../../src/experiments/check-mixer.js';
 import type { ParameterTensors } from '../../src/layers/parameter.js';
 import { defineMixer, type MixerDefinition } from '../../src/mixers/definition.js';
+import { hgrnMixer } from '../../src/mixers/hgrn.js';
 import { mlstmMixer } from '../../src/mixers/mlstm.js';
 import type { Mixer } from '../../src/mixers/mixer.js';
 import { activate, mul } from '../../src/ops/elementwise.js';
@@ -157,5 +158,32 @@ describe('the checks of a mixer', () => {
     const ahead = broken(() => ({ causal: false }));
     const names = (await checkMixer(ahead, { dim: 8 })).map(({ name }) => name);
     expect(names.filter((name) => !/^gradient of|^packed/.test(name))).toEqual([]);
+  });
+
+  it('are of two, one behind the other, where the first leaves something for later ones', async () => {
+    const checks = await checkMixer(hgrnMixer, { dim: 8 });
+    expect(checks.filter((one) => !passes(one))).toEqual([]);
+    const names = checks.map(({ name }) => name);
+    for (const name of ['first.bounds', 'second.forget.weight'])
+      expect(names).toContain(`gradient of ${name} on reference`);
+  });
+
+  it('find a step that does not read what an earlier mixer left', async () => {
+    const deaf = defineMixer({
+      ...hgrnMixer,
+      create: (options, place) => {
+        const mixer = hgrnMixer.create(options, place);
+        return {
+          ...mixer,
+          step: (p, x, state) =>
+            mixer.step(p, x, state, { shared: new Map([['hgrn.bound.1', Tensor.full(x.device, [8], 0)]]) }),
+        };
+      },
+    });
+    const failed = (await checkMixer(deaf, { dim: 8 })).filter((one) => !passes(one)).map(({ name }) => name);
+    expect(failed.length).toBeGreaterThan(0);
+    expect(
+      failed.filter((name) => !/^(step by step|in pieces, then steps|cut at random|in pieces)/.test(name)),
+    ).toEqual([]);
   });
 });

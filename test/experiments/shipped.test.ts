@@ -85,8 +85,8 @@ describe('shipped experiments', () => {
     const runs = [...(await planOf('language-modelling', 'paper')), ...(await planOf('ablations', 'paper'))];
     for (const id of ['table-1', 'table-2-components', 'table-8']) {
       for (const { model, values } of PUBLISHED_TABLES.find((table) => table.id === id)!.rows) {
-        // Their feed-forward layers or gates differ from those of the published libraries by a few percent.
-        if (['RetNet', 'HGRN', 'HGRN2', 'GLA', 'H3', 'Hyena', 'RWKV-5', 'RWKV-6'].includes(model)) continue;
+        // What of theirs is larger is not known: see README.md of the experiment.
+        if (['RetNet', 'H3', 'Hyena'].includes(model)) continue;
         const run = runs.find(({ label }) => sameModel(label, model))!;
         const count = countParameters(parameterTable({ ...run.model, vocabSize: 50_304 })) / 1e6;
         expect(Math.abs(count / (values[0] as number) - 1), `${id}: ${model} ${count}`).toBeLessThan(0.002);

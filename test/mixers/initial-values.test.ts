@@ -1,6 +1,7 @@
 /** @file Initial values of the mixers that bring their own: statistics, and numbers worked out by hand. */
 import { describe, expect, it } from 'vitest';
 import { initialValues, type ParameterSpec } from '../../src/layers/parameter.js';
+import { findArchitecture } from '../../src/model/architectures.js';
 import { parameterTable } from '../../src/model/language-model.js';
 import { fold, randomKey } from '../../src/tensor/random.js';
 
@@ -80,11 +81,82 @@ it('orthogonal: columns of a tall matrix, times the gain', () => {
   }
 });
 
-it('hgrn: bounds start at the share of blocks before, the first has none', () => {
-  const table = parameterTable({ vocabSize: 10, dim: D, blocks: ['hgrn', 'hgrn', 'hgrn', 'hgrn'] });
-  expect(table['blocks.0.mixer.bound']).toBeUndefined();
-  for (const block of [1, 2, 3]) {
-    const bound = initialValues(table[`blocks.${block}.mixer.bound`]!, randomKey(0));
-    expect(1 / (1 + Math.exp(-bound[0]!))).toBeCloseTo(block / 4, 12);
+describe('a model of RWKV starts as RWKV-LM says', () => {
+  const [V, F] = [96, 4 * D];
+  const tableOf = (name: string) => {
+    const { pattern, model } = findArchitecture(name);
+    const blocks = Array.from({ length: 3 }, () => pattern[0]!);
+    return parameterTable({ ...model, vocabSize: V, dim: D, blocks });
+  };
+  const of = (table: ReturnType<typeof parameterTable>, name: string) =>
+    initialValues(table[name]!, fold(randomKey(0), name));
+
+  /** The gain of a matrix [O,I], where its rows, or columns where these are fewer, are orthogonal and of one length. */
+  function gainOf(x: Float64Array, [O, I]: readonly [number, number]): number {
+    const [count, length] = [Math.min(O, I), Math.max(O, I)];
+    const at = (vector: number, e: number): number => (O <= I ? x[vector * I + e]! : x[e * I + vector]!);
+    const dot = (a: number, b: number): number =>
+      Array.from({ length }, (_, e) => at(a, e) * at(b, e)).reduce((sum, y) => sum + y);
+    const square = dot(0, 0);
+    for (let a = 0; a < count; a += 5) {
+      for (let b = 0; b <= a; b += 3) expect(Math.abs(dot(a, b) / square - (a === b ? 1 : 0))).toBeLessThan(1e-10);
+    }
+    return Math.sqrt(square);
   }
+
+  it.each([
+    ['rwkv4', 6e-4],
+    ['rwkv5', 1e-4],
+    ['rwkv6', 1e-4],
+    ['rwkv7', 1e-4],
+  ])('%s: embedding uniform within +-%f, output layer orthogonal', (name, bound) => {
+    const table = tableOf(name);
+    const embedding = of(table, 'embedding.weight');
+    expect(Math.max(...embedding.map(Math.abs))).toBeLessThanOrEqual(bound);
+    const square = mean(embedding.map((x) => x * x)); // bound^2 / 3; its deviation is 0.9 of it over the root of the count
+    expect(Math.abs(square / (bound ** 2 / 3) - 1)).toBeLessThan((5 * 0.9) / Math.sqrt(embedding.length));
+    expect(gainOf(of(table, 'head.weight'), [V, D])).toBeCloseTo(0.5 * Math.sqrt(V / D), 10);
+  });
+
+  it('an output layer of few tokens has the gain 0.5', () => {
+    const table = parameterTable({ init: 'rwkv5', vocabSize: 10, dim: D, blocks: ['rwkv5'] });
+    expect(gainOf(of(table, 'head.weight'), [10, D])).toBeCloseTo(0.5, 10);
+  });
+
+  it.each([
+    ['rwkv4', 2], // sqrt(F / D): RWKV-4 scales matrices of more rows than columns
+    ['rwkv5', 1],
+    ['rwkv6', 1],
+    ['rwkv7', 1],
+  ])('%s: the channel mix reads orthogonally with gain %d and writes zero', (name, gain) => {
+    const table = tableOf(name);
+    const F2 = table['blocks.1.channelMix.key.weight']!.shape[0]!;
+    expect(F2).toBe(name === 'rwkv6' ? 3.5 * D : F);
+    expect(gainOf(of(table, 'blocks.1.channelMix.key.weight'), [F2, D])).toBeCloseTo(gain, 10);
+    const zeros = Object.keys(table).filter((one) => /^blocks\.1\.channelMix\.(value|receptance)\.weight$/.test(one));
+    expect(zeros).toHaveLength(name === 'rwkv7' ? 1 : 2);
+    for (const zero of zeros) expect(new Set(of(table, zero))).toEqual(new Set([0]));
+  });
+
+  it.each(['rwkv5', 'rwkv6'])('%s: maps of the time mix by their gains, a norm that grows with depth', (name) => {
+    const table = tableOf(name);
+    for (const [map, gain] of [
+      ['receptance', 1],
+      ['value', 1],
+      ['key', 0.1],
+      ['gate', 0.1],
+    ] as const) {
+      expect(gainOf(of(table, `blocks.1.mixer.${map}.weight`), [D, D]), map).toBeCloseTo(gain, 10);
+    }
+    expect(new Set(of(table, 'blocks.1.mixer.out.weight'))).toEqual(new Set([0]));
+    expect(of(table, 'blocks.1.mixer.headNorm.weight')[5]).toBeCloseTo((2 / 3) ** 0.7, 12);
+    expect(new Set(of(table, 'blocks.2.mixer.headNorm.weight'))).toEqual(new Set([1]));
+    expect(new Set(of(table, 'blocks.2.mixer.headNorm.bias'))).toEqual(new Set([0]));
+  });
+
+  it('other mixers in such a model write zero, too', () => {
+    const table = parameterTable({ init: 'rwkv4', dim: D, blocks: ['hgrn'] });
+    expect(gainOf(of(table, 'blocks.0.mixer.input.weight'), [D, D])).toBeCloseTo(1, 10);
+    expect(new Set(of(table, 'blocks.0.mixer.out.weight'))).toEqual(new Set([0]));
+  });
 });

@@ -1,7 +1,8 @@
 /** @file The features of the Performer are what they are for: with many of them it is softmax attention. */
 import { expect, it } from 'vitest';
-import { smallInit } from '../../src/layers/parameter.js';
 import { performerMixer } from '../../src/mixers/performer.js';
+import { placeOf } from '../../src/model/block.js';
+import { modelConfigSchema } from '../../src/model/config.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
@@ -34,10 +35,9 @@ function softmaxAttention(): Float64Array {
 /** The mixer with maps that change nothing. */
 async function performed(features: number): Promise<Float64Array> {
   const device = referenceDevice();
-  const place = { dim: D, block: 0, blocks: 1, dropout: 0, normEps: 1e-5, bias: false } as const;
-  const init = smallInit(D);
+  const place = placeOf(modelConfigSchema.parse({ dim: D, blocks: ['performer'] }), 0);
   const options = performerMixer.options.parse({ heads, features });
-  const mixer = performerMixer.create(options, { ...place, inputInit: init, outputInit: init });
+  const mixer = performerMixer.create(options, place);
   const identity = Float64Array.from({ length: D * D }, (_, at) => (at % (D + 1) === 0 ? 1 : 0));
   const y = scope(device, {}, () => {
     const p = Object.fromEntries(

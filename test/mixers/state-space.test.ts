@@ -16,7 +16,7 @@ import { testDevices } from '../support/devices.js';
 
 function create(name: string, options: Record<string, unknown> = {}, dim = 48): Mixer {
   const definition = findMixer(name)!;
-  const place = { dim, block: 0, blocks: 2, dropout: 0, normEps: 1e-5, bias: true };
+  const place = { dim, block: 0, blocks: 2, kindIndex: 0, kindBlocks: 2, dropout: 0, normEps: 1e-5, bias: true };
   return definition.create(definition.options.parse(options), {
     ...place,
     inputInit: smallInit(dim),

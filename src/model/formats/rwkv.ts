@@ -38,6 +38,7 @@ function readConfig(value: unknown, what: string): ModelConfig {
     normEps: fields.layer_norm_epsilon,
     embeddingNorm: true,
     tieWeights: fields.tie_word_embeddings,
+    init: 'rwkv4',
   });
 }
 
