@@ -22,6 +22,7 @@ constexpr int64_t N_BLOCK = 768;
 constexpr int64_t N_OUTER = 2 * N_BLOCK;             // columns of b that are packed at a time
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
 constexpr int64_t IN_PLACE_DEPTH = 256;
+constexpr int64_t IN_PLACE_ROWS = 32, IN_PLACE_FLOATS = 8192;  // of c, of b
 constexpr int64_t TASKS_PER_THREAD = 4;   // wanted, so that threads end together
 constexpr int64_t TASK_FMAS = 1 << 19;    // the least that is worth a task (4 us),
 constexpr int64_t TASK_FLOATS = 1 << 18;  // or so much of b to read
@@ -183,12 +184,12 @@ int matmul_of_blocks(const Matmul &p) {
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
 
-// Whether packing b would cost more than it saves: few rows of C. Few columns fill no vector; they are summed along k.
+// Whether packing b would cost more than it saves: few rows of C, or all of b in L1. Few columns fill no vector; they are summed along k.
 // Measured; the borders are flat.
 bool best_in_place(const Matmul &p) {
   if (p.K <= 0) return true;
   if (p.trans_b || (!p.trans_a && p.N <= DOT_COLUMNS && p.M > 16)) return false;
-  return p.M <= 32;
+  return p.M <= IN_PLACE_ROWS || (p.M <= 256 && p.N * p.K <= IN_PLACE_FLOATS);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #ifndef XL_CPU_PACK_H
 #define XL_CPU_PACK_H
 #include "product.h"
+#include "tile.h"
 #include "transpose.h"
 
 namespace XL_NS {
@@ -39,9 +40,11 @@ inline void pack_strip_of_columns(float *to, const float *b, int64_t ldb, int64_
 // op(B)[K,N] in strips of PRODUCT_COLUMNS (see product_packed), when op(B)[k,n] = b[k * ldb + n]: row after row, which
 // is how the memory likes to be read.
 inline void pack_rows_of_b(float *to, const float *b, int64_t ldb, int64_t N, int64_t K) {
+  constexpr int64_t AHEAD = 16;  // parts of rows are too short for the hardware to see them coming
   const int64_t whole = N / PRODUCT_COLUMNS * PRODUCT_COLUMNS;
   for (int64_t k = 0; k < K; k++) {
     const float *row = b + k * ldb;
+    if (k + AHEAD < K) prefetch(row + AHEAD * ldb, N);
     float *at = to + k * PRODUCT_COLUMNS;
     for (int64_t n = 0; n < whole; n += PRODUCT_COLUMNS, at += K * PRODUCT_COLUMNS) {
       store(at, load(row + n));
@@ -83,12 +86,14 @@ inline void pack_panels_of_rows(float *to, const float *a, int64_t lda, int64_t 
   }
 }
 
-// The same when A[m,k] = a[k * lda + m]; some rows of a at a time, which stay in L1 for all panels.
+// The same when A[m,k] = a[k * lda + m]; some rows of a at a time, which stay in L1 for all panels while the next ones
+// come.
 inline void pack_panels_of_columns(float *to, const float *a, int64_t lda, int64_t M, int64_t K) {
   constexpr int64_t DEPTH = 32;
   const TileRows tiles(M);
   for (int64_t k = 0; k < K; k += DEPTH) {
     const int64_t end = min_of(k + DEPTH, K);
+    for (int64_t j = end; j < min_of(end + DEPTH, K); j++) prefetch(a + j * lda, M);
     for (int64_t i = 0; i < tiles.count; i++) {
       const int64_t rows = tiles.rows(i), begin = tiles.begin(i);
       float *panel = to + tiles.panel(i, K);
