@@ -47,7 +47,7 @@ void load_queries(Tile &tile, const AttentionShape &s, const AttentionInputs &in
 
 void load_keys(Tile &tile, const AttentionShape &s, const AttentionInputs &in, const KeyTile &keys, int64_t head) {
   if (s.has_keys)
-    copy_rows(tile.keys, s.row_k(), round_up(keys.n, MR), s.padded_k(),
+    copy_rows(tile.keys, s.row_k(), round_up(keys.n, ROWS), s.padded_k(),
               tile_rows(s, keys, head, in.k, in.k_cache, s.DK), 1);
   copy_panels(tile.values, KEYS, tile_rows(s, keys, head, in.v, in.v_cache, s.DV), 1, nullptr);
 }
@@ -63,10 +63,10 @@ void panel_weights(Tile &tile, const AttentionShape &s, const Sight &sight, int6
   for (int v = 0; v < NV; v++) largest[v] = load(tile.largest + col + v * W);
   const float *queries = s.has_keys ? tile.queries + col * s.padded_k() : nullptr;
   panel_logits<NV>(s, sight, {tile.keys, queries, has_bias ? tile.bias : nullptr}, col,
-                   [&](int64_t key, int64_t at, vf (&logits)[MR], bool whole) {
+                   [&](int64_t key, int64_t at, vf (&logits)[ROWS], bool whole) {
                      vf now = load(tile.largest + col + at);
-#pragma GCC unroll 4
-                     for (int r = 0; r < MR; r++) {
+#pragma GCC unroll 8
+                     for (int r = 0; r < ROWS; r++) {
                        if (!whole) logits[r] = select(sight.lanes(key + r, col + at), logits[r], splat(-HUGE_VALF));
                        store(tile.weights + (key + r) * P + at, logits[r]);
                        now = vmax(logits[r], now);
@@ -82,9 +82,9 @@ void panel_weights(Tile &tile, const AttentionShape &s, const Sight &sight, int6
     store(tile.factor + v * W, factor);
     sum[v] = load(tile.sum + col + v * W) * factor;
   }
-  const int64_t first_row = sight.first_key(col) / MR * MR, end_row = sight.end_key(col + NV * W - 1);
+  const int64_t first_row = sight.first_key(col) / ROWS * ROWS, end_row = sight.end_key(col + NV * W - 1);
   for (int64_t key = first_row; key < end_row; key++) {
-    const int64_t first = max_of(0, sight.first_query(key / MR * MR) - col) / W;
+    const int64_t first = max_of(0, sight.first_query(key / ROWS * ROWS) - col) / W;
     float *row = tile.weights + key * P;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; v++) {

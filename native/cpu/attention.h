@@ -12,8 +12,10 @@
 namespace XL_NS {
 namespace {
 
+// Rows of a tile of registers, two vectors wide where there are few of them; what MR is elsewhere leaves some unused.
+constexpr int ROWS = NR == 2 ? 6 : MR;
 // Steps of a tile of queries and of keys, at most: a tile of each, and their logits, stay in L1 and L2.
-constexpr int64_t QUERIES = 64, KEYS = 64;
+constexpr int64_t QUERIES = 16 * ROWS, KEYS = 16 * ROWS;
 
 struct AttentionShape {
   int64_t B, T, NH, NKV, DK, DV;
@@ -127,10 +129,10 @@ struct Sight {
   // Queries first_query(s) .. end_query(s')-1 see some key of s .. s'.
   int64_t first_query(int64_t s) const { return causal ? max_of(0, ahead + s) : 0; }
   int64_t end_query(int64_t s) const { return causal ? min_of(queries, ahead + s + window) : queries; }
-  // Whether queries t .. t+width-1 all see keys s .. s+MR-1, and all of these exist.
+  // Whether queries t .. t+width-1 all see keys s .. s+ROWS-1, and all of these exist.
   bool all(int64_t s, int64_t t, int64_t width) const {
-    if (s + MR > keys) return false;
-    return !causal || (ahead + s + MR - 1 <= t && t + width - 1 - window < ahead + s);
+    if (s + ROWS > keys) return false;
+    return !causal || (ahead + s + ROWS - 1 <= t && t + width - 1 - window < ahead + s);
   }
   // Of queries t .. t+W-1, those that see key s; none where it does not exist.
   vi lanes(int64_t s, int64_t t) const {
@@ -143,39 +145,39 @@ struct Sight {
 
 // The queries of a panel and the keys of a tile, as the products want them.
 struct LogitInputs {
-  const float *keys;     // rows, row_k apart, zeros up to a multiple of MR rows
+  const float *keys;     // rows, row_k apart, zeros up to a multiple of ROWS rows
   const float *queries;  // one panel [padded_k, P], scaled
   const float *bias;     // [keys, P] or NULL
 };
 
-// put(s, at, logits, whole) for each group of MR keys from s on and vector of queries col+at .. of a panel that see
+// put(s, at, logits, whole) for each group of ROWS keys from s on and vector of queries col+at .. of a panel that see
 // each other somewhere: `whole` if all of them do. Vectors before the first query that sees a key are left out.
 template <int NV, class Put>
 XL_INLINE void panel_logits(const AttentionShape &shape, const Sight &sight, LogitInputs in, int64_t col,
                             const Put &put) {
   const int64_t row_k = shape.row_k();
-  const int64_t first_row = sight.first_key(col) / MR * MR, end_row = sight.end_key(col + NV * W - 1);
-  for (int64_t s = first_row; s < end_row; s += MR) {
+  const int64_t first_row = sight.first_key(col) / ROWS * ROWS, end_row = sight.end_key(col + NV * W - 1);
+  for (int64_t s = first_row; s < end_row; s += ROWS) {
     const int64_t first = max_of(0, sight.first_query(s) - col) / W;
     with_vectors(NV - first, [&](auto count) {
       constexpr int N = decltype(count)::value;
-      vf acc[MR][N];
+      vf acc[ROWS][N];
       tile_zero(acc);
       if (in.queries) tile_product(acc, in.keys + s * row_k, row_k, 1, in.queries + first * W, shape.DK);
       const bool whole = sight.all(s, col + first * W, N * W);
 #pragma GCC unroll 4
       for (int v = 0; v < N; v++) {
         const int64_t at = (first + v) * W;
-        vf logits[MR];
-#pragma GCC unroll 4
-        for (int r = 0; r < MR; r++) logits[r] = in.bias ? acc[r][v] + load(in.bias + (s + r) * P + at) : acc[r][v];
+        vf logits[ROWS];
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) logits[r] = in.bias ? acc[r][v] + load(in.bias + (s + r) * P + at) : acc[r][v];
         put(s, at, logits, whole);
       }
     });
   }
 }
 
-// Bias of the queries of a panel and the keys of a tile as [KEYS, P], zeros where there are none up to a multiple of MR;
+// Bias of the queries of a panel and the keys of a tile as [KEYS, P], zeros where there are none up to a multiple of ROWS;
 // `rows` is room for [P, KEYS + W].
 inline void load_bias(float *to, float *rows, const AttentionShape &s, const float *bias, int64_t head,
                       const Span &span, const KeyTile &tile, int64_t col) {

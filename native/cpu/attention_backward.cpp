@@ -76,7 +76,7 @@ void load_queries(Tiles &tiles, const AttentionShape &s, const AttentionInputs &
 }
 
 void load_keys(Tiles &tiles, const AttentionShape &s, const AttentionInputs &in, const KeyTile &tile, int64_t head) {
-  const int64_t padded = round_up(tile.n, MR);
+  const int64_t padded = round_up(tile.n, ROWS);
   if (s.has_keys) {
     const Source keys = tile_rows(s, tile, head, in.k, in.k_cache, s.DK);
     copy_rows(tiles.keys, s.row_k(), padded, s.padded_k(), keys, 1);
@@ -90,10 +90,10 @@ template <int NV>
 void panel_weights(Tiles &tiles, const AttentionShape &s, const Sight &sight, int64_t col, bool has_bias) {
   const float *queries = s.has_keys ? tiles.queries + col * s.padded_k() : nullptr;
   panel_logits<NV>(s, sight, {tiles.keys, queries, has_bias ? tiles.bias : nullptr}, col,
-                   [&](int64_t key, int64_t at, vf (&logits)[MR], bool whole) {
+                   [&](int64_t key, int64_t at, vf (&logits)[ROWS], bool whole) {
                      const vf largest = load(tiles.largest + col + at), log_sum = load(tiles.log_sum + col + at);
-#pragma GCC unroll 4
-                     for (int r = 0; r < MR; r++) {
+#pragma GCC unroll 8
+                     for (int r = 0; r < ROWS; r++) {
                        vf weight = vexp((logits[r] - largest) - log_sum);
                        if (!whole) weight = select(sight.lanes(key + r, col + at), weight, vf{});
                        store(tiles.weights + (key + r) * STEP + col + at, weight);
@@ -108,17 +108,17 @@ void panel_dlogits(Tiles &tiles, const AttentionShape &s, const Sight &sight, in
   values.DK = s.DV;
   values.has_keys = true;
   panel_logits<NV>(values, sight, {tiles.values, tiles.dy + col * s.padded_v(), nullptr}, col,
-                   [&](int64_t key, int64_t at, vf (&dp)[MR], bool) {
+                   [&](int64_t key, int64_t at, vf (&dp)[ROWS], bool) {
                      const vf mean = load(tiles.mean + col + at);
-#pragma GCC unroll 4
-                     for (int r = 0; r < MR; r++) {
+#pragma GCC unroll 8
+                     for (int r = 0; r < ROWS; r++) {
                        const int64_t to = (key + r) * STEP + col + at;
                        store(tiles.dlogits + to, load(tiles.weights + to) * (dp[r] - mean));
                      }
                    });
 }
 
-// dq += dlogits^T keys
+// dq += dlogits^T keys, for rows of queries that lie in one vector: what no query of a vector sees was not written.
 void add_dq(Tiles &tiles, const AttentionShape &s, const Sight &sight) {
   for_panels(s.DK, [&](int64_t key_col, int64_t vectors) {
     const float *keys = tiles.key_rows + key_col * KEYS;
@@ -149,15 +149,15 @@ void add_to_keys(float *to, int64_t step, int64_t width, const float *left, cons
   for_panels(width, [&](int64_t col, int64_t vectors) {
     with_vectors(vectors, [&](auto count) {
       constexpr int NV = decltype(count)::value;
-      for (int64_t s = 0; s < sight.keys; s += MR) {
+      for (int64_t s = 0; s < sight.keys; s += ROWS) {
         // From where the row of a vector was written.
-        const int64_t first = sight.first_query(s) / W * W, n = sight.end_query(s + MR - 1) - first;
+        const int64_t first = sight.first_query(s) / W * W, n = sight.end_query(s + ROWS - 1) - first;
         if (n <= 0) continue;
-        vf acc[MR][NV];
+        vf acc[ROWS][NV];
         tile_zero(acc);
         tile_product(acc, left + s * STEP + first, STEP, 1, right + col * QUERIES + first * P, n);
-#pragma GCC unroll 4
-        for (int r = 0; r < MR; r++) {
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
           if (s + r >= sight.keys) break;
           row_lanes<NV>(to + (s + r) * step + col, width - col,
                         [&](float *p, int64_t lanes, int v) { store_lanes(p, load_lanes(p, lanes) + acc[r][v], lanes); });
