@@ -14,16 +14,19 @@ constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
 
-// Rows of weights at once: for one row of x, which is then read once for all of them, and for more rows of x.
-constexpr int rows_of_one(Kind kind) { return is_int4_dot(kind) ? 3 : 4; }
-constexpr int ROWS_OF_MORE = 2;
+// Rows of weights at once. One is read as memory likes best, front to back; several share what is read of x, of which
+// int4 by integers needs more than of weights.
+constexpr int rows_at_once(Kind kind, int x_rows) {
+  if (is_int4_dot(kind)) return x_rows == 1 ? 3 : 2;
+  return x_rows == 1 || kind < DOT_INT4 ? 1 : 2;
+}
 
 // A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.
 template <Kind K>
 Tile tile_of_kind(bool one, int x_rows) {
   static constexpr Tile single[MOST_X] = {dot_tile<K, 1, 1>, dot_tile<K, 1, 2>, dot_tile<K, 1, 3>, dot_tile<K, 1, 4>};
-  static constexpr Tile several[MOST_X] = {dot_tile<K, rows_of_one(K), 1>, dot_tile<K, ROWS_OF_MORE, 2>,
-                                           dot_tile<K, ROWS_OF_MORE, 3>, dot_tile<K, ROWS_OF_MORE, 4>};
+  static constexpr Tile several[MOST_X] = {dot_tile<K, rows_at_once(K, 1), 1>, dot_tile<K, rows_at_once(K, 2), 2>,
+                                           dot_tile<K, rows_at_once(K, 3), 3>, dot_tile<K, rows_at_once(K, 4), 4>};
   return (one ? single : several)[x_rows - 1];
 }
 
@@ -67,7 +70,7 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
     prepare(w, prepared + parts.begin(part) * floats, rows, parts.size(part));
   });
   const Kind kind = kind_of(w);
-  const int64_t at_once = N == 1 ? rows_of_one(kind) : ROWS_OF_MORE;
+  const int64_t at_once = rows_at_once(kind, N == 1 ? 1 : MOST_X);
   const int64_t grain = ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), at_once) * at_once;
   parallel_range(w.rows, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t o = begin; o < end;) {

@@ -2,8 +2,8 @@
 // with all rows of x. This is what decoding is made of; it wants as few instructions per weight as possible, since it
 // has to keep up with memory. Threads and larger products are in linear_packed.cpp.
 //
-// Order of summation, whatever the number of rows: lane l of W sums the columns that fall to it from left to right. With
-// scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
+// Order of summation, whatever the number of rows: lane l of W sums the columns that fall to it from left to right;
+// but for int4 in two sums, of even and of odd vectors, since one would wait for itself. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
 // which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that halves.
 //
 // int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; x is prepared with its columns
@@ -116,46 +116,72 @@ XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_
   }
 }
 
-// Asks for the lines of the R rows of a tile to come, `ahead` tiles from here, that lie where these rows are read now. No
-// hardware guesses them, since rows end and several are read at once. Short rows need more time than one tile takes.
+// Asks for what comes. One row after the other is one stream, of which the hardware alone does not keep enough on the
+// way. Of several rows no hardware guesses the next: those of the tile `ahead` tiles from here that lie where these are
+// read now; short rows need more time than one tile takes.
+constexpr int64_t AHEAD_BYTES = 1024;
 template <int R>
 XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead) {
+  if constexpr (R == 1) return __builtin_prefetch(at + AHEAD_BYTES, 0, 2);
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
+// sum += odd
+template <int R, int M>
+XL_INLINE void add_sums(Sums<R, M> &sum, const Sums<R, M> &odd) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) sum[r][m] += odd[r][m];
+}
+
 template <int32_t F, int R, int M>
 XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  const int64_t full = w.columns / W * W;
+  const int64_t pairs = w.columns / (2 * W) * 2 * W;
+  const auto at = [&](int r, int64_t c) { return row + r * w.row_bytes + 2 * c; };
+  Sums<R, M> odd = {};
   vf right[M];
-  for (int64_t c = 0; c < full; c += W) {
-    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
+  for (int64_t c = 0; c < pairs; c += 2 * W) {
+    if (c % 32 == 0) prefetch_rows<R>(at(0, c), w.row_bytes, 1);
+    next(right, x);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) multiply<R, M>(total, r, small_floats_at<F>(at(r, c)), right);
+    next(right, x);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) multiply<R, M>(odd, r, small_floats_at<F>(at(r, c + W)), right);
+  }
+  for (int64_t c = pairs; c < w.columns; c += W) {
     next(right, x);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
-      multiply<R, M>(total, r, small_floats_at<F>(row + r * w.row_bytes + 2 * c), right);
+      multiply<R, M>(total, r, small_floats_part<F>(at(r, c), min_of(W, w.columns - c)), right);
   }
-  if (full == w.columns) return;
-  next(right, x);
-  for (int r = 0; r < R; r++)
-    multiply<R, M>(total, r, small_floats_part<F>(row + r * w.row_bytes + 2 * full, w.columns - full), right);
+  add_sums<R, M>(total, odd);
 }
 
 template <int R, int M>
 XL_INLINE void dot_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  constexpr int64_t STEP = 32;
+  const auto add = [&](Sums<R, M> &sum, int64_t c) {
+    vf right[M];
+    next(right, x);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) multiply<R, M>(sum, r, bytes_at(row + r * w.row_bytes + c), right);
+  };
   for (int64_t c = 0, g = 0; c < w.columns; g++) {
     const int64_t group_end = min_of(w.columns, c + w.group);
     while (c < group_end) {
-      Sums<R, M> sum = {};
-      // Rows end at a multiple of 64 bytes and x at zeros, so that the last vector may reach beyond the last column.
-      for (const int64_t end = min_of(group_end, c + INT8_RUN); c < end; c += W) {
-        if ((c & 63) == 0) prefetch_rows<R>(row + c, w.row_bytes, 2);
-        vf right[M];
-        next(right, x);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; r++)
-          multiply<R, M>(sum, r, bytes_at(row + r * w.row_bytes + c), right);
+      Sums<R, M> sum = {}, odd = {};
+      const int64_t end = min_of(group_end, c + INT8_RUN);
+      for (; c + STEP <= end; c += STEP) {
+        if (c % LINE == 0) prefetch_rows<R>(row + c, w.row_bytes, 2);
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < STEP; i += W) add(i / W % 2 == 0 ? sum : odd, c + i);
       }
+      // Rows end at a multiple of 64 bytes and x at zeros, so that the last vector may reach beyond the last column.
+      for (; c < end; c += W) add(sum, c);
+      add_sums<R, M>(sum, odd);
       add_scaled<R, M>(total, sum, row + w.scales + 2 * g, w.row_bytes);
     }
   }
