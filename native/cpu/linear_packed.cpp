@@ -14,11 +14,11 @@ constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
 
-// Rows of weights at once. One is read as memory likes best, front to back; several share what is read of x, of which
-// int4 by integers needs more than of weights.
+// Rows of weights at once. One is read as memory likes best, front to back, which is what small floats wait for; the
+// others wait for arithmetic, and several rows share what is read of x.
 constexpr int rows_at_once(Kind kind, int x_rows) {
-  if (is_int4_dot(kind)) return x_rows == 1 ? 3 : 2;
-  return x_rows == 1 || kind < DOT_INT4 ? 1 : 2;
+  if (kind == DOT_BF16 || kind == DOT_F16) return 1;
+  return x_rows > 1 ? 2 : is_int4_dot(kind) ? 3 : 4;
 }
 
 // A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.

@@ -3,7 +3,7 @@
 // has to keep up with memory. Threads and larger products are in linear_packed.cpp.
 //
 // Order of summation, whatever the number of rows: lane l of W sums the columns that fall to it from left to right;
-// but for int4 in two sums, of even and of odd vectors, since one would wait for itself. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
+// without scales in two sums, of even and of odd vectors, since one would wait for itself. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
 // which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that halves.
 //
 // int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; x is prepared with its columns
@@ -127,15 +127,6 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
   for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
-// sum += odd
-template <int R, int M>
-XL_INLINE void add_sums(Sums<R, M> &sum, const Sums<R, M> &odd) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int m = 0; m < M; m++) sum[r][m] += odd[r][m];
-}
-
 template <int32_t F, int R, int M>
 XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   const int64_t pairs = w.columns / (2 * W) * 2 * W;
@@ -157,31 +148,27 @@ XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8
     for (int r = 0; r < R; r++)
       multiply<R, M>(total, r, small_floats_part<F>(at(r, c), min_of(W, w.columns - c)), right);
   }
-  add_sums<R, M>(total, odd);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) total[r][m] += odd[r][m];
 }
 
 template <int R, int M>
 XL_INLINE void dot_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  constexpr int64_t STEP = 32;
-  const auto add = [&](Sums<R, M> &sum, int64_t c) {
-    vf right[M];
-    next(right, x);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) multiply<R, M>(sum, r, bytes_at(row + r * w.row_bytes + c), right);
-  };
   for (int64_t c = 0, g = 0; c < w.columns; g++) {
     const int64_t group_end = min_of(w.columns, c + w.group);
     while (c < group_end) {
-      Sums<R, M> sum = {}, odd = {};
-      const int64_t end = min_of(group_end, c + INT8_RUN);
-      for (; c + STEP <= end; c += STEP) {
-        if (c % LINE == 0) prefetch_rows<R>(row + c, w.row_bytes, 2);
-#pragma GCC unroll 8
-        for (int64_t i = 0; i < STEP; i += W) add(i / W % 2 == 0 ? sum : odd, c + i);
-      }
+      Sums<R, M> sum = {};
       // Rows end at a multiple of 64 bytes and x at zeros, so that the last vector may reach beyond the last column.
-      for (; c < end; c += W) add(sum, c);
-      add_sums<R, M>(sum, odd);
+      for (const int64_t end = min_of(group_end, c + INT8_RUN); c < end; c += W) {
+        if ((c & 63) == 0) prefetch_rows<R>(row + c, w.row_bytes, 2);
+        vf right[M];
+        next(right, x);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++)
+          multiply<R, M>(sum, r, bytes_at(row + r * w.row_bytes + c), right);
+      }
       add_scaled<R, M>(total, sum, row + w.scales + 2 * g, w.row_bytes);
     }
   }
