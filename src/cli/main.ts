@@ -2,43 +2,38 @@
 /** @file The command `xlstm`: train, generate, inspect, doctor. Each subcommand is a file beside this one. */
 import { Command } from 'commander';
 import { packageVersion } from './package-version.js';
-import { checkCommand } from './check.js';
-import { compareCommand } from './compare.js';
-import { convertCommand } from './convert.js';
-import { doctorCommand } from './doctor.js';
-import { evalCommand } from './eval.js';
-import { generateCommand } from './generate.js';
-import { inspectCommand } from './inspect.js';
-import { logitsCommand } from './logits.js';
-import { stateCommand } from './state.js';
-import { quantizeCommand } from './quantize.js';
-import { reproduceCommand } from './reproduce.js';
-import { selftestCommand } from './selftest.js';
-import { scalingFitCommand } from './scaling-fit.js';
-import { serveCommand } from './serve.js';
-import { trainCommand } from './train.js';
-import { verifyCommand } from './verify.js';
+
+/** Subcommands, in the order of the help. A module and all that it needs take longer to load than a short command to run. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  train: async () => (await import('./train.js')).trainCommand(),
+  generate: async () => (await import('./generate.js')).generateCommand(),
+  state: async () => (await import('./state.js')).stateCommand(),
+  eval: async () => (await import('./eval.js')).evalCommand(),
+  inspect: async () => (await import('./inspect.js')).inspectCommand(),
+  logits: async () => (await import('./logits.js')).logitsCommand(),
+  serve: async () => (await import('./serve.js')).serveCommand(),
+  verify: async () => (await import('./verify.js')).verifyCommand(),
+  check: async () => (await import('./check.js')).checkCommand(),
+  compare: async () => (await import('./compare.js')).compareCommand(),
+  reproduce: async () => (await import('./reproduce.js')).reproduceCommand(),
+  convert: async () => (await import('./convert.js')).convertCommand(),
+  quantize: async () => (await import('./quantize.js')).quantizeCommand(),
+  'scaling-fit': async () => (await import('./scaling-fit.js')).scalingFitCommand(),
+  doctor: async () => (await import('./doctor.js')).doctorCommand(),
+  selftest: async () => (await import('./selftest.js')).selftestCommand(),
+};
+
+/** The subcommand that is asked for; all of them where none is, for the help and for what is said of a wrong name. */
+async function subcommands(): Promise<Command[]> {
+  const asked = process.argv[2];
+  const loaders = asked !== undefined && Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]!] : Object.values(COMMANDS);
+  return Promise.all(loaders.map((load) => load()));
+}
 
 const program = new Command('xlstm')
   .description('Train, study and run xLSTM language models (arXiv 2405.04517).')
   .version(packageVersion())
   .showHelpAfterError('(add --help for what there is)')
-  .addCommand(trainCommand())
-  .addCommand(generateCommand())
-  .addCommand(stateCommand())
-  .addCommand(evalCommand())
-  .addCommand(inspectCommand())
-  .addCommand(logitsCommand())
-  .addCommand(serveCommand())
-  .addCommand(verifyCommand())
-  .addCommand(checkCommand())
-  .addCommand(compareCommand())
-  .addCommand(reproduceCommand())
-  .addCommand(convertCommand())
-  .addCommand(quantizeCommand())
-  .addCommand(scalingFitCommand())
-  .addCommand(doctorCommand())
-  .addCommand(selftestCommand())
   .addHelpText(
     'after',
     `
@@ -52,6 +47,7 @@ Errors are one sentence; set XLSTM_DEBUG=1 for the stack.`,
   );
 
 try {
+  for (const command of await subcommands()) program.addCommand(command);
   await program.parseAsync();
 } catch (error) {
   const debug = process.env['XLSTM_DEBUG'] !== undefined && process.env['XLSTM_DEBUG'] !== '';
