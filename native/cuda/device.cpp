@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "deferred.h"
 #include "fault.cuh"
 #include "kernel.cuh"
 #include "xl_cuda.h"
@@ -49,6 +50,7 @@ int need_device(const char *call) {
 
 cudaStream_t stream() {
   need_device("stream");
+  launch_deferred();
   return state.stream;
 }
 
@@ -59,7 +61,10 @@ int compute_capability() {
 
 int multiprocessors() { return state.properties.multiProcessorCount; }
 
-int launched(const char *kernel) { return check(kernel, cudaGetLastError()); }
+int launched(const char *kernel) {
+  const int earlier = deferred_failure(), status = check(kernel, cudaGetLastError());
+  return status != XL_OK ? status : earlier;
+}
 
 }  // namespace xl
 
@@ -138,7 +143,7 @@ int xl_event_create(double *event) {
 
 int xl_event_record(uintptr_t event) {
   if (int status = need_device("event_record")) return status;
-  return check("event_record", cudaEventRecord(reinterpret_cast<cudaEvent_t>(event), state.stream));
+  return check("event_record", cudaEventRecord(reinterpret_cast<cudaEvent_t>(event), stream()));
 }
 
 int xl_event_elapsed(double *milliseconds, uintptr_t start, uintptr_t end) {

@@ -9,6 +9,7 @@
 
 #include "mlstm.cuh"
 #include "mlstm_scan.cuh"
+#include "overlap.cuh"
 
 namespace xl {
 namespace mlstm {
@@ -68,6 +69,10 @@ __global__ void __launch_bounds__(threads)
   q += at * s.DK;
   k += at * s.DK;
   nin += at * s.DK;
+  if (s.vectors && int64_t(blockIdx.x + 1) * width <= s.DV)
+    for (int64_t d = threadIdx.x; d < s.DK; d += threads) prefetch(from + d * s.DV + blockIdx.x * width, 4 * width);
+  wait_for_previous();
+  let_next_begin();
   const StepGates gates = step_gates(s, i[at], f[at], min[at]);
 
   float value[4], sum[4] = {};
@@ -155,8 +160,8 @@ int step(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, co
   for (int64_t first = 0; first < B * NH; first += max_heads) {
     const int64_t heads = B * NH - first < max_heads ? B * NH - first : max_heads;
     const StepShape s{first, DK, DV, eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0, vectors};
-    step_kernel<<<dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 0, stream()>>>(
-        s, h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min);
+    launch_overlapped(step_kernel<T>, dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 1, s, h, Cout, nout,
+                      mout, q, k, v, i, f, Cin, nin, min);
     if (const int status = launched("mlstm step")) return status;
   }
   return XL_OK;
