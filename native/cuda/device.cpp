@@ -14,6 +14,7 @@ namespace {
 
 Device state;
 int capability_limit = 0;        // for tests; 0 for none
+bool last_is_overlapped = false;  // the kernel enqueued last: see overlap.cuh
 thread_local int current = -1;  // the device that CUDA uses on this thread
 
 int no_driver(cudaError_t error) {
@@ -51,6 +52,15 @@ int need_device(const char *call) {
 cudaStream_t stream() {
   need_device("stream");
   launch_deferred();
+  last_is_overlapped = false;
+  return state.stream;
+}
+
+cudaStream_t stream_of_overlapped(bool &follows_overlapped) {
+  need_device("stream");
+  launch_deferred();
+  follows_overlapped = last_is_overlapped;
+  last_is_overlapped = true;
   return state.stream;
 }
 

@@ -2,15 +2,16 @@
 // soft caps, residuals or the gated activation behind: the products of a decoding step.
 //
 // Bound by reading the weights once, 2 bytes each. Operations per weight: three bfloat16 parts of x (8 of its 24 bits
-// each) go through the tensor cores, 6 N, with mma.sync at a quarter of its rate for N = 16. Splitting x takes about 5.5
-// instructions per number and warp, x comes from the caches: 2 N / 64 bytes per byte of weights.
+// each) go through the tensor cores, 6 N, a quarter of the rate of mma.sync for N = 16. Splitting x takes about 5.5
+// instructions per number and warp; x comes from the L2 cache, N / 16 bytes per byte of weights.
 //
-// A cluster of blocks has 64 rows of the weights and a share of the columns each; within a block two groups of four warps
-// have 32 rows, and the warps of a group take 64 columns in turn: 16 bytes per lane and row, two whole lines per warp and
-// row. So the order of columns within a product's 16 is that in which a lane reads them, the same for x. The factor rstd
-// of the norm is taken out of the sum: squares are summed on the way. At the end the blocks add up what the others have, in
-// a fixed order. Before it waits for the kernel before, a block asks for the beginning of its weights, so that the memory
-// does not rest between kernels.
+// A unit of work is 32 rows of a matrix, or 16 of each of two with a gate. Two blocks per multiprocessor take units in
+// turn. The weights run through a ring of stages of 32 rows and 256 columns, filled by asynchronous copies across the
+// borders of units, so that they keep coming while a block sums up. A warp has 32 columns of each stage: 16 bytes per
+// lane and row, so the order of columns within a product's 16 is that in which a lane reads them, the same for x. The
+// factor rstd of the norm is taken out of the sum: squares are summed on the way. The warps' sums are added in a fixed
+// order. A block fills its ring before it waits for the kernel before (which never writes weights: overlap.cuh), so that
+// the memory does not rest between kernels.
 #include "few_rows.h"
 
 #include <algorithm>
@@ -23,11 +24,31 @@
 namespace xl {
 namespace {
 
-constexpr int ROWS = 64, THREADS = 256, GROUPS = 4, STEP = FEW_ROWS_STEP;
-constexpr int PITCH = ROWS + 4;        // of partial sums, so that the stores of a warp lie in different banks
-constexpr unsigned AHEAD = 1024;       // bytes of each row that are asked for ahead
-constexpr int64_t SHARE = 128 * 1024;  // bytes of weights per block that the columns are cut for
-constexpr int FLOAT_ROWS = 8;          // rows of a float32 matrix that a cluster has
+constexpr int ROWS = 32, THREADS = 256, WARPS = THREADS / 32, STAGES = 4, PER_MULTIPROCESSOR = 2;
+constexpr int WIDTH = 32 * WARPS;      // columns of a stage
+constexpr int PITCH = 2 * WIDTH + 64;  // bytes per row of it, so that two rows that are read at once lie in all banks
+constexpr int STAGE = ROWS * PITCH;
+constexpr int SUM_PITCH = ROWS + 4;  // likewise of the warps' sums
+constexpr int FLOAT_ROWS = 2;        // rows of a float32 matrix that a block has
+
+template <int NT>
+struct Shared {
+  unsigned char ring[STAGES][STAGE];
+  float sums[WARPS][8 * NT][SUM_PITCH];
+  float squares[WARPS][8 * NT];
+};
+
+// Where a unit lies.
+struct Unit {
+  int matrix;
+  int64_t base;  // its first row
+};
+
+__device__ inline Unit unit_at(const FewRows &p, int unit) {
+  int m = 0;
+  while (m + 1 < p.count && unit >= p.matrices[m + 1].first_unit) m++;
+  return {m, int64_t(unit - p.matrices[m].first_unit) * (p.gated ? ROWS / 2 : ROWS)};
+}
 
 // The three parts of two numbers.
 __device__ inline void split(float a, float b, unsigned (&parts)[3]) {
@@ -39,94 +60,107 @@ __device__ inline void split(float a, float b, unsigned (&parts)[3]) {
   }
 }
 
-// What the blocks of a cluster leave for each other.
-template <int NT>
-struct Partial {
-  float sums[GROUPS][8 * NT][PITCH];
-  float squares[GROUPS][8 * NT];
-};
-
-__device__ inline unsigned rank_in_cluster() {
-#if __CUDA_ARCH__ >= 900
-  return cluster_rank();
-#else
-  return 0;
-#endif
+__device__ inline void copy_16(unsigned to, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
-__device__ inline void join_cluster() {
-#if __CUDA_ARCH__ >= 900
-  cluster_barrier();
-#else
-  __syncthreads();
-#endif
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// The sum over all groups of all blocks of what they have at `mine`, STRIDE numbers apart.
-__device__ inline float sum_of_cluster(const float *mine, int stride, int cluster) {
-  float sum = 0;
-  for (int c = 0; c < cluster; c++)
+// Fills the ring: each call asks for the next stage of this block's units, or for nothing behind the last.
+class Filler {
+ public:
+  __device__ Filler(const FewRows &p, unsigned ring, int unit) : p(p), ring(ring), unit(unit) { enter(); }
+  __device__ __forceinline__ void next() {
+    if (unit < p.units) {
+      const int column = first + chunk * 8;
+      if (column < p.K) {
+        const unsigned to = ring + slot * STAGE + threadIdx.x / CHUNKS * PITCH + chunk * 16;
 #pragma unroll
-    for (int g = 0; g < GROUPS; g++) {
-#if __CUDA_ARCH__ >= 900
-      sum += load_remote(remote_address(shared_address(mine + g * stride), unsigned(c)));
-#else
-      sum += mine[g * stride];
-#endif
-    }
-  return sum;
-}
-
-__device__ inline uint4 load_weights(const bf16 *p) { return __ldcs(reinterpret_cast<const uint4 *>(p)); }
-
-// The columns of one warp's share: acc += 32 rows of weights times x, squares += those of x.
-template <int NT, bool NORM>
-__device__ inline void accumulate(float (&acc)[2][NT][4], float (&squares)[NT], const FewRows &p,
-                                  const bf16 *const (&rows)[4], int step, int end) {
-  const int n = threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 8;
-  uint4 bits[2][4], next[2][4];
-  auto read = [&](uint4 (&to)[2][4], int at) {
-#pragma unroll
-    for (int half = 0; half < 2; half++)
-#pragma unroll
-      for (int r = 0; r < 4; r++) to[half][r] = load_weights(rows[r] + int64_t(at) * STEP + 32 * half + column);
-  };
-  if (step < end) read(bits, step);
-  for (; step < end; step += GROUPS) {
-    if (step + GROUPS < end) read(next, step + GROUPS);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int64_t k = int64_t(step) * STEP + 32 * half + column;
-      Lanes<8> weight;
-      if constexpr (NORM) weight = p.norm.offset + load<8>(p.norm.weight + k);
-#pragma unroll
-      for (int t = 0; t < NT; t++) {
-        Lanes<8> x = splat<8>(0);
-        if (8 * t + n < p.N) x = load<8>(p.x + (8 * t + n) * p.K + k);
-        if constexpr (NORM) {
-#pragma unroll
-          for (int l = 0; l < 8; l++) squares[t] += x[l] * x[l];
-          x = x * weight;
-        }
-#pragma unroll
-        for (int pair = 0; pair < 2; pair++) {
-          unsigned first[3], second[3];
-          split(x[4 * pair], x[4 * pair + 1], first);
-          split(x[4 * pair + 2], x[4 * pair + 3], second);
-#pragma unroll
-          for (int m = 0; m < 2; m++) {
-            const uint4 &low = bits[half][2 * m], &high = bits[half][2 * m + 1];
-            const unsigned a[4] = {pair ? low.z : low.x, pair ? high.z : high.x, pair ? low.w : low.y,
-                                   pair ? high.w : high.y};
-#pragma unroll
-            for (int part = 2; part >= 0; part--) multiply_add(acc[m][t], a, first[part], second[part]);
-          }
-        }
+        for (int j = 0; j < COPIES; j++) copy_16(to + j * ROW_STEP * PITCH, rows[j] + column);
+      }
+      first += WIDTH;
+      if (first >= p.K) {
+        unit += int(gridDim.x);
+        enter();
       }
     }
+    slot = slot + 1 == STAGES ? 0 : slot + 1;
+    commit_copies();
+  }
+
+ private:
+  static constexpr int CHUNKS = WIDTH / 8, ROW_STEP = THREADS / CHUNKS, COPIES = ROWS / ROW_STEP;
+  const FewRows &p;
+  const unsigned ring;
+  int unit, slot = 0;
+  const int chunk = threadIdx.x % CHUNKS;
+  int first = 0;  // column
+  const bf16 *rows[COPIES];
+
+  __device__ __forceinline__ void enter() {
+    first = 0;
+    if (unit >= p.units) return;
+    const Unit at = unit_at(p, unit);
 #pragma unroll
-    for (int half = 0; half < 2; half++)
+    for (int j = 0; j < COPIES; j++) {
+      const int r = threadIdx.x / CHUNKS + j * ROW_STEP;
+      const bool second = p.gated && r >= ROWS / 2;
+      const FewRowsMatrix &m = second ? p.matrices[1] : p.matrices[at.matrix];
+      const int64_t row = at.base + (second ? r - ROWS / 2 : r);
+      rows[j] = static_cast<const bf16 *>(m.weight) + (row < m.O ? row : m.O - 1) * p.K;
+    }
+  }
+};
+
+// What a lane has of x and the norm's weights at a stage.
+template <int NT, bool NORM>
+struct Columns {
+  Lanes<8> x[NT], weight;
+  __device__ void read(const FewRows &p, int64_t column) {
+    const int n = threadIdx.x % 32 / 4;
+    if (column >= p.K) return;
+    if constexpr (NORM) weight = p.norm.offset + load<8>(p.norm.weight + column);
 #pragma unroll
-      for (int r = 0; r < 4; r++) bits[half][r] = next[half][r];
+    for (int t = 0; t < NT; t++)
+      x[t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
+  }
+};
+
+// acc += 32 rows of weights in shared memory times x, squares += those of x.
+template <int NT, bool NORM>
+__device__ inline void accumulate(float (&acc)[2][NT][4], float (&squares)[NT], const Columns<NT, NORM> &columns,
+                                  const unsigned char *stage) {
+  const int lane = threadIdx.x % 32;
+  const unsigned char *mine = stage + lane / 4 * PITCH + threadIdx.x / 32 * 64 + lane % 4 * 16;
+  uint4 bits[4];
+#pragma unroll
+  for (int r = 0; r < 4; r++) bits[r] = *reinterpret_cast<const uint4 *>(mine + 8 * r * PITCH);
+#pragma unroll
+  for (int t = 0; t < NT; t++) {
+    Lanes<8> x = columns.x[t];
+    if constexpr (NORM) {
+#pragma unroll
+      for (int l = 0; l < 8; l++) squares[t] += x[l] * x[l];
+      x = x * columns.weight;
+    }
+#pragma unroll
+    for (int pair = 0; pair < 2; pair++) {
+      unsigned first[3], second[3];
+      split(x[4 * pair], x[4 * pair + 1], first);
+      split(x[4 * pair + 2], x[4 * pair + 3], second);
+#pragma unroll
+      for (int part = 2; part >= 0; part--)
+#pragma unroll
+        for (int m = 0; m < 2; m++) {
+          const uint4 &low = bits[2 * m], &high = bits[2 * m + 1];
+          const unsigned a[4] = {pair ? low.z : low.x, pair ? high.z : high.x, pair ? low.w : low.y,
+                                 pair ? high.w : high.y};
+          multiply_add(acc[m][t], a, first[part], second[part]);
+        }
+    }
   }
 }
 
@@ -136,16 +170,73 @@ __device__ inline void finish(const FewRowsMatrix &m, int64_t at, float y) {
   if (m.z) m.z[at] = m.cap > 0 ? m.cap * tanhf(y / m.cap) : y + m.other[at];
 }
 
+template <int NT>
+__device__ inline float rstd_of(const FewRows &p, const Shared<NT> &shared, int n) {
+  float sum = 0;
+#pragma unroll
+  for (int w = 0; w < WARPS; w++) sum += shared.squares[w][n];
+  return 1.0f / sqrtf(sum / float(p.K) + p.norm.eps);
+}
+
+// The warps' sums of a unit come together.
+template <int NT, bool NORM>
+__device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (&acc)[2][NT][4], float (&squares)[NT],
+                                   const Unit &unit) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int t = 0; t < NT; t++) {
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        shared.sums[warp][8 * t + lane % 4 * 2 + e % 2][16 * m + 8 * (e / 2) + lane / 4] = acc[m][t][e];
+        acc[m][t][e] = 0;
+      }
+    if constexpr (NORM) {
+      squares[t] += __shfl_xor_sync(0xffffffffu, squares[t], 1);
+      squares[t] += __shfl_xor_sync(0xffffffffu, squares[t], 2);
+      if (lane % 4 == 0) shared.squares[warp][8 * t + lane / 4] = squares[t];
+      squares[t] = 0;
+    }
+  }
+  __syncthreads();
+  const FewRowsMatrix &matrix = p.matrices[unit.matrix];
+  const int rows = p.gated ? ROWS / 2 : ROWS;
+  auto sum_at = [&](int n, int r) {
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) sum += shared.sums[w][n][r];
+    return sum;
+  };
+  for (int i = threadIdx.x; i < rows * int(p.N); i += THREADS) {
+    const int n = i / rows, r = i % rows;
+    const int64_t o = unit.base + r, at = n * matrix.O + o;
+    if (o >= matrix.O) continue;
+    const float rstd = NORM ? rstd_of(p, shared, n) : 1.0f;
+    const float y = sum_at(n, r) * rstd + (matrix.bias ? matrix.bias[o] : 0.0f);
+    finish(matrix, at, y);
+    if (p.gated) {
+      const FewRowsMatrix &other = p.matrices[1];
+      const float up = sum_at(n, ROWS / 2 + r) * rstd + (other.bias ? other.bias[o] : 0.0f);
+      finish(other, at, up);
+      p.gated[at] = activate(Lanes<1>{y}, p.activation)[0] * up;
+    }
+  }
+}
+
 // FLOAT_ROWS rows of a float32 matrix: a warp has one output at a time.
 template <bool NORM>
-__device__ inline void float_rows(const FewRows &p, const FewRowsMatrix &m, int64_t first, int rank, int cluster) {
+__device__ inline void float_rows(const FewRows &p, int unit) {
+  const Unit at = unit_at(p, unit);
+  const FewRowsMatrix &m = p.matrices[at.matrix];
+  const int64_t first = int64_t(unit - m.first_unit) * FLOAT_ROWS;
   const int lane = threadIdx.x % 32;
   const int count = int((m.O - first < FLOAT_ROWS ? m.O - first : FLOAT_ROWS) * p.N);
-  for (int index = rank * (THREADS / 32) + threadIdx.x / 32; index < count; index += cluster * (THREADS / 32)) {
+  for (int index = threadIdx.x / 32; index < count; index += WARPS) {
     const int64_t n = index % p.N, o = first + index / p.N;
     const float *x = p.x + n * p.K, *weight = static_cast<const float *>(m.weight) + o * p.K;
     float sum = 0, squares = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (int64_t k = 4 * lane; k < p.K; k += 128) {
       const Lanes<4> a = load<4>(x + k), w = load<4>(weight + k);
       const Lanes<4> b = NORM ? a * (p.norm.offset + load<4>(p.norm.weight + k)) : a;
@@ -161,110 +252,72 @@ __device__ inline void float_rows(const FewRows &p, const FewRowsMatrix &m, int6
   }
 }
 
-// A unit of work is a cluster: 64 rows of a matrix, or 32 of two with a gate, or FLOAT_ROWS of a float32 one.
+// This block's share of what the norm gives by itself; the sums of squares are those of its last unit.
+template <int NT>
+__device__ inline void write_norm(const FewRows &p, const Shared<NT> &shared) {
+  const int64_t width = ceil_div(p.K, gridDim.x), begin = blockIdx.x * width;
+  const int64_t end = begin + width < p.K ? begin + width : p.K;
+  for (int n = 0; n < p.N; n++) {
+    const float rstd = rstd_of(p, shared, n);
+    for (int64_t k = begin + threadIdx.x; k < end; k += THREADS)
+      p.norm.y[n * p.K + k] = p.x[n * p.K + k] * rstd * (p.norm.offset + p.norm.weight[k]);
+    if (threadIdx.x == 0 && blockIdx.x == 0) p.norm.rstd[n] = rstd;
+  }
+}
+
 template <int NT, bool NORM>
-__global__ void __launch_bounds__(THREADS, 2) few_rows_kernel(const FewRows p, int cluster) {
-  __shared__ Partial<NT> partial;
-  const int rank = int(rank_in_cluster()), unit = int(blockIdx.x) / cluster;
-  int index = 0;
-  while (index + 1 < p.count && unit >= p.matrices[index + 1].first_unit) index++;
-  const FewRowsMatrix &matrix = p.matrices[index];
-  if (matrix.is_float) {
-    wait_for_previous();
-    let_next_begin();
-    return float_rows<NORM>(p, matrix, int64_t(unit - matrix.first_unit) * FLOAT_ROWS, rank, cluster);
-  }
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, half = warp % 2, group = warp / 2;
-  // With a gate both halves have the same rows of two matrices.
-  const FewRowsMatrix &own = p.gated ? p.matrices[half] : matrix;
-  const int rows_of_half = p.gated ? ROWS / 2 : ROWS;
-  const int64_t base = int64_t(unit - matrix.first_unit) * rows_of_half;
-  const int steps = int(p.K / STEP), begin = int(int64_t(steps) * rank / cluster),
-            end = int(int64_t(steps) * (rank + 1) / cluster);
-  auto row = [&](const FewRowsMatrix &of, int64_t r) {
-    return static_cast<const bf16 *>(of.weight) + (r < of.O ? r : of.O - 1) * p.K;
-  };
-  if (threadIdx.x < ROWS && begin < end) {
-    const int r = threadIdx.x;
-    const bf16 *of = p.gated ? row(p.matrices[r / 32], base + r % 32) : row(matrix, base + r);
-    const unsigned bytes = unsigned(end - begin) * STEP * 2;
-    prefetch(of + int64_t(begin) * STEP, bytes < AHEAD ? bytes : AHEAD);
-  }
+__global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(const __grid_constant__ FewRows p) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  auto &shared = *reinterpret_cast<Shared<NT> *>(memory);
+  Filler filler(p, shared_address(shared.ring), int(blockIdx.x));
+#pragma unroll
+  for (int s = 0; s < STAGES - 1; s++) filler.next();
   wait_for_previous();
   let_next_begin();
 
-  const bf16 *rows[4];
-#pragma unroll
-  for (int r = 0; r < 4; r++) rows[r] = row(own, base + (p.gated ? 0 : 32 * half) + 8 * r + lane / 4);
+  const int64_t mine = threadIdx.x / 32 * 32 + threadIdx.x % 4 * 8;
   float acc[2][NT][4] = {}, squares[NT] = {};
-  accumulate<NT, NORM>(acc, squares, p, rows, begin + group, end);
-#pragma unroll
-  for (int t = 0; t < NT; t++) {
-    const int n = 8 * t + lane % 4 * 2;
-#pragma unroll
-    for (int m = 0; m < 2; m++)
-#pragma unroll
-      for (int e = 0; e < 4; e++)
-        partial.sums[group][n + e % 2][32 * half + 16 * m + 8 * (e / 2) + lane / 4] = acc[m][t][e];
-    if constexpr (NORM) {
-      float sum = squares[t];
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-      if (half == 0 && lane % 4 == 0) partial.squares[group][8 * t + lane / 4] = sum;
+  Columns<NT, NORM> columns, next;
+  columns.read(p, mine);
+  int slot = 0;
+  for (int unit = int(blockIdx.x); unit < p.units; unit += int(gridDim.x)) {
+    for (int64_t first = 0; first < p.K; first += WIDTH) {
+      wait_for_copies<STAGES - 2>();
+      __syncthreads();
+      filler.next();
+      next.read(p, first + WIDTH < p.K ? first + WIDTH + mine : mine);
+      // All columns of a warp are there, or none, since they come by 64.
+      if (first + mine < p.K) accumulate<NT, NORM>(acc, squares, columns, shared.ring[slot]);
+      columns = next;
+      slot = slot + 1 == STAGES ? 0 : slot + 1;
     }
+    finish_unit<NT, NORM>(p, shared, acc, squares, unit_at(p, unit));
   }
-  join_cluster();
-
-  auto rstd_of = [&](int n) {
-    if constexpr (!NORM) return 1.0f;
-    return 1.0f / sqrtf(sum_of_cluster(&partial.squares[0][n], 8 * NT, cluster) / float(p.K) + p.norm.eps);
-  };
-  auto sum_at = [&](int n, int r) { return sum_of_cluster(&partial.sums[0][n][r], 8 * NT * PITCH, cluster); };
-  const int mine = rows_of_half / cluster;
-  for (int i = threadIdx.x; i < mine * int(p.N); i += THREADS) {
-    const int n = i / mine, r = rank * mine + i % mine;
-    const int64_t o = base + r;
-    if (o >= matrix.O) continue;
-    const float rstd = rstd_of(n), y = sum_at(n, r) * rstd + (matrix.bias ? matrix.bias[o] : 0.0f);
-    const int64_t at = n * matrix.O + o;
-    finish(matrix, at, y);
-    if (p.gated) {
-      const FewRowsMatrix &other = p.matrices[1];
-      const float up = sum_at(n, 32 + r) * rstd + (other.bias ? other.bias[o] : 0.0f);
-      finish(other, at, up);
-      p.gated[at] = activate(Lanes<1>{y}, p.activation)[0] * up;
-    }
-  }
-  // The first unit keeps what the norm is.
-  if constexpr (NORM) {
-    if (base == 0 && index == p.norm_matrix) {
-      const int width = (end - begin) * STEP;
-      for (int n = 0; n < p.N; n++) {
-        const float rstd = rstd_of(n);
-        for (int i = threadIdx.x; i < width; i += THREADS) {
-          const int64_t k = int64_t(begin) * STEP + i;
-          p.norm.y[n * p.K + k] = p.x[n * p.K + k] * rstd * (p.norm.offset + p.norm.weight[k]);
-        }
-        if (threadIdx.x == 0 && rank == 0) p.norm.rstd[n] = rstd;
-      }
-    }
-  }
-  join_cluster();  // nobody leaves while others read here
+  if constexpr (NORM) write_norm(p, shared);
+  // Blocks at the end have fewer units.
+  for (int unit = int(gridDim.x - 1 - blockIdx.x); unit < p.float_units; unit += int(gridDim.x))
+    float_rows<NORM>(p, p.units + unit);
 }
 
-// How many blocks share the columns.
-int cluster_of(const FewRows &p, int units) {
-  if (compute_capability() < 90) return 1;
-  int cluster = 1;
-  while (cluster < 8 && (units * cluster < 2 * multiprocessors() || ROWS * 2 * p.K / cluster > SHARE)) cluster *= 2;
-  return cluster;
+template <int NT, bool NORM>
+int run(const FewRows &p) {
+  const auto kernel = few_rows_kernel<NT, NORM>;
+  static bool is_allowed = false;
+  if (!is_allowed) {
+    is_allowed = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(sizeof(Shared<NT>))) ==
+                 cudaSuccess;
+    if (!is_allowed) return launched("linear_packed");
+  }
+  const int blocks = std::min(p.units, PER_MULTIPROCESSOR * multiprocessors());
+  launch_overlapped(kernel, dim3(unsigned(blocks)), THREADS, sizeof(Shared<NT>), p);
+  return launched("linear_packed");
 }
 
 }  // namespace
 
 int few_rows(FewRows &p) {
-  // What is small comes first, so that nothing waits for it at the end.
-  std::stable_partition(p.matrices, p.matrices + p.count, [](const FewRowsMatrix &m) { return m.is_float; });
+  // Those of float32 come last, where blocks have time for them.
+  std::stable_partition(p.matrices, p.matrices + p.count, [](const FewRowsMatrix &m) { return !m.is_float; });
   int units = 0;
   for (int m = 0; m < p.count; m++) {
     FewRowsMatrix &matrix = p.matrices[m];
@@ -272,16 +325,11 @@ int few_rows(FewRows &p) {
     // With a gate the units of matrix 0 have both.
     if (p.gated && m == 1) break;
     units += int(ceil_div(matrix.O, matrix.is_float ? FLOAT_ROWS : p.gated ? ROWS / 2 : ROWS));
+    if (!matrix.is_float) p.units = units;
   }
-  p.norm_matrix = 0;
-  while (p.matrices[p.norm_matrix].is_float) p.norm_matrix++;
-  const int cluster = cluster_of(p, units);
-  auto run = [&](auto kernel) { launch_overlapped(kernel, dim3(unsigned(units * cluster)), THREADS, cluster, p, cluster); };
-  if (p.N <= 8)
-    p.norm.weight ? run(few_rows_kernel<1, true>) : run(few_rows_kernel<1, false>);
-  else
-    p.norm.weight ? run(few_rows_kernel<2, true>) : run(few_rows_kernel<2, false>);
-  return launched("linear_packed");
+  p.float_units = units - p.units;
+  if (p.N <= 8) return p.norm.weight ? run<1, true>(p) : run<1, false>(p);
+  return p.norm.weight ? run<2, true>(p) : run<2, false>(p);
 }
 
 }  // namespace xl

@@ -38,7 +38,7 @@ struct FewRows {
   // Or null: gated [N,O] = activation(y of matrix 0) * y of matrix 1, the only ones and of one size.
   float *gated;
   int activation;
-  int norm_matrix;  // filled in by the launch: whose first blocks write the results of the norm
+  int units, float_units;  // filled in by the launch
 };
 
 // At least one matrix is bfloat16.

@@ -160,7 +160,7 @@ int step(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, co
   for (int64_t first = 0; first < B * NH; first += max_heads) {
     const int64_t heads = B * NH - first < max_heads ? B * NH - first : max_heads;
     const StepShape s{first, DK, DV, eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0, vectors};
-    launch_overlapped(step_kernel<T>, dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 1, s, h, Cout, nout,
+    launch_overlapped(step_kernel<T>, dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 0, s, h, Cout, nout,
                       mout, q, k, v, i, f, Cin, nin, min);
     if (const int status = launched("mlstm step")) return status;
   }

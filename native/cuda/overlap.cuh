@@ -1,7 +1,9 @@
 // Kernels that begin while the one before them ends (programmatic dependent launch, sm_90): blocks come as soon as all
 // blocks of the kernel before have called let_next_begin or are through, and wait_for_previous returns once it is
-// complete and its results can be read. Every thread waits before it reads or writes what another kernel may touch, so
-// whoever has waited knows that all kernels before are complete. On older GPUs all this does nothing.
+// complete and its results can be read. Every thread waits before it reads what another such kernel may write, or writes
+// anything, so whoever has waited knows that all kernels before are complete. A kernel begins early only where the one
+// before is of this kind too: none of them writes weights, so these may be read before the wait. On older GPUs all this
+// does nothing.
 #ifndef XL_CUDA_OVERLAP_CUH
 #define XL_CUDA_OVERLAP_CUH
 #include "kernel.cuh"
@@ -26,23 +28,21 @@ __device__ inline void prefetch(const void *address, unsigned bytes) {
 #endif
 }
 
-// Launches a kernel that calls wait_for_previous, in clusters of `cluster` blocks (1 before sm_90).
+// Launches a kernel that calls wait_for_previous, with so many bytes of dynamic shared memory.
 template <class... Parameters, class... Arguments>
-void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, int cluster, const Arguments &...arguments) {
-  cudaLaunchAttribute attributes[2] = {};
+void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes,
+                       const Arguments &...arguments) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(unsigned(threads));
-  config.stream = stream();
-  config.attrs = attributes;
-  if (compute_capability() >= 90) {
-    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[0].val.programmaticStreamSerializationAllowed = 1;
-    attributes[1].id = cudaLaunchAttributeClusterDimension;
-    attributes[1].val.clusterDim.x = unsigned(cluster);
-    attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
-    config.numAttrs = cluster > 1 ? 2 : 1;
-  }
+  config.dynamicSmemBytes = shared_bytes;
+  config.attrs = &attribute;
+  bool can_overlap = false;
+  config.stream = stream_of_overlapped(can_overlap);
+  config.numAttrs = can_overlap && compute_capability() >= 90 ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 

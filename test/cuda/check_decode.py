@@ -15,7 +15,7 @@ from library import Library
 
 cuda = torch.device("cuda")
 failures = []
-TOLERANCE = 2e-6  # sums of exact products in float32, one upon the other
+TOLERANCE = 6e-6  # sums of exact products in float32, four upon each other; seen up to 3.7e-6
 
 
 def expect(name, got, want):
@@ -34,6 +34,7 @@ class Chain:
 
     def call(self, name, *arguments):
         self.kept.append(arguments)
+        torch.cuda.synchronize()  # of PyTorch's own stream
         self.lib.call(name, *arguments)
         if self.waits:
             self.lib.call("xl_synchronize")
