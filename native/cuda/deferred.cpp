@@ -4,6 +4,7 @@
 //
 //   RMS norm -> products with matrices of the same x -> soft caps of products, residuals added to them, or the gated
 //   activation of two: one launch of few_rows.cu;
+//   step of the mLSTM -> layer norm of its h per head -> gated activation with it: one launch;
 //   layer norm -> gated activation with it: one launch.
 //
 // Every call still writes all its results. A call fits only if what it writes is disjoint from all that the others
@@ -44,12 +45,13 @@ struct Ranges {
   }
 };
 
-enum class Kind { none, rms_norm, layer_norm, products };
+enum class Kind { none, rms_norm, layer_norm, step, step_and_norm, products };
 
 // What is kept, and the memory that it reads and writes.
 struct Deferred {
   Kind kind = Kind::none;
   RmsNorm rms_norm{};  // also the norm before the products, if its y is not null
+  MlstmStep step{};
   LayerNorm layer_norm{};
   FewRows products{};
   Ranges reads, writes;
@@ -113,10 +115,36 @@ bool defer(const RmsNorm &call) {
   return true;
 }
 
+bool defer(const MlstmStep &call) {
+  if (!can_fuse_step(call)) return false;
+  launch_deferred();
+  const int64_t heads = call.B * call.NH, keys = heads * call.DK, values = heads * call.DV, memory = keys * call.DV;
+  // A state may be updated in place, as a whole.
+  const bool in_place = call.Cin == call.Cout && call.nin == call.nout && call.min == call.mout;
+  const bool fits = pending.note({{call.q, keys}, {call.k, keys}, {call.v, values}, {call.i, heads}, {call.f, heads}},
+                                 {{call.h, values}, {call.Cout, memory}, {call.nout, keys}, {call.mout, heads}});
+  if (!fits || (!in_place && (pending.writes.meet({call.Cin, memory}) || pending.writes.meet({call.nin, keys}) ||
+                              pending.writes.meet({call.min, heads})))) {
+    pending = {};
+    return false;
+  }
+  pending.kind = Kind::step;
+  pending.step = call;
+  return true;
+}
+
 bool defer(const LayerNorm &call) {
   if (call.N < 1 || call.N * call.G * call.D > MOST_NUMBERS) return false;
-  launch_deferred();
   const int64_t rows = call.N * call.G, size = rows * call.D, width = call.G * call.D;
+  const MlstmStep &step = pending.step;
+  if (pending.kind == Kind::step && call.x == step.h && call.N == step.B && call.G == step.NH && call.D == step.DV &&
+      pending.note({{call.weight, width}, {call.bias, width}},
+                   {{call.y, size}, {call.mean, rows}, {call.rstd, rows}})) {
+    pending.kind = Kind::step_and_norm;
+    pending.layer_norm = call;
+    return true;
+  }
+  launch_deferred();
   if (!pending.note({{call.x, size}, {call.weight, width}, {call.bias, width}},
                     {{call.y, size}, {call.mean, rows}, {call.rstd, rows}}))
     return false;
@@ -175,11 +203,14 @@ bool defer_add(float *y, const float *a, const float *b, int64_t N) {
 }
 
 bool defer_gated_activation(float *y, const float *gate, const float *up, int64_t N, int activation) {
-  if (pending.kind == Kind::layer_norm) {
+  if (pending.kind == Kind::layer_norm || pending.kind == Kind::step_and_norm) {
     const LayerNorm call = pending.layer_norm;
     if (up != call.y || N != call.N * call.G * call.D || !pending.note({{gate, N}}, {{y, N}})) return false;
+    const MlstmStep step = pending.step;
+    const bool has_step = pending.kind == Kind::step_and_norm;
     pending = {};
-    note_failure(layernorm_gated_now(call, y, gate, activation));
+    note_failure(has_step ? mlstm_step_norm_now(step, call, y, gate, activation)
+                          : layernorm_gated_now(call, y, gate, activation));
     return true;
   }
   const FewRowsMatrix *first = free_product(gate, N), *second = free_product(up, N);
@@ -196,7 +227,8 @@ void launch_deferred() {
   Deferred now = pending;
   pending = {};  // first, since the launches ask for the stream
   if (now.kind == Kind::rms_norm) note_failure(rmsnorm_now(now.rms_norm));
-  if (now.kind == Kind::layer_norm) note_failure(layernorm_now(now.layer_norm));
+  if (now.kind == Kind::step || now.kind == Kind::step_and_norm) note_failure(mlstm_step_now(now.step));
+  if (now.kind == Kind::layer_norm || now.kind == Kind::step_and_norm) note_failure(layernorm_now(now.layer_norm));
   if (now.kind == Kind::products) note_failure(few_rows(now.products));
 }
 

@@ -6,12 +6,12 @@
 // instructions per number and warp; x comes from the L2 cache, N / 16 bytes per byte of weights.
 //
 // A unit of work is 32 rows of a matrix, or 16 of each of two with a gate. Two blocks per multiprocessor take units in
-// turn. The weights run through a ring of stages of 32 rows and 256 columns, filled by asynchronous copies across the
-// borders of units, so that they keep coming while a block sums up. A warp has 32 columns of each stage: 16 bytes per
-// lane and row, so the order of columns within a product's 16 is that in which a lane reads them, the same for x. The
-// factor rstd of the norm is taken out of the sum: squares are summed on the way. The warps' sums are added in a fixed
-// order. A block fills its ring before it waits for the kernel before (which never writes weights: overlap.cuh), so that
-// the memory does not rest between kernels.
+// turn; each warp has 64 of every 512 columns, and a ring of stages of 32 rows and 64 columns of its own, filled by
+// asynchronous copies across the borders of units, so that warps wait for nobody until they sum up, and the weights keep
+// coming meanwhile. A lane reads 16 bytes of a row, so the order of columns within a product's 16 is that in which it
+// reads them, the same for x. The factor rstd of the norm is taken out of the sum: squares are summed on the way. The
+// warps' sums are added in a fixed order. A block fills its rings before it waits for the kernel before (which never
+// writes weights: overlap.cuh), so that the memory does not rest between kernels.
 #include "few_rows.h"
 
 #include <algorithm>
@@ -24,19 +24,22 @@
 namespace xl {
 namespace {
 
-constexpr int ROWS = 32, THREADS = 256, WARPS = THREADS / 32, STAGES = 4, PER_MULTIPROCESSOR = 2;
-constexpr int WIDTH = 32 * WARPS;      // columns of a stage
-constexpr int PITCH = 2 * WIDTH + 64;  // bytes per row of it, so that two rows that are read at once lie in all banks
-constexpr int STAGE = ROWS * PITCH;
-constexpr int SUM_PITCH = ROWS + 4;  // likewise of the warps' sums
-constexpr int FLOAT_ROWS = 2;        // rows of a float32 matrix that a block has
+constexpr int ROWS = 32, THREADS = 256, WARPS = THREADS / 32, STAGES = 3, PER_MULTIPROCESSOR = 2;
+constexpr int COLUMNS = FEW_ROWS_STEP, WIDTH = COLUMNS * WARPS;  // of a warp's stage, and of all warps'
+constexpr int PITCH = 2 * COLUMNS, STAGE = ROWS * PITCH;         // bytes of a row of a stage, and of a stage
+constexpr int SLOTS = WARPS / 2, SUM_PITCH = ROWS + 4;           // sums, so that the stores of a warp take all banks
+constexpr int FLOAT_ROWS = 2;                                    // rows of a float32 matrix that a block has
 
 template <int NT>
 struct Shared {
-  unsigned char ring[STAGES][STAGE];
-  float sums[WARPS][8 * NT][SUM_PITCH];
+  unsigned char ring[WARPS][STAGES][STAGE];
+  float sums[SLOTS][8 * NT][SUM_PITCH];
   float squares[WARPS][8 * NT];
 };
+
+// Where 16 bytes of a row lie in a stage: the halves of odd rows change places, so that the two rows that eight lanes
+// read at once lie in all banks.
+__device__ inline int place_of(int row, int chunk) { return row * PITCH + (chunk ^ (row & 1) << 2) * 16; }
 
 // Where a unit lies.
 struct Unit {
@@ -69,20 +72,24 @@ __device__ inline void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// Fills the ring: each call asks for the next stage of this block's units, or for nothing behind the last.
+// Fills a warp's ring: each call asks for the next stage of the block's units, or for nothing behind the last.
 class Filler {
  public:
-  __device__ Filler(const FewRows &p, unsigned ring, int unit) : p(p), ring(ring), unit(unit) { enter(); }
-  __device__ __forceinline__ void next() {
+  __device__ Filler(const FewRows &p, unsigned ring, int unit, int column)
+      : p(p), ring(ring), unit(unit), begin(column), column(column) {
+    enter();
+  }
+  __device__ void next() {
     if (unit < p.units) {
-      const int column = first + chunk * 8;
-      if (column < p.K) {
-        const unsigned to = ring + slot * STAGE + threadIdx.x / CHUNKS * PITCH + chunk * 16;
+      const unsigned to = ring + slot * STAGE;
 #pragma unroll
-        for (int j = 0; j < COPIES; j++) copy_16(to + j * ROW_STEP * PITCH, rows[j] + column);
+      for (int j = 0; j < ROWS / 4; j++) {
+        const int half = j / 4, row = lane / 8 + j % 4 * 4;  // within the half
+        copy_16(to + place_of(16 * half + row, lane % 8),
+                halves[half] + int64_t(row < last[half] ? row : last[half]) * p.K + column);
       }
-      first += WIDTH;
-      if (first >= p.K) {
+      column += WIDTH;
+      if (column >= p.K) {
         unit += int(gridDim.x);
         enter();
       }
@@ -92,74 +99,84 @@ class Filler {
   }
 
  private:
-  static constexpr int CHUNKS = WIDTH / 8, ROW_STEP = THREADS / CHUNKS, COPIES = ROWS / ROW_STEP;
   const FewRows &p;
   const unsigned ring;
   int unit, slot = 0;
-  const int chunk = threadIdx.x % CHUNKS;
-  int first = 0;  // column
-  const bf16 *rows[COPIES];
+  const int begin, lane = threadIdx.x % 32;
+  int column;
+  const bf16 *halves[2];  // the first of 16 rows each, at this lane's columns
+  int last[2];            // the last row there is of them
 
-  __device__ __forceinline__ void enter() {
-    first = 0;
+  __device__ void enter() {
+    column = begin;
+    // A warp without columns has nothing to ask for.
+    if (begin >= p.K) unit = p.units;
     if (unit >= p.units) return;
     const Unit at = unit_at(p, unit);
-#pragma unroll
-    for (int j = 0; j < COPIES; j++) {
-      const int r = threadIdx.x / CHUNKS + j * ROW_STEP;
-      const bool second = p.gated && r >= ROWS / 2;
-      const FewRowsMatrix &m = second ? p.matrices[1] : p.matrices[at.matrix];
-      const int64_t row = at.base + (second ? r - ROWS / 2 : r);
-      rows[j] = static_cast<const bf16 *>(m.weight) + (row < m.O ? row : m.O - 1) * p.K;
+    const FewRowsMatrix &m = p.matrices[at.matrix];
+    const int rows = int(m.O - at.base < ROWS ? m.O - at.base : ROWS);
+    halves[0] = halves[1] = static_cast<const bf16 *>(m.weight) + at.base * p.K + lane % 8 * 8;
+    last[0] = last[1] = (rows < 16 ? rows : 16) - 1;
+    if (p.gated) {
+      halves[1] = static_cast<const bf16 *>(p.matrices[1].weight) + at.base * p.K + lane % 8 * 8;
+    } else if (rows > 16) {
+      halves[1] += 16 * p.K;
+      last[1] = rows - 17;
     }
   }
 };
 
-// What a lane has of x and the norm's weights at a stage.
+// What a lane has of x and the norm's weights at a stage: 8 of each 32 columns.
 template <int NT, bool NORM>
 struct Columns {
-  Lanes<8> x[NT], weight;
-  __device__ void read(const FewRows &p, int64_t column) {
+  Lanes<8> x[2][NT], weight[2];
+  __device__ void read(const FewRows &p, int64_t first) {
     const int n = threadIdx.x % 32 / 4;
-    if (column >= p.K) return;
-    if constexpr (NORM) weight = p.norm.offset + load<8>(p.norm.weight + column);
 #pragma unroll
-    for (int t = 0; t < NT; t++)
-      x[t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
+    for (int half = 0; half < 2; half++) {
+      const int64_t column = first + 32 * half + threadIdx.x % 4 * 8;
+      if constexpr (NORM) weight[half] = load<8>(p.norm.weight + column);
+#pragma unroll
+      for (int t = 0; t < NT; t++)
+        x[half][t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
+    }
   }
 };
 
 // acc += 32 rows of weights in shared memory times x, squares += those of x.
 template <int NT, bool NORM>
 __device__ inline void accumulate(float (&acc)[2][NT][4], float (&squares)[NT], const Columns<NT, NORM> &columns,
-                                  const unsigned char *stage) {
+                                  float offset, const unsigned char *stage) {
   const int lane = threadIdx.x % 32;
-  const unsigned char *mine = stage + lane / 4 * PITCH + threadIdx.x / 32 * 64 + lane % 4 * 16;
-  uint4 bits[4];
 #pragma unroll
-  for (int r = 0; r < 4; r++) bits[r] = *reinterpret_cast<const uint4 *>(mine + 8 * r * PITCH);
+  for (int half = 0; half < 2; half++) {
+    uint4 bits[4];
 #pragma unroll
-  for (int t = 0; t < NT; t++) {
-    Lanes<8> x = columns.x[t];
-    if constexpr (NORM) {
+    for (int r = 0; r < 4; r++)
+      bits[r] = *reinterpret_cast<const uint4 *>(stage + place_of(8 * r + lane / 4, 4 * half + lane % 4));
 #pragma unroll
-      for (int l = 0; l < 8; l++) squares[t] += x[l] * x[l];
-      x = x * columns.weight;
-    }
+    for (int t = 0; t < NT; t++) {
+      Lanes<8> x = columns.x[half][t];
+      if constexpr (NORM) {
 #pragma unroll
-    for (int pair = 0; pair < 2; pair++) {
-      unsigned first[3], second[3];
-      split(x[4 * pair], x[4 * pair + 1], first);
-      split(x[4 * pair + 2], x[4 * pair + 3], second);
+        for (int l = 0; l < 8; l++) squares[t] += x[l] * x[l];
+        x = x * (offset + columns.weight[half]);
+      }
 #pragma unroll
-      for (int part = 2; part >= 0; part--)
+      for (int pair = 0; pair < 2; pair++) {
+        unsigned first[3], second[3];
+        split(x[4 * pair], x[4 * pair + 1], first);
+        split(x[4 * pair + 2], x[4 * pair + 3], second);
 #pragma unroll
-        for (int m = 0; m < 2; m++) {
-          const uint4 &low = bits[2 * m], &high = bits[2 * m + 1];
-          const unsigned a[4] = {pair ? low.z : low.x, pair ? high.z : high.x, pair ? low.w : low.y,
-                                 pair ? high.w : high.y};
-          multiply_add(acc[m][t], a, first[part], second[part]);
-        }
+        for (int part = 2; part >= 0; part--)
+#pragma unroll
+          for (int m = 0; m < 2; m++) {
+            const uint4 &low = bits[2 * m], &high = bits[2 * m + 1];
+            const unsigned a[4] = {pair ? low.z : low.x, pair ? high.z : high.x, pair ? low.w : low.y,
+                                   pair ? high.w : high.y};
+            multiply_add(acc[m][t], a, first[part], second[part]);
+          }
+      }
     }
   }
 }
@@ -178,21 +195,26 @@ __device__ inline float rstd_of(const FewRows &p, const Shared<NT> &shared, int 
   return 1.0f / sqrtf(sum / float(p.K) + p.norm.eps);
 }
 
-// The warps' sums of a unit come together.
+// The warps' sums of a unit come together: those of the second half of the warps are added to those of the first, and
+// these where they are read.
 template <int NT, bool NORM>
 __device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (&acc)[2][NT][4], float (&squares)[NT],
                                    const Unit &unit) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  auto each = [&](auto f) {
 #pragma unroll
-  for (int t = 0; t < NT; t++) {
+    for (int t = 0; t < NT; t++)
 #pragma unroll
-    for (int m = 0; m < 2; m++)
+      for (int m = 0; m < 2; m++)
 #pragma unroll
-      for (int e = 0; e < 4; e++) {
-        shared.sums[warp][8 * t + lane % 4 * 2 + e % 2][16 * m + 8 * (e / 2) + lane / 4] = acc[m][t][e];
-        acc[m][t][e] = 0;
-      }
-    if constexpr (NORM) {
+        for (int e = 0; e < 4; e++)
+          f(shared.sums[warp % SLOTS][8 * t + lane % 4 * 2 + e % 2][16 * m + 8 * (e / 2) + lane / 4], acc[m][t][e]);
+  };
+  __syncthreads();  // nobody reads the unit before any more
+  if (warp >= SLOTS) each([](float &sum, float own) { sum = own; });
+  if constexpr (NORM) {
+#pragma unroll
+    for (int t = 0; t < NT; t++) {
       squares[t] += __shfl_xor_sync(0xffffffffu, squares[t], 1);
       squares[t] += __shfl_xor_sync(0xffffffffu, squares[t], 2);
       if (lane % 4 == 0) shared.squares[warp][8 * t + lane / 4] = squares[t];
@@ -200,12 +222,15 @@ __device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (
     }
   }
   __syncthreads();
+  if (warp < SLOTS) each([](float &sum, float own) { sum += own; });
+  each([](float &, float &own) { own = 0; });
+  __syncthreads();
   const FewRowsMatrix &matrix = p.matrices[unit.matrix];
   const int rows = p.gated ? ROWS / 2 : ROWS;
   auto sum_at = [&](int n, int r) {
     float sum = 0;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) sum += shared.sums[w][n][r];
+    for (int w = 0; w < SLOTS; w++) sum += shared.sums[w][n][r];
     return sum;
   };
   for (int i = threadIdx.x; i < rows * int(p.N); i += THREADS) {
@@ -269,26 +294,23 @@ template <int NT, bool NORM>
 __global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(const __grid_constant__ FewRows p) {
   extern __shared__ __align__(128) unsigned char memory[];
   auto &shared = *reinterpret_cast<Shared<NT> *>(memory);
-  Filler filler(p, shared_address(shared.ring), int(blockIdx.x));
+  const int warp = threadIdx.x / 32;
+  Filler filler(p, shared_address(shared.ring[warp]), int(blockIdx.x), warp * COLUMNS);
 #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) filler.next();
   wait_for_previous();
   let_next_begin();
 
-  const int64_t mine = threadIdx.x / 32 * 32 + threadIdx.x % 4 * 8;
   float acc[2][NT][4] = {}, squares[NT] = {};
-  Columns<NT, NORM> columns, next;
-  columns.read(p, mine);
   int slot = 0;
   for (int unit = int(blockIdx.x); unit < p.units; unit += int(gridDim.x)) {
-    for (int64_t first = 0; first < p.K; first += WIDTH) {
+    for (int64_t first = warp * COLUMNS; first < p.K; first += WIDTH) {
+      Columns<NT, NORM> columns;
+      columns.read(p, first);
       wait_for_copies<STAGES - 2>();
-      __syncthreads();
+      __syncwarp();
       filler.next();
-      next.read(p, first + WIDTH < p.K ? first + WIDTH + mine : mine);
-      // All columns of a warp are there, or none, since they come by 64.
-      if (first + mine < p.K) accumulate<NT, NORM>(acc, squares, columns, shared.ring[slot]);
-      columns = next;
+      accumulate<NT, NORM>(acc, squares, columns, p.norm.offset, shared.ring[warp][slot]);
       slot = slot + 1 == STAGES ? 0 : slot + 1;
     }
     finish_unit<NT, NORM>(p, shared, acc, squares, unit_at(p, unit));
@@ -309,7 +331,7 @@ int run(const FewRows &p) {
     if (!is_allowed) return launched("linear_packed");
   }
   const int blocks = std::min(p.units, PER_MULTIPROCESSOR * multiprocessors());
-  launch_overlapped(kernel, dim3(unsigned(blocks)), THREADS, sizeof(Shared<NT>), p);
+  launch_overlapped(kernel, dim3(unsigned(blocks)), THREADS, sizeof(Shared<NT>), 1, p);
   return launched("linear_packed");
 }
 

@@ -241,7 +241,7 @@ int norm_forward(const char *name, const NormForward<T, LAYER> &p) {
   if (p.rows <= 0 || p.D <= 0) return XL_OK;
   return for_width<lanes_of<T>>(p.D, is_aligned(p.y, p.x, p.weight, p.bias, p.gated, p.gate), [&](auto team, auto v, auto k) {
     const int64_t blocks = ceil_div(p.rows, 256 / team);
-    launch_overlapped(norm_forward_kernel<T, LAYER, team, v, k>, dim3(unsigned(blocks)), 256, 0, p);
+    launch_overlapped(norm_forward_kernel<T, LAYER, team, v, k>, dim3(unsigned(blocks)), 256, 0, 1, p);
     return launched(name);
   });
 }

@@ -28,21 +28,30 @@ __device__ inline void prefetch(const void *address, unsigned bytes) {
 #endif
 }
 
-// Launches a kernel that calls wait_for_previous, with so many bytes of dynamic shared memory.
+// Launches a kernel that calls wait_for_previous, with so many bytes of dynamic shared memory, in clusters of so many
+// blocks (1 before sm_90).
 template <class... Parameters, class... Arguments>
-void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes,
+void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, int cluster,
                        const Arguments &...arguments) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = dim3(unsigned(threads));
   config.dynamicSmemBytes = shared_bytes;
-  config.attrs = &attribute;
+  config.attrs = attributes;
   bool can_overlap = false;
   config.stream = stream_of_overlapped(can_overlap);
-  config.numAttrs = can_overlap && compute_capability() >= 90 ? 1 : 0;
+  auto add = [&](cudaLaunchAttributeID id) -> cudaLaunchAttributeValue & {
+    attributes[config.numAttrs].id = id;
+    return attributes[config.numAttrs++].val;
+  };
+  if (can_overlap && compute_capability() >= 90)
+    add(cudaLaunchAttributeProgrammaticStreamSerialization).programmaticStreamSerializationAllowed = 1;
+  if (cluster > 1) {
+    auto &dimension = add(cudaLaunchAttributeClusterDimension).clusterDim;
+    dimension.x = unsigned(cluster);
+    dimension.y = dimension.z = 1;
+  }
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 

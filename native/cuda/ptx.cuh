@@ -38,6 +38,12 @@ __device__ inline unsigned remote_address(unsigned address, unsigned rank) {
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
   return remote;
 }
+// The number at an address of that kind.
+__device__ inline float load_remote(unsigned address) {
+  float x;
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(x) : "r"(address) : "memory");
+  return x;
+}
 #endif
 
 }  // namespace xl
