@@ -28,6 +28,7 @@ constexpr int ROWS = 32, THREADS = 256, WARPS = THREADS / 32, STAGES = 3, PER_MU
 constexpr int COLUMNS = FEW_ROWS_STEP, WIDTH = COLUMNS * WARPS;  // of a warp's stage, and of all warps'
 constexpr int PITCH = 2 * COLUMNS, STAGE = ROWS * PITCH;         // bytes of a row of a stage, and of a stage
 constexpr int SLOTS = WARPS / 2, SUM_PITCH = ROWS + 4;           // sums, so that the stores of a warp take all banks
+constexpr int AHEAD = 4096;                                      // bytes of a row asked for behind what the rings take
 constexpr int FLOAT_ROWS = 2;                                    // rows of a float32 matrix that a block has
 
 template <int NT>
@@ -98,7 +99,18 @@ class Filler {
     commit_copies();
   }
 
+  // Has the L2 cache ask for more of the first unit, a lane for each row.
+  __device__ static void prefetch_unit(const FewRows &p, int unit) {
+    const Unit at = unit_at(p, unit);
+    const bool second = p.gated && threadIdx.x >= 16;
+    const FewRowsMatrix &m = p.matrices[second ? 1 : at.matrix];
+    const int64_t row = at.base + (second ? threadIdx.x - 16 : threadIdx.x), rest = 2 * p.K - RINGS;
+    if (row < m.O && rest > 0)
+      prefetch(static_cast<const char *>(m.weight) + 2 * row * p.K + RINGS, unsigned(rest < AHEAD ? rest : AHEAD));
+  }
+
  private:
+  static constexpr int RINGS = (STAGES - 1) * WIDTH * 2;  // bytes of a row that the rings take
   const FewRows &p;
   const unsigned ring;
   int unit, slot = 0;
@@ -298,6 +310,7 @@ __global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(c
   Filler filler(p, shared_address(shared.ring[warp]), int(blockIdx.x), warp * COLUMNS);
 #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) filler.next();
+  if (warp == 0) filler.prefetch_unit(p, int(blockIdx.x));
   wait_for_previous();
   let_next_begin();
 
