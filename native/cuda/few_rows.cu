@@ -5,13 +5,14 @@
 // each) go through the tensor cores, 6 N, a quarter of the rate of mma.sync for N = 16. Splitting x takes about 5.5
 // instructions per number and warp; x comes from the L2 cache, N / 16 bytes per byte of weights.
 //
-// A unit of work is 32 rows of a matrix, or 16 of each of two with a gate. Two blocks per multiprocessor take units in
-// turn; each warp has 64 of every 512 columns, and a ring of stages of 32 rows and 64 columns of its own, filled by
-// asynchronous copies across the borders of units, so that warps wait for nobody until they sum up, and the weights keep
-// coming meanwhile. A lane reads 16 bytes of a row, so the order of columns within a product's 16 is that in which it
-// reads them, the same for x. The factor rstd of the norm is taken out of the sum: squares are summed on the way. The
-// warps' sums are added in a fixed order. A block fills its rings before it waits for the kernel before (which never
-// writes weights: overlap.cuh), so that the memory does not rest between kernels.
+// A unit of work is 16 rows of a matrix for up to 8 rows of x, else 32, so that x is read less often; half as many of each
+// of two matrices with a gate. Two blocks per multiprocessor take units in turn; each warp has some columns of each row,
+// and a ring of stages of 4 KB of its own, filled by asynchronous copies across the borders of units, so that warps wait
+// for nobody until they sum up, and the weights keep coming meanwhile. A lane reads 16 bytes of a row, so the order of
+// columns within a product's 16 is that in which it reads them, the same for x. The factor rstd of the norm is taken out
+// of the sum: squares are summed on the way. The warps' sums are added in a fixed order. A block fills its rings before
+// it waits for the kernel before (which never writes weights: overlap.cuh), so that the memory does not rest between
+// kernels. (Asking the L2 cache for more than that was slower: 5.7 to 6.0 ms a token of xLSTM-7B instead of 5.6.)
 #include "few_rows.h"
 
 #include <algorithm>
@@ -24,23 +25,30 @@
 namespace xl {
 namespace {
 
-constexpr int ROWS = 32, THREADS = 256, WARPS = THREADS / 32, STAGES = 3, PER_MULTIPROCESSOR = 2;
-constexpr int COLUMNS = FEW_ROWS_STEP, WIDTH = COLUMNS * WARPS;  // of a warp's stage, and of all warps'
-constexpr int PITCH = 2 * COLUMNS, STAGE = ROWS * PITCH;         // bytes of a row of a stage, and of a stage
-constexpr int SLOTS = WARPS / 2, SUM_PITCH = ROWS + 4;           // sums, so that the stores of a warp take all banks
-constexpr int AHEAD = 4096;                                      // bytes of a row asked for behind what the rings take
-constexpr int FLOAT_ROWS = 2;                                    // rows of a float32 matrix that a block has
+constexpr int THREADS = 256, WARPS = THREADS / 32, STAGES = 3, PER_MULTIPROCESSOR = 2;
+constexpr int STAGE = 4096;       // bytes
+constexpr int SLOTS = WARPS / 2;  // of sums
+constexpr int FLOAT_ROWS = 2;     // rows of a float32 matrix that a block has
+
+// What a unit is for NT times 8 rows of x.
+template <int NT>
+struct Form {
+  static constexpr int ROWS = 16 * NT, HALF = ROWS / 2, COLUMNS = STAGE / 2 / ROWS;  // of a warp's stage
+  static constexpr int WIDTH = COLUMNS * WARPS, PITCH = 2 * COLUMNS;                 // PITCH in bytes
+  static constexpr int PARTS = COLUMNS / 32;  // 32 columns, of which a lane has 8
+  static constexpr int CHAINS = 3 - NT;       // of products that are added to one another, which takes time
+  using Sums = float[CHAINS][NT][NT][4];
+  // Where 16 bytes of a row lie in a stage: in odd rows neighbouring groups of four change places, so that the two rows
+  // that eight lanes read at once lie in all banks.
+  static __device__ int place_of(int row, int chunk) { return row * PITCH + (chunk ^ (row & 1) << 2) * 16; }
+};
 
 template <int NT>
 struct Shared {
   unsigned char ring[WARPS][STAGES][STAGE];
-  float sums[SLOTS][8 * NT][SUM_PITCH];
+  float sums[SLOTS][8 * NT][Form<NT>::ROWS + 4];  // so that the stores of a warp take all banks
   float squares[WARPS][8 * NT];
 };
-
-// Where 16 bytes of a row lie in a stage: the halves of odd rows change places, so that the two rows that eight lanes
-// read at once lie in all banks.
-__device__ inline int place_of(int row, int chunk) { return row * PITCH + (chunk ^ (row & 1) << 2) * 16; }
 
 // Where a unit lies.
 struct Unit {
@@ -51,7 +59,7 @@ struct Unit {
 __device__ inline Unit unit_at(const FewRows &p, int unit) {
   int m = 0;
   while (m + 1 < p.count && unit >= p.matrices[m + 1].first_unit) m++;
-  return {m, int64_t(unit - p.matrices[m].first_unit) * (p.gated ? ROWS / 2 : ROWS)};
+  return {m, int64_t(unit - p.matrices[m].first_unit) * p.unit_rows};
 }
 
 // The three parts of two numbers.
@@ -74,7 +82,8 @@ __device__ inline void wait_for_copies() {
 }
 
 // Fills a warp's ring: each call asks for the next stage of the block's units, or for nothing behind the last.
-class Filler {
+template <int NT>
+class Filler : Form<NT> {
  public:
   __device__ Filler(const FewRows &p, unsigned ring, int unit, int column)
       : p(p), ring(ring), unit(unit), begin(column), column(column) {
@@ -84,10 +93,11 @@ class Filler {
     if (unit < p.units) {
       const unsigned to = ring + slot * STAGE;
 #pragma unroll
-      for (int j = 0; j < ROWS / 4; j++) {
-        const int half = j / 4, row = lane / 8 + j % 4 * 4;  // within the half
-        copy_16(to + place_of(16 * half + row, lane % 8),
-                halves[half] + int64_t(row < last[half] ? row : last[half]) * p.K + column);
+      for (int j = 0; j < 2 * HALF / AT_ONCE; j++) {
+        const int half = j * AT_ONCE / HALF, row = lane / CHUNKS + j * AT_ONCE % HALF;  // within the half
+        if (column + lane % CHUNKS * 8 < p.K)
+          copy_16(to + place_of(HALF * half + row, lane % CHUNKS),
+                  halves[half] + int64_t(row < last[half] ? row : last[half]) * p.K + column);
       }
       column += WIDTH;
       if (column >= p.K) {
@@ -99,24 +109,15 @@ class Filler {
     commit_copies();
   }
 
-  // Has the L2 cache ask for more of the first unit, a lane for each row.
-  __device__ static void prefetch_unit(const FewRows &p, int unit) {
-    const Unit at = unit_at(p, unit);
-    const bool second = p.gated && threadIdx.x >= 16;
-    const FewRowsMatrix &m = p.matrices[second ? 1 : at.matrix];
-    const int64_t row = at.base + (second ? threadIdx.x - 16 : threadIdx.x), rest = 2 * p.K - RINGS;
-    if (row < m.O && rest > 0)
-      prefetch(static_cast<const char *>(m.weight) + 2 * row * p.K + RINGS, unsigned(rest < AHEAD ? rest : AHEAD));
-  }
-
  private:
-  static constexpr int RINGS = (STAGES - 1) * WIDTH * 2;  // bytes of a row that the rings take
+  using Form<NT>::HALF, Form<NT>::WIDTH, Form<NT>::place_of;
+  static constexpr int CHUNKS = Form<NT>::COLUMNS / 8, AT_ONCE = 32 / CHUNKS;  // 16 bytes each; rows of one copy of a warp
   const FewRows &p;
   const unsigned ring;
   int unit, slot = 0;
   const int begin, lane = threadIdx.x % 32;
   int column;
-  const bf16 *halves[2];  // the first of 16 rows each, at this lane's columns
+  const bf16 *halves[2];  // the first row of each half, at this lane's columns
   int last[2];            // the last row there is of them
 
   __device__ void enter() {
@@ -126,14 +127,14 @@ class Filler {
     if (unit >= p.units) return;
     const Unit at = unit_at(p, unit);
     const FewRowsMatrix &m = p.matrices[at.matrix];
-    const int rows = int(m.O - at.base < ROWS ? m.O - at.base : ROWS);
-    halves[0] = halves[1] = static_cast<const bf16 *>(m.weight) + at.base * p.K + lane % 8 * 8;
-    last[0] = last[1] = (rows < 16 ? rows : 16) - 1;
+    const int rows = int(m.O - at.base < 2 * HALF ? m.O - at.base : 2 * HALF);
+    halves[0] = halves[1] = static_cast<const bf16 *>(m.weight) + at.base * p.K + lane % CHUNKS * 8;
+    last[0] = last[1] = (rows < HALF ? rows : HALF) - 1;
     if (p.gated) {
-      halves[1] = static_cast<const bf16 *>(p.matrices[1].weight) + at.base * p.K + lane % 8 * 8;
-    } else if (rows > 16) {
-      halves[1] += 16 * p.K;
-      last[1] = rows - 17;
+      halves[1] = static_cast<const bf16 *>(p.matrices[1].weight) + at.base * p.K + lane % CHUNKS * 8;
+    } else if (rows > HALF) {
+      halves[1] += HALF * p.K;
+      last[1] = rows - HALF - 1;
     }
   }
 };
@@ -141,38 +142,41 @@ class Filler {
 // What a lane has of x and the norm's weights at a stage: 8 of each 32 columns.
 template <int NT, bool NORM>
 struct Columns {
-  Lanes<8> x[2][NT], weight[2];
+  static constexpr int PARTS = Form<NT>::PARTS;
+  Lanes<8> x[PARTS][NT], weight[PARTS];
   __device__ void read(const FewRows &p, int64_t first) {
     const int n = threadIdx.x % 32 / 4;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int64_t column = first + 32 * half + threadIdx.x % 4 * 8;
-      if constexpr (NORM) weight[half] = load<8>(p.norm.weight + column);
+    for (int part = 0; part < PARTS; part++) {
+      const int64_t column = first + 32 * part + threadIdx.x % 4 * 8;
+      if (column >= p.K) continue;
+      if constexpr (NORM) weight[part] = load<8>(p.norm.weight + column);
 #pragma unroll
       for (int t = 0; t < NT; t++)
-        x[half][t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
+        x[part][t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
     }
   }
 };
 
-// acc += 32 rows of weights in shared memory times x, squares += those of x.
+// acc += rows of weights in shared memory times x, squares += those of x; `parts` are there.
 template <int NT, bool NORM>
-__device__ inline void accumulate(float (&acc)[2][NT][4], float (&squares)[NT], const Columns<NT, NORM> &columns,
-                                  float offset, const unsigned char *stage) {
+__device__ inline void accumulate(typename Form<NT>::Sums &acc, float (&squares)[NT], const Columns<NT, NORM> &columns,
+                                  int64_t parts, float offset, const unsigned char *stage) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int half = 0; half < 2; half++) {
-    uint4 bits[4];
+  for (int c = 0; c < Form<NT>::PARTS; c++) {
+    if (c >= parts) break;
+    uint4 bits[2 * NT];
 #pragma unroll
-    for (int r = 0; r < 4; r++)
-      bits[r] = *reinterpret_cast<const uint4 *>(stage + place_of(8 * r + lane / 4, 4 * half + lane % 4));
+    for (int r = 0; r < 2 * NT; r++)
+      bits[r] = *reinterpret_cast<const uint4 *>(stage + Form<NT>::place_of(8 * r + lane / 4, 4 * c + lane % 4));
 #pragma unroll
     for (int t = 0; t < NT; t++) {
-      Lanes<8> x = columns.x[half][t];
+      Lanes<8> x = columns.x[c][t];
       if constexpr (NORM) {
 #pragma unroll
         for (int l = 0; l < 8; l++) squares[t] += x[l] * x[l];
-        x = x * (offset + columns.weight[half]);
+        x = x * (offset + columns.weight[c]);
       }
 #pragma unroll
       for (int pair = 0; pair < 2; pair++) {
@@ -182,11 +186,11 @@ __device__ inline void accumulate(float (&acc)[2][NT][4], float (&squares)[NT], 
 #pragma unroll
         for (int part = 2; part >= 0; part--)
 #pragma unroll
-          for (int m = 0; m < 2; m++) {
+          for (int m = 0; m < NT; m++) {
             const uint4 &low = bits[2 * m], &high = bits[2 * m + 1];
             const unsigned a[4] = {pair ? low.z : low.x, pair ? high.z : high.x, pair ? low.w : low.y,
                                    pair ? high.w : high.y};
-            multiply_add(acc[m][t], a, first[part], second[part]);
+            multiply_add(acc[pair % Form<NT>::CHAINS][m][t], a, first[part], second[part]);
           }
       }
     }
@@ -210,18 +214,25 @@ __device__ inline float rstd_of(const FewRows &p, const Shared<NT> &shared, int 
 // The warps' sums of a unit come together: those of the second half of the warps are added to those of the first, and
 // these where they are read.
 template <int NT, bool NORM>
-__device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (&acc)[2][NT][4], float (&squares)[NT],
-                                   const Unit &unit) {
+__device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, typename Form<NT>::Sums &acc,
+                                   float (&squares)[NT], const Unit &unit) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   auto each = [&](auto f) {
 #pragma unroll
     for (int t = 0; t < NT; t++)
 #pragma unroll
-      for (int m = 0; m < 2; m++)
+      for (int m = 0; m < NT; m++)
 #pragma unroll
         for (int e = 0; e < 4; e++)
-          f(shared.sums[warp % SLOTS][8 * t + lane % 4 * 2 + e % 2][16 * m + 8 * (e / 2) + lane / 4], acc[m][t][e]);
+          f(shared.sums[warp % SLOTS][8 * t + lane % 4 * 2 + e % 2][16 * m + 8 * (e / 2) + lane / 4], acc[0][m][t][e]);
   };
+  if constexpr (Form<NT>::CHAINS == 2) {
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+      acc[0][0][0][e] += acc[1][0][0][e];
+      acc[1][0][0][e] = 0;
+    }
+  }
   __syncthreads();  // nobody reads the unit before any more
   if (warp >= SLOTS) each([](float &sum, float own) { sum = own; });
   if constexpr (NORM) {
@@ -238,7 +249,7 @@ __device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (
   each([](float &, float &own) { own = 0; });
   __syncthreads();
   const FewRowsMatrix &matrix = p.matrices[unit.matrix];
-  const int rows = p.gated ? ROWS / 2 : ROWS;
+  const int rows = p.unit_rows;
   auto sum_at = [&](int n, int r) {
     float sum = 0;
 #pragma unroll
@@ -254,7 +265,7 @@ __device__ inline void finish_unit(const FewRows &p, Shared<NT> &shared, float (
     finish(matrix, at, y);
     if (p.gated) {
       const FewRowsMatrix &other = p.matrices[1];
-      const float up = sum_at(n, ROWS / 2 + r) * rstd + (other.bias ? other.bias[o] : 0.0f);
+      const float up = sum_at(n, Form<NT>::HALF + r) * rstd + (other.bias ? other.bias[o] : 0.0f);
       finish(other, at, up);
       p.gated[at] = activate(Lanes<1>{y}, p.activation)[0] * up;
     }
@@ -307,23 +318,24 @@ __global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(c
   extern __shared__ __align__(128) unsigned char memory[];
   auto &shared = *reinterpret_cast<Shared<NT> *>(memory);
   const int warp = threadIdx.x / 32;
-  Filler filler(p, shared_address(shared.ring[warp]), int(blockIdx.x), warp * COLUMNS);
+  constexpr int COLUMNS = Form<NT>::COLUMNS;
+  Filler<NT> filler(p, shared_address(shared.ring[warp]), int(blockIdx.x), warp * COLUMNS);
 #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) filler.next();
-  if (warp == 0) filler.prefetch_unit(p, int(blockIdx.x));
   wait_for_previous();
   let_next_begin();
 
-  float acc[2][NT][4] = {}, squares[NT] = {};
+  typename Form<NT>::Sums acc = {};
+  float squares[NT] = {};
   int slot = 0;
   for (int unit = int(blockIdx.x); unit < p.units; unit += int(gridDim.x)) {
-    for (int64_t first = warp * COLUMNS; first < p.K; first += WIDTH) {
+    for (int64_t first = warp * COLUMNS; first < p.K; first += Form<NT>::WIDTH) {
       Columns<NT, NORM> columns;
       columns.read(p, first);
       wait_for_copies<STAGES - 2>();
       __syncwarp();
       filler.next();
-      accumulate<NT, NORM>(acc, squares, columns, p.norm.offset, shared.ring[warp][slot]);
+      accumulate<NT, NORM>(acc, squares, columns, (p.K - first) / 32, p.norm.offset, shared.ring[warp][slot]);
       slot = slot + 1 == STAGES ? 0 : slot + 1;
     }
     finish_unit<NT, NORM>(p, shared, acc, squares, unit_at(p, unit));
@@ -353,13 +365,15 @@ int run(const FewRows &p) {
 int few_rows(FewRows &p) {
   // Those of float32 come last, where blocks have time for them.
   std::stable_partition(p.matrices, p.matrices + p.count, [](const FewRowsMatrix &m) { return !m.is_float; });
+  const int rows = p.N <= 8 ? Form<1>::ROWS : Form<2>::ROWS;
+  p.unit_rows = p.gated ? rows / 2 : rows;
   int units = 0;
   for (int m = 0; m < p.count; m++) {
     FewRowsMatrix &matrix = p.matrices[m];
     matrix.first_unit = units;
     // With a gate the units of matrix 0 have both.
     if (p.gated && m == 1) break;
-    units += int(ceil_div(matrix.O, matrix.is_float ? FLOAT_ROWS : p.gated ? ROWS / 2 : ROWS));
+    units += int(ceil_div(matrix.O, matrix.is_float ? FLOAT_ROWS : p.unit_rows));
     if (!matrix.is_float) p.units = units;
   }
   p.float_units = units - p.units;

@@ -38,7 +38,7 @@ struct FewRows {
   // Or null: gated [N,O] = activation(y of matrix 0) * y of matrix 1, the only ones and of one size.
   float *gated;
   int activation;
-  int units, float_units;  // filled in by the launch
+  int units, float_units, unit_rows;  // filled in by the launch
 };
 
 // At least one matrix is bfloat16.
