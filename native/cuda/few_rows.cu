@@ -25,7 +25,7 @@
 namespace xl {
 namespace {
 
-constexpr int THREADS = 256, WARPS = THREADS / 32, STAGES = 3, PER_MULTIPROCESSOR = 2;
+constexpr int THREADS = 256, WARPS = THREADS / 32, PER_MULTIPROCESSOR = 2;
 constexpr int STAGE = 4096;       // bytes
 constexpr int SLOTS = WARPS / 2;  // of sums
 constexpr int FLOAT_ROWS = 2;     // rows of a float32 matrix that a block has
@@ -35,7 +35,9 @@ template <int NT>
 struct Form {
   static constexpr int ROWS = 16 * NT, HALF = ROWS / 2, COLUMNS = STAGE / 2 / ROWS;  // of a warp's stage
   static constexpr int WIDTH = COLUMNS * WARPS, PITCH = 2 * COLUMNS;                 // PITCH in bytes
+  static constexpr int STAGES = NT == 1 ? 3 : 2;  // with less shared memory more of x stays in the L1 cache
   static constexpr int PARTS = COLUMNS / 32;  // 32 columns, of which a lane has 8
+  static constexpr bool MAY_END = COLUMNS > FEW_ROWS_STEP;  // whether the last columns of a stage may not be there
   static constexpr int CHAINS = 3 - NT;       // of products that are added to one another, which takes time
   using Sums = float[CHAINS][NT][NT][4];
   // Where 16 bytes of a row lie in a stage: in odd rows neighbouring groups of four change places, so that the two rows
@@ -45,7 +47,7 @@ struct Form {
 
 template <int NT>
 struct Shared {
-  unsigned char ring[WARPS][STAGES][STAGE];
+  unsigned char ring[WARPS][Form<NT>::STAGES][STAGE];
   float sums[SLOTS][8 * NT][Form<NT>::ROWS + 4];  // so that the stores of a warp take all banks
   float squares[WARPS][8 * NT];
 };
@@ -72,8 +74,9 @@ __device__ inline void split(float a, float b, unsigned (&parts)[3]) {
   }
 }
 
-__device__ inline void copy_16(unsigned to, const void *from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+// 16 bytes, or zeros where there is nothing to copy.
+__device__ inline void copy_16(unsigned to, const void *from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int PENDING>
@@ -95,9 +98,9 @@ class Filler : Form<NT> {
 #pragma unroll
       for (int j = 0; j < 2 * HALF / AT_ONCE; j++) {
         const int half = j * AT_ONCE / HALF, row = lane / CHUNKS + j * AT_ONCE % HALF;  // within the half
-        if (column + lane % CHUNKS * 8 < p.K)
-          copy_16(to + place_of(HALF * half + row, lane % CHUNKS),
-                  halves[half] + int64_t(row < last[half] ? row : last[half]) * p.K + column);
+        copy_16(to + place_of(HALF * half + row, lane % CHUNKS),
+                halves[half] + int64_t(row < last[half] ? row : last[half]) * p.K + column,
+                !Form<NT>::MAY_END || column + lane % CHUNKS * 8 < p.K);
       }
       column += WIDTH;
       if (column >= p.K) {
@@ -110,7 +113,7 @@ class Filler : Form<NT> {
   }
 
  private:
-  using Form<NT>::HALF, Form<NT>::WIDTH, Form<NT>::place_of;
+  using Form<NT>::HALF, Form<NT>::STAGES, Form<NT>::WIDTH, Form<NT>::place_of;
   static constexpr int CHUNKS = Form<NT>::COLUMNS / 8, AT_ONCE = 32 / CHUNKS;  // 16 bytes each; rows of one copy of a warp
   const FewRows &p;
   const unsigned ring;
@@ -149,23 +152,22 @@ struct Columns {
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {
       const int64_t column = first + 32 * part + threadIdx.x % 4 * 8;
-      if (column >= p.K) continue;
-      if constexpr (NORM) weight[part] = load<8>(p.norm.weight + column);
+      const bool exists = !Form<NT>::MAY_END || column < p.K;
+      if constexpr (NORM) weight[part] = exists ? load<8>(p.norm.weight + column) : splat<8>(0);
 #pragma unroll
       for (int t = 0; t < NT; t++)
-        x[part][t] = 8 * t + n < p.N ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
+        x[part][t] = 8 * t + n < p.N && exists ? load<8>(p.x + (8 * t + n) * p.K + column) : splat<8>(0);
     }
   }
 };
 
-// acc += rows of weights in shared memory times x, squares += those of x; `parts` are there.
+// acc += rows of weights in shared memory times x, squares += those of x.
 template <int NT, bool NORM>
 __device__ inline void accumulate(typename Form<NT>::Sums &acc, float (&squares)[NT], const Columns<NT, NORM> &columns,
-                                  int64_t parts, float offset, const unsigned char *stage) {
+                                  float offset, const unsigned char *stage) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int c = 0; c < Form<NT>::PARTS; c++) {
-    if (c >= parts) break;
     uint4 bits[2 * NT];
 #pragma unroll
     for (int r = 0; r < 2 * NT; r++)
@@ -318,7 +320,7 @@ __global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(c
   extern __shared__ __align__(128) unsigned char memory[];
   auto &shared = *reinterpret_cast<Shared<NT> *>(memory);
   const int warp = threadIdx.x / 32;
-  constexpr int COLUMNS = Form<NT>::COLUMNS;
+  constexpr int COLUMNS = Form<NT>::COLUMNS, STAGES = Form<NT>::STAGES;
   Filler<NT> filler(p, shared_address(shared.ring[warp]), int(blockIdx.x), warp * COLUMNS);
 #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) filler.next();
@@ -335,7 +337,7 @@ __global__ void __launch_bounds__(THREADS, PER_MULTIPROCESSOR) few_rows_kernel(c
       wait_for_copies<STAGES - 2>();
       __syncwarp();
       filler.next();
-      accumulate<NT, NORM>(acc, squares, columns, (p.K - first) / 32, p.norm.offset, shared.ring[warp][slot]);
+      accumulate<NT, NORM>(acc, squares, columns, p.norm.offset, shared.ring[warp][slot]);
       slot = slot + 1 == STAGES ? 0 : slot + 1;
     }
     finish_unit<NT, NORM>(p, shared, acc, squares, unit_at(p, unit));
