@@ -58,7 +58,9 @@ async function prove(device: Device): Promise<void> {
       ),
     );
     const worst = Math.max(...errors);
-    console.log(`${activations}: logits and states within ${worst.toExponential(1)} of the reference (at most ${tolerance})`);
+    console.log(
+      `${activations}: logits and states within ${worst.toExponential(1)} of the reference (at most ${tolerance})`,
+    );
     if (!(worst <= tolerance)) throw new Error(`${activations}: wrong: ${errors.join(' ')}`);
   }
 }
@@ -71,8 +73,7 @@ function rateOfProduct(device: CudaDevice): number {
   const [a, b, c] = [device.alloc('bf16', n * n), device.alloc('bf16', n * n), device.alloc('bf16', n * n)];
   for (const matrix of [a, b]) device.cast(matrix, floats);
   device.free(floats);
-  const run = (): void =>
-    device.kernels.matmul(c, a, b, null, n, n, n, false, true, n, n, n, false, Activation.none);
+  const run = (): void => device.kernels.matmul(c, a, b, null, n, n, n, false, true, n, n, n, false, Activation.none);
   const times = Array.from({ length: 7 }, () => device.time(run));
   for (const buffer of [a, b, c]) device.free(buffer);
   return (2 * n ** 3) / (median(times) / 1e3);

@@ -231,7 +231,12 @@ export class Run implements AsyncIterable<TrainStep> {
   async #evaluate(whole: boolean): Promise<TrainStep['validation']> {
     const batches = this.data.validationBatches(whole ? 0 : this.config.evaluation.batches);
     if (batches === null) return undefined;
-    const { loss, targets } = await evaluate(this.model, batches, this.#options.signal, this.#trainer.options.activations);
+    const { loss, targets } = await evaluate(
+      this.model,
+      batches,
+      this.#options.signal,
+      this.#trainer.options.activations,
+    );
     if (targets === 0 || this.#options.signal?.aborted) return undefined;
     const best = Number.isFinite(loss) && loss < (this.#progress.best?.loss ?? Infinity);
     if (best) this.#progress = { ...this.#progress, best: { step: this.#progress.step, loss } };
