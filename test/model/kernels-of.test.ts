@@ -15,7 +15,7 @@ it('tells inference from training', () => {
     vocabSize: 11,
     mlstm: { heads: 2 },
     slstm: { heads: 2 },
-  } as const;
+  };
   const inference = kernelsOf(config, { training: false });
   expect(inference).toContain('mlstmStep');
   expect(inference).toContain('slstmForward');
