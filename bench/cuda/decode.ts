@@ -8,19 +8,14 @@
 import { parseArgs } from 'node:util';
 import { createCudaDevice, type CudaDevice } from '../../src/device/cuda/cuda.js';
 import { bytesOf, type Device } from '../../src/device/device.js';
-import { WeightFormat, type DeviceBuffer } from '../../src/device/kernels.js';
-import { packedRowBytes } from '../../src/device/packing.js';
+import type { DeviceBuffer } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { formatBytes } from '../../src/format.js';
-import { initialValues } from '../../src/layers/parameter.js';
-import { LanguageModel, parameterTable } from '../../src/model/language-model.js';
-import type { ModelConfigInput } from '../../src/model/config.js';
-import { FrozenParameters } from '../../src/model/parameters.js';
-import { fold, normal, randomKey } from '../../src/tensor/random.js';
+import type { LanguageModel } from '../../src/model/language-model.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { median, printTable } from '../measure.js';
-import { large } from './large.js';
+import { large, randomModel, relativeRms } from './large.js';
 
 const { values } = parseArgs({
   options: {
@@ -32,42 +27,6 @@ const { values } = parseArgs({
     tokens: { type: 'string', default: '20' },
   },
 });
-
-/** Random numbers that matrices are made of, over and over: making billions anew takes minutes. */
-const POOL = normal(randomKey(7), 1 << 20);
-
-/** A model whose matrices are bf16, as its initial values are sized but from the pool. */
-function randomModel(device: Device, config: ModelConfigInput): LanguageModel {
-  const rowsAtOnce = Math.max(1, Math.floor(POOL.length / 16_384));
-  const tensors = Object.entries(parameterTable(config)).map(([name, spec]): [string, Tensor] => {
-    if (spec.dense !== true) {
-      const buffer = device.alloc(
-        'float',
-        spec.shape.reduce((a, b) => a * b, 1),
-      );
-      device.write(buffer, initialValues(spec, fold(randomKey(0), name)));
-      return [name, new Tensor(device, spec.shape, buffer)];
-    }
-    const [rows, columns] = spec.shape as [number, number];
-    const rowBytes = packedRowBytes(WeightFormat.bf16, columns, 0);
-    const packed = device.alloc('uint8', rows * rowBytes);
-    const count = Math.min(rows, rowsAtOnce);
-    const floats = device.alloc('float', count * columns);
-    const std = spec.init.kind === 'normal' ? spec.init.std : 0.02;
-    device.write(
-      floats,
-      POOL.subarray(0, count * columns).map((x) => std * x),
-    );
-    for (let row = 0; row < rows; row += count) {
-      const some = Math.min(count, rows - row);
-      const part = device.view(packed, row * rowBytes, some * rowBytes);
-      device.kernels.packRows(part, floats, some, columns, WeightFormat.bf16, 0);
-    }
-    device.free(floats);
-    return [name, new Tensor(device, spec.shape, packed, { format: WeightFormat.bf16, group: 0 })];
-  });
-  return new LanguageModel(config, device, new FrozenParameters(device, Object.fromEntries(tensors)));
-}
 
 interface Decoder {
   readonly logits: DeviceBuffer;
@@ -103,15 +62,6 @@ function decoder(device: Device, model: LanguageModel, B: number): Decoder {
     },
   };
 }
-
-const relativeRms = (found: ArrayLike<number>, expected: ArrayLike<number>): number => {
-  let [error, size] = [0, 0];
-  for (let k = 0; k < expected.length; k++) {
-    error += (found[k]! - expected[k]!) ** 2;
-    size += expected[k]! ** 2;
-  }
-  return Math.sqrt(error / size);
-};
 
 /** @throws Error where a small model's logits differ from the reference's. */
 async function prove(device: Device): Promise<void> {

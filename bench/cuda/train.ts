@@ -6,8 +6,6 @@
 import { parseArgs } from 'node:util';
 import { createCudaDevice } from '../../src/device/cuda/cuda.js';
 import type { Device } from '../../src/device/device.js';
-import { KERNEL_NAMES } from '../../src/device/native/bind.js';
-import type { Kernels } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { formatBytes, formatCount } from '../../src/format.js';
 import { LanguageModel } from '../../src/model/language-model.js';
@@ -16,6 +14,7 @@ import type { FloatDtype } from '../../src/tensor/tensor.js';
 import { Trainer, type HostBatch } from '../../src/train/trainer.js';
 import { median, printTable } from '../measure.js';
 import { large } from './large.js';
+import { PROFILE_HEAD, profiled } from './profiled.js';
 
 const HELP = `Usage: npx tsx bench/cuda/train.ts [--dim 768] [--blocks 12] [--heads 4] [--vocab 50304] [--batch 16] [--length 2048]
        [--steps 10] [--float32] [--checkpoint] [--kernels]
@@ -84,22 +83,6 @@ async function prove(device: Device): Promise<void> {
   }
 }
 
-/** The device with the GPU's time of every kernel added up. */
-function profiled(device: ReturnType<typeof createCudaDevice>) {
-  const times = new Map<string, { ms: number; calls: number }>();
-  const kernels = Object.fromEntries(
-    KERNEL_NAMES.map((name) => [
-      name,
-      (...args: unknown[]) => {
-        const ms = device.time(() => (device.kernels[name] as (...a: unknown[]) => void)(...args));
-        const before = times.get(name) ?? { ms: 0, calls: 0 };
-        times.set(name, { ms: before.ms + ms, calls: before.calls + 1 });
-      },
-    ]),
-  ) as unknown as Kernels;
-  return { device: Object.create(device, { kernels: { value: kernels } }) as Device, times };
-}
-
 async function time(device: Device, activations: FloatDtype): Promise<void> {
   const model = LanguageModel.create(large(dim, blocks, heads, vocab), device, 0);
   const trainer = trainerOf(model, activations, values.checkpoint);
@@ -132,20 +115,8 @@ if (values.help) {
   await time(device, 'bf16');
   if (values.float32) await time(device, 'float');
   if (values.kernels) {
-    const { device: watched, times } = profiled(device);
+    const { device: watched, rows } = profiled(device);
     await time(watched, 'bf16');
-    const rows = [...times].sort(([, a], [, b]) => b.ms - a.ms);
-    const total = rows.reduce((sum, [, { ms }]) => sum + ms, 0);
-    printTable(
-      ['kernel', 'calls', 'ms per step', 'share'],
-      rows
-        .slice(0, 20)
-        .map(([name, { ms, calls }]) => [
-          name,
-          (calls / (steps + 3)).toFixed(0),
-          (ms / (steps + 3)).toFixed(2),
-          `${((100 * ms) / total).toFixed(1)} %`,
-        ]),
-    );
+    printTable(PROFILE_HEAD, rows(steps + 3));
   }
 }

@@ -2,6 +2,8 @@
 // activation 8 forward, 16 backward; gated activation 12 and 28; soft cap 8 and 16.
 #include "activation.cuh"
 
+#include "deferred.h"
+
 using namespace xl;
 
 namespace {
@@ -137,6 +139,9 @@ XL_API int xl_activation_backward_bf16(bf16 *dx, const bf16 *dy, const bf16 *x, 
 }
 
 int xl_gated_activation_forward(float *y, const float *gate, const float *up, int64_t N, int32_t activation) {
+  if (check_activation("gated_activation_forward", activation) == XL_OK &&
+      defer_gated_activation(y, gate, up, N, activation))
+    return XL_OK;
   return gated_forward("gated_activation_forward", y, gate, up, N, activation);
 }
 XL_API int xl_gated_activation_forward_bf16(bf16 *y, const bf16 *gate, const bf16 *up, int64_t N, int32_t activation) {
@@ -152,7 +157,7 @@ XL_API int xl_gated_activation_backward_bf16(bf16 *dgate, bf16 *dup, const bf16 
 }
 
 int xl_soft_cap_forward(float *y, const float *x, int64_t N, float cap) {
-  return soft_cap_forward("soft_cap_forward", y, x, N, cap);
+  return defer_soft_cap(y, x, N, cap) ? XL_OK : soft_cap_forward("soft_cap_forward", y, x, N, cap);
 }
 XL_API int xl_soft_cap_forward_bf16(bf16 *y, const bf16 *x, int64_t N, float cap) {
   return soft_cap_forward("soft_cap_forward_bf16", y, x, N, cap);

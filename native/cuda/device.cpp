@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "deferred.h"
 #include "fault.cuh"
 #include "kernel.cuh"
 #include "xl_cuda.h"
@@ -13,6 +14,7 @@ namespace {
 
 Device state;
 int capability_limit = 0;        // for tests; 0 for none
+bool last_is_overlapped = false;  // the kernel enqueued last: see overlap.cuh
 thread_local int current = -1;  // the device that CUDA uses on this thread
 
 int no_driver(cudaError_t error) {
@@ -49,6 +51,16 @@ int need_device(const char *call) {
 
 cudaStream_t stream() {
   need_device("stream");
+  launch_deferred();
+  last_is_overlapped = false;
+  return state.stream;
+}
+
+cudaStream_t stream_of_overlapped(bool &follows_overlapped) {
+  need_device("stream");
+  launch_deferred();
+  follows_overlapped = last_is_overlapped;
+  last_is_overlapped = true;
   return state.stream;
 }
 
@@ -59,7 +71,10 @@ int compute_capability() {
 
 int multiprocessors() { return state.properties.multiProcessorCount; }
 
-int launched(const char *kernel) { return check(kernel, cudaGetLastError()); }
+int launched(const char *kernel) {
+  const int earlier = deferred_failure(), status = check(kernel, cudaGetLastError());
+  return status != XL_OK ? status : earlier;
+}
 
 }  // namespace xl
 
@@ -138,7 +153,7 @@ int xl_event_create(double *event) {
 
 int xl_event_record(uintptr_t event) {
   if (int status = need_device("event_record")) return status;
-  return check("event_record", cudaEventRecord(reinterpret_cast<cudaEvent_t>(event), state.stream));
+  return check("event_record", cudaEventRecord(reinterpret_cast<cudaEvent_t>(event), stream()));
 }
 
 int xl_event_elapsed(double *milliseconds, uintptr_t start, uintptr_t end) {

@@ -1,6 +1,7 @@
 // The record in which kernels note what is wrong with their data, and the sentences for it.
 #include "fault.cuh"
 
+#include "deferred.h"
 #include "device.h"
 #include "status.h"
 #include "xl.h"
@@ -35,12 +36,12 @@ int open_faults() {
 
 int report_fault() {
   Fault found{};
-  if (int status = check("synchronize", cudaMemcpyAsync(&found, record, sizeof found, cudaMemcpyDeviceToHost,
-                                                        device().stream)))
-    return status;
-  if (int status = check("synchronize", cudaStreamSynchronize(device().stream))) return status;
+  const cudaError_t copied = cudaMemcpyAsync(&found, record, sizeof found, cudaMemcpyDeviceToHost, stream());
+  if (int status = deferred_failure()) return status;
+  if (int status = check("synchronize", copied)) return status;
+  if (int status = check("synchronize", cudaStreamSynchronize(stream()))) return status;
   if (found.kind == 0) return XL_OK;
-  if (int status = check("synchronize", cudaMemsetAsync(record, 0, sizeof found, device().stream))) return status;
+  if (int status = check("synchronize", cudaMemsetAsync(record, 0, sizeof found, stream()))) return status;
   return describe(found);
 }
 

@@ -31,7 +31,7 @@ int xl_capture_begin(void) {
   if (int status = need_device("capture_begin")) return status;
   if (recorded) return fail(XL_INVALID, "capture_begin: a graph is being recorded already");
   // Relaxed, so that memory can be allocated meanwhile.
-  if (int status = check("capture_begin", cudaStreamBeginCapture(device().stream, cudaStreamCaptureModeRelaxed)))
+  if (int status = check("capture_begin", cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed)))
     return status;
   recorded = ++numbered;
   return XL_OK;
@@ -41,7 +41,7 @@ int xl_capture_end(double *graph) {
   if (!recorded) return fail(XL_INVALID, "capture_end: no graph is being recorded");
   cudaGraph_t captured = nullptr;
   cudaGraphExec_t executable = nullptr;
-  int status = check("capture_end", cudaStreamEndCapture(device().stream, &captured));
+  int status = check("capture_end", cudaStreamEndCapture(stream(), &captured));
   if (status == XL_OK) status = check("capture_end", cudaGraphInstantiate(&executable, captured, 0));
   if (captured) cudaGraphDestroy(captured);
   const int number = recorded;
@@ -61,7 +61,7 @@ int xl_graph_launch(uintptr_t graph) {
   if (int status = need_device("graph_launch")) return status;
   auto *known = reinterpret_cast<Graph *>(graph);
   if (alive.count(known) == 0) return fail(XL_INVALID, "graph_launch: no such graph; was it destroyed?");
-  return check("graph_launch", cudaGraphLaunch(known->executable, device().stream));
+  return check("graph_launch", cudaGraphLaunch(known->executable, stream()));
 }
 
 int xl_graph_destroy(uintptr_t graph) {

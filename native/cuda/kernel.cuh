@@ -14,6 +14,8 @@ using bf16 = __nv_bfloat16;
 
 // The stream of all kernels of this process.
 cudaStream_t stream();
+// The same for a kernel of overlap.cuh; and whether the one enqueued before is such a kernel.
+cudaStream_t stream_of_overlapped(bool &follows_overlapped);
 // Workspace of the kernel that is being enqueued, at least so many bytes, 256-byte aligned; the next kernel may reuse it.
 // NULL when memory is exhausted, with the error set.
 void *scratch(int64_t bytes);

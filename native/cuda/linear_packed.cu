@@ -3,6 +3,7 @@
 // rows of x), so that what it reads of x, from the caches, serves all of them. Codes become floats by their bits (2^23 +
 // code), since the conversion instruction has a quarter of the rate. More rows: the weights are unpacked and multiplied as a
 // matrix; bfloat16 weights are one already, and a float32 x is the sum of three bfloat16, so that the tensor cores do it.
+#include "deferred.h"
 #include "product.h"
 #include "reduce.cuh"
 #include "weights.cuh"
@@ -258,6 +259,9 @@ int linear(const char *name, T *y, const T *x, const uint8_t *weight, const floa
   if (int status = describe_weights(w, name, weight, O, I, format, group)) return status;
   if (N <= 0 || O <= 0) return XL_OK;
   const bf16 *there = as_matrix(w);
+  if constexpr (sizeof(T) == 4) {
+    if (there && defer(FewRowsProduct{y, x, there, false, bias, N, O, I})) return XL_OK;
+  }
   if (there && N > STREAMED) return by_product(name, y, x, there, bias, N, O, I);
   if (N > MOST_ROWS) {
     auto *matrix = static_cast<T *>(scratch(int64_t(sizeof(T)) * O * I));

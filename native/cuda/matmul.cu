@@ -11,6 +11,7 @@
 
 #include "activation.cuh"
 #include "cublaslt.h"
+#include "deferred.h"
 #include "device.h"
 #include "product.h"
 #include "xl_cuda.h"
@@ -180,6 +181,8 @@ extern "C" {
 int xl_matmul(float *c, const float *a, const float *b, const float *bias, int64_t M, int64_t N, int64_t K,
               int32_t trans_a, int32_t trans_b, int64_t lda, int64_t ldb, int64_t ldc, int32_t accumulate,
               int32_t activation) {
+  const bool is_plain = !trans_a && trans_b && lda == K && ldb == K && ldc == N && !accumulate && activation == XL_ACT_NONE;
+  if (is_plain && defer(FewRowsProduct{c, a, b, true, bias, M, N, K})) return XL_OK;
   return matmul("matmul", c, a, b, bias, {M, N, K, trans_a != 0, trans_b != 0, lda, ldb, ldc, accumulate != 0},
                 activation);
 }

@@ -44,7 +44,7 @@ void *take(Blocks &from, int64_t bytes) {
 }
 
 void give_back_cached() {
-  cudaStreamSynchronize(device().stream);
+  cudaStreamSynchronize(stream());
   for (auto &[bytes, list] : pool)
     for (void *address : list) {
       cudaFree(address);
@@ -123,7 +123,7 @@ void end_recording() { recorded.clear(); }
 
 namespace {
 void *poisoned(void *address, int64_t bytes) {
-  if (poisons_workspace) cudaMemsetAsync(address, 0xff, size_t(bytes), device().stream);
+  if (poisons_workspace) cudaMemsetAsync(address, 0xff, size_t(bytes), stream());
   return address;
 }
 }  // namespace
@@ -186,7 +186,7 @@ int xl_write(uintptr_t destination, const void *source, int64_t bytes) {
   if (bytes == 0) return XL_OK;
   // From pageable memory it returns once the source has been read.
   return check("write", cudaMemcpyAsync(reinterpret_cast<void *>(destination), source, size_t(bytes),
-                                        cudaMemcpyHostToDevice, device().stream));
+                                        cudaMemcpyHostToDevice, stream()));
 }
 
 int xl_read(void *destination, uintptr_t source, int64_t bytes) {
@@ -194,7 +194,7 @@ int xl_read(void *destination, uintptr_t source, int64_t bytes) {
   if (recorded_graph()) return fail(XL_INVALID, "read: a graph is being recorded; read after");
   if (bytes > 0)
     if (int status = check("read", cudaMemcpyAsync(destination, reinterpret_cast<void *>(source), size_t(bytes),
-                                                   cudaMemcpyDeviceToHost, device().stream)))
+                                                   cudaMemcpyDeviceToHost, stream())))
       return status;
   return report_fault();
 }

@@ -5,10 +5,9 @@
 // A block has 32 columns of one head's C: 128 bytes of each row for 8 lanes, and 32 rows at a time, so that 8 heads
 // make 128 blocks. All blocks of a head work out the gates and q . n for themselves; the one that is done last writes n
 // and m, so that a state may be updated in place.
-#include <math.h>
-
-#include "mlstm.cuh"
-#include "mlstm_scan.cuh"
+#include "deferred.h"
+#include "mlstm_step.cuh"
+#include "overlap.cuh"
 
 namespace xl {
 namespace mlstm {
@@ -20,27 +19,10 @@ constexpr int max_heads = 16384;
 // Blocks of a head that are done; each launch leaves it at zero.
 __device__ unsigned finished[max_heads];
 
-struct StepShape {
+struct StepShape : StepOptions {
   int64_t first, DK, DV;
-  float eps;
-  bool exponential, normalize;
   bool vectors;  // whether rows of C begin at multiples of 16 bytes
 };
-
-// What the gates come to: C = f C + i k v^T, with m rounded to a float first, so that e^m C is carried on without the
-// rounding error of m.
-struct StepGates {
-  float f, i;
-  double m;
-  float m_float;
-};
-
-__device__ StepGates step_gates(const StepShape &s, float i, float f, float m_in) {
-  if (!s.exponential) return {sigmoid(f), sigmoid(i), 0, 0};
-  const double forget = double(log_sigmoid(f)) + double(m_in), m = forget > i ? forget : double(i);
-  const double rounded = double(float(m));
-  return {expf(float(forget - rounded)), expf(float(i - rounded)), m, float(m)};
-}
 
 // The sum over the block, in all threads.
 __device__ float block_sum(float x, float *shared) {
@@ -68,6 +50,10 @@ __global__ void __launch_bounds__(threads)
   q += at * s.DK;
   k += at * s.DK;
   nin += at * s.DK;
+  if (s.vectors && int64_t(blockIdx.x + 1) * width <= s.DV)
+    for (int64_t d = threadIdx.x; d < s.DK; d += threads) prefetch(from + d * s.DV + blockIdx.x * width, 4 * width);
+  wait_for_previous();
+  let_next_begin();
   const StepGates gates = step_gates(s, i[at], f[at], min[at]);
 
   float value[4], sum[4] = {};
@@ -119,10 +105,7 @@ __global__ void __launch_bounds__(threads)
     dot = fmaf(load(q + d), gates.f * nin[d] + gates.i * load(k + d), dot);
   for (int c = 0; c < 4; c++) parts[group][lane * 4 + c] = sum[c];
   const float query_scale = float(1 / sqrt(double(s.DK)));
-  const float a = fabsf(block_sum(dot, warp_sums)) * query_scale;
-  const float floor = expf(-gates.m_float);
-  const float denominator =
-      s.normalize ? (a > floor || isnan(a) ? a : floor) + s.eps : float(exp(gates.m - double(gates.m_float)));
+  const float denominator = step_denominator(s, gates, block_sum(dot, warp_sums) * query_scale);
   if (threadIdx.x < width && int64_t(blockIdx.x) * width + threadIdx.x < s.DV) {
     float total = 0;
     for (int r = 0; r < row_groups; r++) total += parts[r][threadIdx.x];
@@ -154,9 +137,9 @@ int step(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, co
   const bool vectors = DV % 4 == 0 && (reinterpret_cast<uintptr_t>(Cin) | reinterpret_cast<uintptr_t>(Cout)) % 16 == 0;
   for (int64_t first = 0; first < B * NH; first += max_heads) {
     const int64_t heads = B * NH - first < max_heads ? B * NH - first : max_heads;
-    const StepShape s{first, DK, DV, eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0, vectors};
-    step_kernel<<<dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 0, stream()>>>(
-        s, h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min);
+    const StepShape s{{eps, input_gate == XL_GATE_EXPONENTIAL, normalize != 0}, first, DK, DV, vectors};
+    launch_overlapped(step_kernel<T>, dim3(unsigned(ceil_div(DV, width)), unsigned(heads)), threads, 0, 1, s, h, Cout, nout,
+                      mout, q, k, v, i, f, Cin, nin, min);
     if (const int status = launched("mlstm step")) return status;
   }
   return XL_OK;
@@ -164,15 +147,29 @@ int step(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k, co
 
 }  // namespace
 }  // namespace mlstm
+
+int mlstm_step_now(const MlstmStep &c) {
+  return mlstm::step<float>(c.h, c.Cout, c.nout, c.mout, c.q, c.k, c.v, c.i, c.f, c.Cin, c.nin, c.min, c.B, c.NH, c.DK,
+                            c.DV, c.eps, c.input_gate, c.normalize);
+}
+
 }  // namespace xl
 
-#define XL_MLSTM_STEP(SUFFIX, T)                                                                                     \
-  extern "C" XL_API int xl_mlstm_step##SUFFIX(T *h, float *Cout, float *nout, float *mout, const T *q, const T *k,   \
-                                              const T *v, const float *i, const float *f, const float *Cin,          \
-                                              const float *nin, const float *min, int64_t B, int64_t NH, int64_t DK, \
-                                              int64_t DV, float eps, int32_t input_gate, int32_t normalize) {        \
-    return xl::mlstm::step<T>(h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min, B, NH, DK, DV, eps, input_gate,     \
-                              normalize);                                                                            \
-  }
-XL_MLSTM_STEP(, float)
-XL_MLSTM_STEP(_bf16, xl::bf16)
+extern "C" {
+
+int xl_mlstm_step(float *h, float *Cout, float *nout, float *mout, const float *q, const float *k, const float *v,
+                  const float *i, const float *f, const float *Cin, const float *nin, const float *min, int64_t B,
+                  int64_t NH, int64_t DK, int64_t DV, float eps, int32_t input_gate, int32_t normalize) {
+  const xl::MlstmStep call{h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min, B, NH, DK, DV, eps, input_gate, normalize != 0};
+  const bool is_gate = input_gate == XL_GATE_EXPONENTIAL || input_gate == XL_GATE_SIGMOID;
+  return is_gate && defer(call) ? XL_OK : xl::mlstm_step_now(call);
+}
+XL_API int xl_mlstm_step_bf16(xl::bf16 *h, float *Cout, float *nout, float *mout, const xl::bf16 *q, const xl::bf16 *k,
+                              const xl::bf16 *v, const float *i, const float *f, const float *Cin, const float *nin,
+                              const float *min, int64_t B, int64_t NH, int64_t DK, int64_t DV, float eps,
+                              int32_t input_gate, int32_t normalize) {
+  return xl::mlstm::step<xl::bf16>(h, Cout, nout, mout, q, k, v, i, f, Cin, nin, min, B, NH, DK, DV, eps, input_gate,
+                                   normalize);
+}
+
+}  // extern "C"

@@ -3,6 +3,8 @@
 #define XL_CUDA_NORMS_CUH
 #include <type_traits>
 
+#include "activation.cuh"
+#include "overlap.cuh"
 #include "reduce.cuh"
 
 namespace xl {
@@ -30,12 +32,18 @@ struct NormForward {
   const float *weight, *bias;
   int64_t rows, G, D;
   float eps, offset;
+  // Or null: gated = activation(gate) * y.
+  T *gated = nullptr;
+  const T *gate = nullptr;
+  int activation = 0;
 };
 
 template <class T, bool LAYER, int TEAM, int V, int K>
 __global__ void __launch_bounds__(256) norm_forward_kernel(const NormForward<T, LAYER> p) {
   __shared__ float room[8];
   using Group = Team<TEAM>;
+  wait_for_previous();
+  let_next_begin();
   const int64_t row = int64_t(blockIdx.x) * Group::per_block + Group::index();
   if (row >= p.rows) return;
   const T *x = p.x + row * p.D;
@@ -79,6 +87,10 @@ __global__ void __launch_bounds__(256) norm_forward_kernel(const NormForward<T, 
     Lanes<V> out = (lanes - mean) * rstd * (p.offset + load<V>(weight + d));
     if (bias) out = out + load<V>(bias + d);
     store(y + d, out);
+    if (p.gated) {
+      const int64_t at = row * p.D + d;
+      store(p.gated + at, activate<sizeof(T) == 2>(load<V>(p.gate + at), p.activation) * out);
+    }
   });
   if (Group::rank() == 0) {
     if (LAYER) p.mean[row] = mean;
@@ -227,9 +239,9 @@ int for_width(int64_t D, bool aligned, F f) {
 template <class T, bool LAYER>
 int norm_forward(const char *name, const NormForward<T, LAYER> &p) {
   if (p.rows <= 0 || p.D <= 0) return XL_OK;
-  return for_width<lanes_of<T>>(p.D, is_aligned(p.y, p.x, p.weight, p.bias), [&](auto team, auto v, auto k) {
+  return for_width<lanes_of<T>>(p.D, is_aligned(p.y, p.x, p.weight, p.bias, p.gated, p.gate), [&](auto team, auto v, auto k) {
     const int64_t blocks = ceil_div(p.rows, 256 / team);
-    norm_forward_kernel<T, LAYER, team, v, k><<<unsigned(blocks), 256, 0, stream()>>>(p);
+    launch_overlapped(norm_forward_kernel<T, LAYER, team, v, k>, dim3(unsigned(blocks)), 256, 0, 1, p);
     return launched(name);
   });
 }

@@ -21,7 +21,7 @@ import { formatBytes, formatNumber } from '../format.js';
 import { TextModel } from '../generate/text-model.js';
 import { modelFingerprint } from '../model/fingerprint.js';
 import { interruptSignal } from './interrupt.js';
-import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
+import { addModelOptions, loadOptions, type ModelOptions, tellFallback } from './model-options.js';
 import { numberFrom } from './options.js';
 import { WorkProgress } from './work-progress.js';
 
@@ -94,7 +94,7 @@ async function evaluateCommand(folder: string, options: Options): Promise<void> 
   if (stride !== undefined && window === undefined) throw new Error('eval: --stride needs --window');
   const domains = byDomain === undefined ? [] : await listDomains(byDomain);
   const files = await sourcesOf(text);
-  using model = await TextModel.load(folder, loadOptions(options));
+  using model = await TextModel.load(folder, { ...loadOptions(options), ...tellFallback });
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   try {
     const found = await evaluate(folder, model, { files, name: text.join(', ') }, domains, options, signal);

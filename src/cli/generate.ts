@@ -8,7 +8,7 @@ import { MAX_LOGPROBS, type SamplingOptions } from '../generate/sampling-options
 import { formatNumber } from '../format.js';
 import { loadState } from '../model/state-file.js';
 import { interruptSignal } from './interrupt.js';
-import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
+import { addModelOptions, loadOptions, type ModelOptions, tellFallback } from './model-options.js';
 import { numberFrom } from './options.js';
 
 interface Options extends ModelOptions {
@@ -93,7 +93,7 @@ function addBias(text: string, before: Record<number, number>): Record<number, n
 
 async function generate(folder: string, promptArgument: string, options: Options): Promise<void> {
   const prompts = await promptsOf(promptArgument, options);
-  using model = await TextModel.load(folder, loadOptions(options));
+  using model = await TextModel.load(folder, { ...loadOptions(options), ...tellFallback });
   const state = options.state === undefined ? undefined : await loadState(options.state, model.model);
   const { signal, release } = interruptSignal(() => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -3,11 +3,11 @@ import { Command } from 'commander';
 import { openDevice } from '../device/open.js';
 import { logitsOf, topTokens, writeLogits } from '../evaluate/logits.js';
 import { checkTokens, parseTokens, readTokensFile } from '../evaluate/token-input.js';
-import { loadModel } from '../model/checkpoint.js';
+import { kernelsOfFolder, loadModel } from '../model/checkpoint.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import { interruptSignal } from './interrupt.js';
-import { addModelOptions, loadOptions, type ModelOptions } from './model-options.js';
+import { addModelOptions, loadOptions, type ModelOptions, tellFallback } from './model-options.js';
 import { numberFrom } from './options.js';
 import { WorkProgress } from './work-progress.js';
 
@@ -45,7 +45,13 @@ async function printLogits(path: string, options: Options): Promise<void> {
   }
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
   const loading = loadOptions(options);
-  using model = loadModel(resolveModelFolder(path), openDevice(loading.device, loading), loading).model;
+  const folder = resolveModelFolder(path);
+  const device = openDevice(loading.device, {
+    ...loading,
+    ...tellFallback,
+    needs: () => kernelsOfFolder(folder, loading),
+  });
+  using model = loadModel(folder, device, loading).model;
   checkTokens(sequences, model.config.vocabSize);
   const { signal, release } = interruptSignal(() => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -19,6 +19,9 @@ export const addModelOptions = (command: Command): Command =>
     .addOption(deviceOption())
     .addOption(threadsOption());
 
+/** For opening a device. */
+export const tellFallback = { onFallback: (reason: string): void => void process.stderr.write(`${reason}\n`) };
+
 /** For `TextModel.load`. */
 export const loadOptions = ({ weights: storage, sourceBackend, device, threads }: ModelOptions) =>
   ({

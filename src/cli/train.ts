@@ -10,6 +10,7 @@ import type { TrainStep } from '../train/train-step.js';
 import { runPaths } from '../train/run-folder.js';
 import { configFields, formatFields } from './config-fields.js';
 import { interruptSignal } from './interrupt.js';
+import { tellFallback } from './model-options.js';
 import { deviceOption, numberFrom, threadsOption } from './options.js';
 import { Progress } from './progress.js';
 import { applySetting, assign, readConfigFile } from './settings.js';
@@ -117,7 +118,7 @@ async function train(files: string[], options: Options): Promise<void> {
   }
 
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping after this step ...\n'));
-  const prepare: TrainOptions = { signal, onPrepare: prepareReporter() };
+  const prepare: TrainOptions = { signal, onPrepare: prepareReporter(), ...tellFallback };
   using run =
     options.resume === undefined
       ? await Run.start(settings(options.config === undefined ? {} : readConfigFile(options.config)), prepare)

@@ -3,12 +3,18 @@ import { createCpuDevice, type CpuOptions } from './cpu/cpu.js';
 import { ABSENT } from './cuda/absent.js';
 import { createCudaDevice, type CudaOptions } from './cuda/cuda.js';
 import type { Device, DeviceName } from './device.js';
+import type { KernelName } from './kernels.js';
 import { createReferenceDevice } from './reference/reference.js';
 
 /** A device's name, or "auto" for the fastest that works. */
 export type DeviceChoice = DeviceName | 'auto';
 
-export type DeviceOptions = CpuOptions & CudaOptions;
+export interface DeviceOptions extends CpuOptions, CudaOptions {
+  /** The kernels that will be called, for "auto", which then minds only them; default: all of the contract. */
+  readonly needs?: () => ReadonlySet<KernelName>;
+  /** Told, in a sentence, that "auto" left out a device that works here, and why. */
+  readonly onFallback?: (reason: string) => void;
+}
 
 /** All devices, fastest first. */
 const DEVICES: readonly { readonly name: DeviceName; readonly create: (options: DeviceOptions) => Device }[] = [
@@ -21,8 +27,8 @@ export const deviceNames: readonly DeviceName[] = DEVICES.map(({ name }) => name
 
 /**
  * Opens a device.
- * @param choice  "auto" takes the fastest that works here and has all kernels, of those that are compiled; the reference
- *                device is so slow that it must be asked for
+ * @param choice  "auto" takes the fastest that works here and has the kernels that are needed, of those that are compiled;
+ *                the reference device is so slow that it must be asked for
  * @throws Error when it does not work here, saying why and what to do.
  */
 export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions = {}): Device {
@@ -33,15 +39,20 @@ export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions
   return device.create(options);
 }
 
-/** cuda where it works and lacks nothing; else cpu, whose error says what to do where that does not work either. */
+/** cuda where it works and has what is needed; else cpu, whose error says what to do where that does not work either. */
 function fastest(options: DeviceOptions): DeviceName {
-  if (Object.keys(ABSENT).length > 0) return 'cpu';
+  const absent = Object.keys(ABSENT) as KernelName[];
+  if (options.needs === undefined && absent.length > 0) return 'cpu';
   try {
     createCudaDevice(options);
-    return 'cuda';
   } catch {
     return 'cpu'; // `surveyDevices` says why
   }
+  const needs = options.needs?.();
+  const lacking = needs === undefined ? absent : absent.filter((name) => needs.has(name));
+  if (lacking.length === 0) return 'cuda';
+  options.onFallback?.(`cuda works here but has no ${lacking.join(', ')} yet, so cpu is used`);
+  return 'cpu';
 }
 
 export interface DeviceReport {

@@ -1,7 +1,7 @@
 /** @file A language model with its tokenizer: text in, text out, streaming. */
 import type { Device } from '../device/device.js';
 import { openDevice, type DeviceChoice, type DeviceOptions } from '../device/open.js';
-import { loadModel, type LoadModelOptions } from '../model/checkpoint.js';
+import { kernelsOfFolder, loadModel, type LoadModelOptions } from '../model/checkpoint.js';
 import type { ModelFacts } from '../model/formats/source.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { loadTokenizer } from '../tokens/load.js';
@@ -51,8 +51,9 @@ export class TextModel {
    */
   static async load(folder: string, options: LoadOptions = {}): Promise<TextModel> {
     const { device: choice = 'auto' } = options;
-    const device = typeof choice === 'string' ? openDevice(choice, options) : choice;
     const resolved = resolveModelFolder(folder);
+    const needs = () => kernelsOfFolder(resolved, options);
+    const device = typeof choice === 'string' ? openDevice(choice, { needs, ...options }) : choice;
     const tokenizer = await loadTokenizer(resolved);
     const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });
     try {

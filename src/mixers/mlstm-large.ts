@@ -77,10 +77,16 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
       const preActivation = applyLinear(p, name, x, { output: 'float' }); // [...,NH]
       return cap === 0 ? preActivation : softCap(preActivation, cap);
     };
-    const [q, k, v] = [applyLinear(p, 'q', x), applyLinear(p, 'k', x), applyLinear(p, 'v', x)];
+    // All maps of x side by side: a device can read x once for all of them.
+    const [q, k, v, o] = ['q', 'k', 'v', 'ogate'].map((name) => applyLinear(p, name, x)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     const [h, state] = cell({ q, k, v, i: gate('igate'), f: gate('fgate') }); // [...,NH*DV]
     const normed = applyNorm(p, 'cellNorm', h, place.normEps, HEAD_NORM, NH);
-    const y = applyLinear(p, 'out', gatedActivation(applyLinear(p, 'ogate', x), normed, 'sigmoid'));
+    const y = applyLinear(p, 'out', gatedActivation(o, normed, 'sigmoid'));
     return [dropout(y, place.dropout, key), state];
   };
 

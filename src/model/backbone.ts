@@ -26,7 +26,7 @@ import { embedding } from '../ops/embedding.js';
 import { positions } from '../ops/positions.js';
 import type { Reset } from '../ops/reset.js';
 import { fold, type RandomKey } from '../tensor/random.js';
-import { currentScope } from '../tensor/scope.js';
+import { currentScope, scope } from '../tensor/scope.js';
 import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { createBlock, placeOf, type Block } from './block.js';
 import type { ModelConfig } from './config.js';
@@ -170,7 +170,13 @@ const positionTable = (config: ModelConfig): ParameterSpec => ({
 type BlockContext = MixerContext & { readonly shared: SharedValues };
 type RunBlock = (block: Block, p: ParameterTensors, x: Tensor, context: BlockContext) => [Tensor, MixerState];
 
-const direct: RunBlock = (block, p, x, context) => block.forward(p, x, context);
+const direct: RunBlock = (block, p, x, context) => {
+  if (currentScope(x.device).record) return block.forward(p, x, context);
+  // Without gradients what a block makes on its way is not needed behind it.
+  const { device } = x;
+  const [result] = scope(device, {}, () => [block.forward(p, x, context), [...context.shared.values()]] as const);
+  return result;
+};
 
 /** The state and what earlier blocks left go in as inputs, what this one leaves comes out as outputs: both have gradients. */
 const checkpointed: RunBlock = (block, p, x, context) => {

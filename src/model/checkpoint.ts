@@ -5,11 +5,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Device, FloatArray } from '../device/device.js';
-import type { DeviceBuffer } from '../device/kernels.js';
+import type { DeviceBuffer, KernelName } from '../device/kernels.js';
 import { checkShape } from '../tensor/shape.js';
 import { CONFIG_FILE, configText, WEIGHTS_FILE } from './formats/native.js';
 import { openModelSource, type SourceOptions } from './formats/open.js';
 import type { ModelFacts, ModelFormat } from './formats/source.js';
+import { kernelsOf } from './kernels-of.js';
 import { LanguageModel, parameterTable } from './language-model.js';
 import { checkNames, loadFrozen, writeFloats, type WeightOptions } from './load-weights.js';
 import type { ParameterPlace, Parameters } from './parameters.js';
@@ -65,6 +66,12 @@ export interface LoadedModel {
   readonly model: LanguageModel;
   readonly format: ModelFormat;
   readonly facts: ModelFacts;
+}
+
+/** What the model of a folder calls when it is run, for `openDevice`. @throws Error as `loadModel` does. */
+export function kernelsOfFolder(folder: string, options: LoadModelOptions = {}): Set<KernelName> {
+  using source = openModelSource(folder, options);
+  return kernelsOf(source.config, { training: false });
 }
 
 /**

@@ -12,6 +12,7 @@ import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
 import { DivergedError } from '../generate/sampler.js';
 import { loadModel } from '../model/checkpoint.js';
+import { kernelsOf } from '../model/kernels-of.js';
 import { LanguageModel } from '../model/language-model.js';
 import { fold, randomKey } from '../tensor/random.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
@@ -41,6 +42,8 @@ export interface TrainOptions {
   readonly onPrepare?: (progress: PrepareProgress) => void;
   /** A device that is already open; default: as the configuration says. */
   readonly device?: Device;
+  /** Told that "auto" left out a device that works here, and why. */
+  readonly onFallback?: (reason: string) => void;
 }
 
 const EMA_DECAY = 0.98;
@@ -114,7 +117,13 @@ export class Run implements AsyncIterable<TrainStep> {
   /** @param initial  whether the parameters come from the model that `init` names */
   static #open(folder: string, config: RunConfig, data: RunData, options: TrainOptions, initial: boolean): Run {
     const { name, threads } = config.device;
-    const device = options.device ?? openDevice(name, threads === 0 ? {} : { threads });
+    const device =
+      options.device ??
+      openDevice(name, {
+        ...(threads === 0 ? {} : { threads }),
+        needs: () => kernelsOf(config.model, { training: true }),
+        ...(options.onFallback && { onFallback: options.onFallback }),
+      });
     const model = initial
       ? loadModel(config.init, device).model
       : LanguageModel.create(config.model, device, config.training.seed);
@@ -231,7 +240,12 @@ export class Run implements AsyncIterable<TrainStep> {
   async #evaluate(whole: boolean): Promise<TrainStep['validation']> {
     const batches = this.data.validationBatches(whole ? 0 : this.config.evaluation.batches);
     if (batches === null) return undefined;
-    const { loss, targets } = await evaluate(this.model, batches, this.#options.signal);
+    const { loss, targets } = await evaluate(
+      this.model,
+      batches,
+      this.#options.signal,
+      this.#trainer.options.activations,
+    );
     if (targets === 0 || this.#options.signal?.aborted) return undefined;
     const best = Number.isFinite(loss) && loss < (this.#progress.best?.loss ?? Infinity);
     if (best) this.#progress = { ...this.#progress, best: { step: this.#progress.step, loss } };

@@ -1,0 +1,57 @@
+/**
+ * @file Which kernels a model calls: it is run on a device that computes nothing and notes their names. So a device that
+ * lacks some can be chosen where it has those that matter.
+ */
+import type { Device } from '../device/device.js';
+import type { DeviceBuffer, Dtype, KernelName, Kernels } from '../device/kernels.js';
+import { randomKey } from '../tensor/random.js';
+import { scope } from '../tensor/scope.js';
+import { backward } from '../tensor/tape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { sum } from '../ops/sum.js';
+import type { ModelConfigInput } from './config.js';
+import { LanguageModel } from './language-model.js';
+
+/** Training calls the kernels of the backward pass, the loss and the optimizer besides those of inference. */
+export function kernelsOf(config: ModelConfigInput, { training }: { readonly training: boolean }): Set<KernelName> {
+  const called = new Set<KernelName>();
+  const device = notingDevice(called);
+  // Blocks of one kind call the same.
+  const kinds = config.blocks === undefined ? {} : { blocks: [...new Set(config.blocks)] };
+  using model = new LanguageModel({ ...config, ...kinds }, device);
+  const [B, T] = [1, 2];
+  const tokens = () => Tensor.from(device, new Int32Array(B * T), [B, T]);
+  scope(device, {}, () => {
+    const { hidden, state } = model.forward(tokens());
+    model.logits(hidden);
+    model.step(Tensor.from(device, new Int32Array(B), [B]), state);
+  });
+  if (!training) return called;
+  model.parameters.zeroGradients();
+  scope(device, { record: true }, () => backward(sum(model.losses(tokens(), tokens(), { key: randomKey(0) }).losses)));
+  return called.add('sumOfSquares').add('adamw');
+}
+
+function notingDevice(called: Set<KernelName>): Device {
+  const kernels = new Proxy({} as Kernels, {
+    get: (_, name) => () => void called.add(name as KernelName),
+  });
+  const bufferOf = (dtype: Dtype, length: number): DeviceBuffer => ({ dtype, length });
+  return {
+    name: 'reference',
+    precision: 'float32',
+    hasBf16: false,
+    kernels,
+    info: { description: 'notes what is called', threads: 1 },
+    absent: new Map(),
+    alloc: bufferOf,
+    share: (dtype, { length }) => bufferOf(dtype, dtype === 'float' ? length / 4 : length),
+    free: () => {},
+    view: ({ dtype }, _, length) => bufferOf(dtype, length),
+    write: () => {},
+    cast: () => {},
+    read: ({ length }) => Promise.resolve(new Float32Array(length)),
+    memory: { bytes: 0, peak: 0, resetPeak: () => {} },
+    poison: false,
+  };
+}
