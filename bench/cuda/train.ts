@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util';
 import { createCudaDevice } from '../../src/device/cuda/cuda.js';
 import type { Device } from '../../src/device/device.js';
-import { KERNEL_NAMES } from '../../src/device/native/bind.js';
+import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import type { Kernels } from '../../src/device/kernels.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { formatBytes, formatCount } from '../../src/format.js';

@@ -1,7 +1,7 @@
 /** @file `xlstm selftest`: every kernel of one device against the reference, with the error of each. */
 import { Command } from 'commander';
 import { openDevice, type DeviceChoice } from '../device/open.js';
-import { KERNEL_NAMES } from '../device/native/bind.js';
+import { KERNEL_NAMES } from '../device/kernel-names.js';
 import type { KernelName } from '../device/kernels.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
 import { describeFailure, selftest, type SelftestResult } from '../device/selftest/selftest.js';

@@ -3,7 +3,7 @@
  */
 import type { DeviceBuffer, Dtype, KernelName, Kernels } from './kernels.js';
 
-export type DeviceName = 'reference' | 'cpu' | 'cuda';
+export type DeviceName = 'reference' | 'cpu' | 'cuda' | 'webgpu';
 export type FloatArray = Float32Array | Float64Array;
 export type HostArray = FloatArray | Int32Array | Uint8Array;
 

@@ -1,0 +1,127 @@
+/** @file The matrix product of the WebGPU device, in tiles of 64 x 64, also of many matrices at once. */
+import type { Activation, DeviceBuffer, Kernels } from '../../kernels.js';
+import type { Gpu } from '../gpu.js';
+import { activations } from '../math.js';
+import { program } from '../program.js';
+
+const TILE = 64;
+
+/** 256 invocations, each 4 x 4 elements of c; the tiles of a and b hold 16 steps along K, as vectors along M and N. */
+const MATMUL = program({
+  name: 'matmul',
+  writes: 'c',
+  reads: 'a b bias',
+  sizes: 'M N K lda ldb ldc tilesM tilesN strideA strideB strideC',
+  threads: 256,
+  code: (constants) => `${activations(constants)}
+var<workgroup> tile_a: array<vec4<f32>, 256>; // [16 steps, 16 groups of rows]
+var<workgroup> tile_b: array<vec4<f32>, 256>; // [16 steps, 16 groups of columns]
+
+fn a_element(base: u32, m: u32, k: u32) -> f32 {
+  if (m >= p.M || k >= p.K) { return 0.0; }
+  if (TRANS_A) { return a_at(base + k * p.lda + m); }
+  return a_at(base + m * p.lda + k);
+}
+fn b_element(base: u32, k: u32, n: u32) -> f32 {
+  if (k >= p.K || n >= p.N) { return 0.0; }
+  if (TRANS_B) { return b_at(base + n * p.ldb + k); }
+  return b_at(base + k * p.ldb + n);
+}
+fn put(base: u32, m: u32, n: u32, sum: f32) {
+  if (m >= p.M || n >= p.N) { return; }
+  let at = base + m * p.ldc + n;
+  let value = sum + bias_at(n);
+  if (ACCUMULATE) { c_add(at, value); } else { c_set(at, activate(value)); }
+}
+fn kernel(group: u32, lane: u32) {
+  let item = group / (p.tilesM * p.tilesN);
+  let row = ((group / p.tilesN) % p.tilesM) * 64u;
+  let column = (group % p.tilesN) * 64u;
+  let base_a = item * p.strideA;
+  let base_b = item * p.strideB;
+  // Neighbouring invocations load along the axis that is contiguous in memory.
+  let low = lane % 16u;
+  let high = lane / 16u;
+  let a_k = select(low, high, TRANS_A);
+  let a_m = select(high, low, TRANS_A);
+  let b_k = select(high, low, TRANS_B);
+  let b_n = select(low, high, TRANS_B);
+  var c0 = vec4<f32>();
+  var c1 = vec4<f32>();
+  var c2 = vec4<f32>();
+  var c3 = vec4<f32>();
+  for (var k = 0u; k < p.K; k += 16u) {
+    var a_steps = vec4<f32>();
+    var b_steps = vec4<f32>();
+    for (var j = 0u; j < 4u; j++) {
+      a_steps[j] = a_element(base_a, row + 4u * a_m + j, k + a_k);
+      b_steps[j] = b_element(base_b, k + b_k, column + 4u * b_n + j);
+    }
+    tile_a[a_k * 16u + a_m] = a_steps;
+    tile_b[b_k * 16u + b_n] = b_steps;
+    workgroupBarrier();
+    for (var s = 0u; s < 16u; s++) {
+      let a = tile_a[s * 16u + high];
+      let b = tile_b[s * 16u + low];
+      c0 = fma(vec4<f32>(a.x), b, c0);
+      c1 = fma(vec4<f32>(a.y), b, c1);
+      c2 = fma(vec4<f32>(a.z), b, c2);
+      c3 = fma(vec4<f32>(a.w), b, c3);
+    }
+    workgroupBarrier();
+  }
+  var sums = array<vec4<f32>, 4>(c0, c1, c2, c3);
+  for (var e = 0u; e < 16u; e++) {
+    put(item * p.strideC, row + 4u * high + e / 4u, column + 4u * low + e % 4u, sums[e / 4u][e % 4u]);
+  }
+}`,
+});
+
+/** Where many products lie: how far from one to the next, in elements. */
+export interface Batch {
+  readonly count: number;
+  readonly strideA: number;
+  readonly strideB: number;
+  readonly strideC: number;
+}
+
+const ONE: Batch = { count: 1, strideA: 0, strideB: 0, strideC: 0 };
+
+export interface Product {
+  readonly c: DeviceBuffer;
+  readonly a: DeviceBuffer;
+  readonly b: DeviceBuffer;
+  readonly bias?: DeviceBuffer | null;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly transA?: boolean;
+  readonly transB?: boolean;
+  readonly lda: number;
+  readonly ldb: number;
+  readonly ldc: number;
+  readonly accumulate?: boolean;
+  readonly activation?: Activation;
+  readonly batch?: Batch;
+}
+
+/** As `matmul` of the contract, for one product or a batch of them. */
+export function multiply(gpu: Gpu, product: Product): void {
+  const { c, a, b, bias = null, M, N, K, lda, ldb, ldc, batch = ONE } = product;
+  const { transA = false, transB = false, accumulate = false, activation = 0 } = product;
+  if (accumulate && activation !== 0) {
+    throw new RangeError('matmul: accumulate allows no activation; apply it in a call of its own');
+  }
+  const [tilesM, tilesN] = [Math.ceil(M / TILE), Math.ceil(N / TILE)];
+  const { count, strideA, strideB, strideC } = batch;
+  const sizes = { M, N, K, lda, ldb, ldc, tilesM, tilesN, strideA, strideB, strideC };
+  const constants = { TRANS_A: transA, TRANS_B: transB, ACCUMULATE: accumulate, ACTIVATION: activation };
+  gpu.run(MATMUL, { c, a, b, bias }, sizes, count * tilesM * tilesN, constants);
+}
+
+export const products = (gpu: Gpu) =>
+  ({
+    matmul(c, a, b, bias, M, N, K, transA, transB, lda, ldb, ldc, accumulate, activation) {
+      multiply(gpu, { c, a, b, bias, M, N, K, transA, transB, lda, ldb, ldc, accumulate, activation });
+    },
+  }) satisfies Partial<Kernels>;
