@@ -13,7 +13,9 @@ import { elementwise } from './kernels/elementwise.js';
 import { headwise } from './kernels/headwise.js';
 import { languageModel } from './kernels/language-model.js';
 import { products } from './kernels/matmul.js';
+import { lstm } from './kernels/lstm.js';
 import { norms } from './kernels/norms.js';
+import { slstm } from './kernels/slstm.js';
 import { sums } from './kernels/sums.js';
 
 export interface WebGpuOptions {
@@ -45,6 +47,8 @@ function kernelsOf(gpu: Gpu): Kernels {
     ...headwise(gpu),
     ...norms(gpu),
     ...conv1d(gpu),
+    ...slstm(gpu),
+    ...lstm(gpu),
     ...languageModel(gpu),
   } satisfies Omit<Kernels, keyof typeof ABSENT>;
   const absent = Object.entries(ABSENT).map(([name, reason]) => [name, refusal('webgpu', name, reason)]);

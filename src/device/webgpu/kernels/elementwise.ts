@@ -1,5 +1,5 @@
 /** @file Elementwise kernels of the WebGPU device: memory, activations, gates, dropout, AdamW. Sums are in `sums.ts`. */
-import type { Kernels } from '../../kernels.js';
+import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { activations, MATH } from '../math.js';
 import { map, mapGroups } from '../program.js';
@@ -123,6 +123,14 @@ const ADAMW = map(
   let update = m / p.correction1 / (sqrt(v / p.correction2) + p.eps);
   parameter_add(n, -p.lr * (update + p.weightDecay * parameter_at(n)));`,
 );
+
+/** y = value, for a stretch that another kernel leaves. */
+export const fill = (gpu: Gpu, y: DeviceBuffer, value: number): void =>
+  gpu.run(FILL, { y }, { N: y.length, value }, mapGroups(y.length));
+
+/** y = x, of as many elements. */
+export const copy = (gpu: Gpu, y: DeviceBuffer, x: DeviceBuffer): void =>
+  gpu.run(COPY, { y, x }, { N: y.length }, mapGroups(y.length));
 
 /** Word n is kept iff it is at least rate * 2^32, which is exact in float64. */
 const dropout = (rate: number, key0: number, key1: number) => ({
