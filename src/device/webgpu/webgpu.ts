@@ -14,6 +14,9 @@ import { headwise } from './kernels/headwise.js';
 import { languageModel } from './kernels/language-model.js';
 import { products } from './kernels/matmul.js';
 import { lstm } from './kernels/lstm.js';
+import { mlstmBackward } from './kernels/mlstm-backward.js';
+import { mlstmForward } from './kernels/mlstm-forward.js';
+import { mlstmStep } from './kernels/mlstm-step.js';
 import { norms } from './kernels/norms.js';
 import { slstm } from './kernels/slstm.js';
 import { sums } from './kernels/sums.js';
@@ -49,6 +52,9 @@ function kernelsOf(gpu: Gpu): Kernels {
     ...conv1d(gpu),
     ...slstm(gpu),
     ...lstm(gpu),
+    ...mlstmForward(gpu),
+    ...mlstmBackward(gpu),
+    ...mlstmStep(gpu),
     ...languageModel(gpu),
   } satisfies Omit<Kernels, keyof typeof ABSENT>;
   const absent = Object.entries(ABSENT).map(([name, reason]) => [name, refusal('webgpu', name, reason)]);

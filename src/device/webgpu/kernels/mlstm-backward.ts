@@ -1,0 +1,462 @@
+/**
+ * @file The backward pass of the mLSTM of the WebGPU device, chunkwise. As in `mlstm-chunks.ts` the normaliser is one more
+ * column: where h = numerator / denominator, `dnum` [B,T,NH,DW] holds the gradients of the numerator and of q . n.
+ *
+ * With A[t,s] = w[t,s] (dnum_t . v_s) within a chunk, C the state before it and dC the gradient of the state behind it:
+ *   dq_t = sum_s A[t,s] k_s + (what is left of C after t) dnum_t,   dk_s = sum_t A[t,s] q_t + (weight of s at the end) dC v_s.
+ * A gradient of log i_s is the sum of A[t,s] q_t . k_s over t >= s, that of log f_t over all pairs around t: s < t <= t'.
+ * All that lies between the kernels is in one workspace, which is one binding.
+ */
+import type { DeviceBuffer, Kernels } from '../../kernels.js';
+import { InputGate } from '../../kernels.js';
+import type { Gpu } from '../gpu.js';
+import { MATH } from '../math.js';
+import { map, mapGroups, program } from '../program.js';
+import {
+  beginStates,
+  CHUNKS,
+  endStates,
+  GATE_PLANES,
+  knownGates,
+  type Opt,
+  runStates,
+  SIZES,
+  sizesOf,
+  statesLength,
+  WEIGHTS,
+} from './mlstm-chunks.js';
+import { runQueryNormalizer } from './mlstm-forward.js';
+import { GROUP_SUM } from './sums.js';
+
+/** A workgroup per row: dnum, and what reaches m through the denominator. */
+const ROWS = program({
+  name: 'mlstmBackward rows',
+  writes: 'dnum dm',
+  reads: 'dh h qn m denominator',
+  sizes: 'DV DW eps:f32',
+  threads: 64,
+  code: `${MATH}${GROUP_SUM}
+fn kernel(group: u32, lane: u32) {
+  let below = denominator_at(group);
+  var part = 0.0;
+  for (var e = lane; e < p.DV; e += THREADS) {
+    let dh = dh_at(group * p.DV + e);
+    part += dh * h_at(group * p.DV + e);
+    dnum_set(group * p.DW + e, dh / below);
+  }
+  let dhh = group_sum(lane, part);
+  if (lane != 0u) { return; }
+  var dqn = 0.0;
+  var dm = 0.0;
+  if (NORMALIZE) {
+    // denominator = max(|q . n|, exp(-m)) + eps; a tie goes to q . n. The last line is so written that an infinite exp(-m)
+    // makes no NaN.
+    let qn = qn_at(group);
+    if (abs(qn) >= xl_exp(-m_at(group))) { dqn = -dhh / below * sign(qn); }
+    else { dm = dhh / (1.0 + p.eps * xl_exp(m_at(group))); }
+  }
+  dnum_set(group * p.DW + p.DV, dqn);
+  dm_set(group, dm);
+}`,
+});
+
+/** As the states, from the last chunk to the first. */
+const STATE_GRADIENTS = program({
+  name: 'mlstmBackward states',
+  writes: 'dstates',
+  reads: 'gates q dnum',
+  sizes: `${SIZES} rows tilesK tilesW scale:f32`,
+  threads: 256,
+  code: `${CHUNKS}
+var<workgroup> q_tile: array<f32, 1024>; // [step, 32 of DK], times what is left of the state
+var<workgroup> d_tile: array<f32, 1024>; // [step, 32 of DW]
+var<workgroup> left_of: array<f32, 32>;
+fn kernel(group: u32, lane: u32) {
+  let tile = group % (p.tilesK * p.tilesW);
+  let item = group / (p.tilesK * p.tilesW);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let first_d = (tile / p.tilesW) * 32u;
+  let e = (tile % p.tilesW) * 32u + lane % 32u;
+  let size = p.DK * p.DW;
+  var state = array<f32, 4>();
+  for (var j = 0u; j < 4u; j++) {
+    let d = first_d + lane / 32u + 8u * j;
+    if (d < p.DK && e < p.DW) { state[j] = dstates_at((item * (p.NC + 1u) + p.NC) * size + d * p.DW + e); }
+  }
+  for (var back = 0u; back < p.NC; back++) {
+    let chunk = p.NC - 1u - back;
+    load_factors(b, head, chunk, lane);
+    if (lane < 32u) { left_of[lane] = left_after(lane); }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let t = lane / 32u + 8u * j;
+      let d = first_d + lane % 32u;
+      var query = 0.0;
+      var dvalue = 0.0;
+      if (is_step(chunk, t)) {
+        let row = row_of(b, head, chunk, t);
+        if (d < p.DK) { query = q_at(row * p.DK + d) * p.scale; }
+        if (e < p.DW) { dvalue = dnum_at(row * p.DW + e); }
+      }
+      q_tile[32u * t + lane % 32u] = query * left_of[t];
+      d_tile[32u * t + lane % 32u] = dvalue;
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let r = lane / 32u + 8u * j;
+      var sum = left_of[31] * state[j];
+      for (var t = 0u; t < CHUNK; t++) { sum += q_tile[32u * t + r] * d_tile[32u * t + lane % 32u]; }
+      state[j] = sum;
+      let d = first_d + r;
+      if (d < p.DK && e < p.DW) { dstates_set((item * (p.NC + 1u) + chunk) * size + d * p.DW + e, sum); }
+    }
+    workgroupBarrier();
+  }
+}`,
+});
+
+/**
+ * What the programs below read, as tiles of 16 columns in rows of 17: `values` takes v with its column of ones. Element r
+ * of 512 of a tile is (r / 16, r % 16).
+ */
+const TILES = `
+fn query_at(b: u32, head: u32, chunk: u32, t: u32, d: u32) -> f32 {
+  if (!is_step(chunk, t) || d >= p.DK) { return 0.0; }
+  return q_at(row_of(b, head, chunk, t) * p.DK + d) * p.scale;
+}
+fn key_at(b: u32, head: u32, chunk: u32, s: u32, d: u32) -> f32 {
+  if (!is_step(chunk, s) || d >= p.DK) { return 0.0; }
+  return k_at(row_of(b, head, chunk, s) * p.DK + d);
+}
+fn dnum_of(b: u32, head: u32, chunk: u32, t: u32, e: u32) -> f32 {
+  if (!is_step(chunk, t) || e >= p.DW) { return 0.0; }
+  return dnum_at(row_of(b, head, chunk, t) * p.DW + e);
+}
+`;
+const VALUES = `
+fn value_at(b: u32, head: u32, chunk: u32, s: u32, e: u32) -> f32 {
+  if (!is_step(chunk, s) || e >= p.DW) { return 0.0; }
+  if (e == p.DV) { return 1.0; }
+  return v_at(row_of(b, head, chunk, s) * p.DV + e);
+}
+`;
+
+/** A workgroup per sequence, head, chunk and 32 columns of dq and dk; `inter` [2,B,T,NH,DK] gets what states gave. */
+const QUERIES_KEYS = program({
+  name: 'mlstmBackward dq dk',
+  writes: 'dq dk inter',
+  reads: 'gates states dstates dnum q k v',
+  sizes: `${SIZES} rows tilesK scale:f32`,
+  threads: 256,
+  code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}
+var<workgroup> steps: array<f32, 1088>; // dnum, then v; behind the loop q [step, 32 of DK]
+var<workgroup> states_tile: array<f32, 1088>; // C, then dC; behind the loop k
+fn kernel(group: u32, lane: u32) {
+  let tile = group % p.tilesK;
+  let chunk = (group / p.tilesK) % p.NC;
+  let item = group / (p.tilesK * p.NC);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let column = lane % 32u;
+  let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
+  let behind = before + p.DK * p.DW;
+  load_factors(b, head, chunk, lane);
+  make_weights(lane);
+  var pairs = array<f32, 4>(); // dnum_t . v_s
+  var from_c = array<f32, 4>(); // C dnum_t
+  var from_dc = array<f32, 4>(); // dC v_s
+  for (var first = 0u; first < p.DW; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 2u; part++) {
+      let r = (lane + 256u * part) / 16u;
+      let e = first + lane % 16u;
+      let at = 17u * r + lane % 16u;
+      steps[at] = dnum_of(b, head, chunk, r, e);
+      steps[544u + at] = value_at(b, head, chunk, r, e);
+      let d = tile * 32u + r;
+      var value = 0.0;
+      var gradient = 0.0;
+      if (d < p.DK && e < p.DW) {
+        value = states_at(before + d * p.DW + e);
+        gradient = dstates_at(behind + d * p.DW + e);
+      }
+      states_tile[at] = value;
+      states_tile[544u + at] = gradient;
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let r = 17u * (lane / 32u + 8u * j);
+      for (var e = 0u; e < 16u; e++) {
+        pairs[j] += steps[r + e] * steps[544u + 17u * column + e];
+        from_c[j] += steps[r + e] * states_tile[17u * column + e];
+        from_dc[j] += steps[544u + r + e] * states_tile[544u + 17u * column + e];
+      }
+    }
+  }
+  workgroupBarrier();
+  let d = tile * 32u + column;
+  for (var j = 0u; j < 4u; j++) {
+    let t = lane / 32u + 8u * j;
+    weights[33u * t + column] *= pairs[j];
+    steps[33u * t + column] = query_at(b, head, chunk, t, d);
+    states_tile[33u * t + column] = key_at(b, head, chunk, t, d);
+  }
+  workgroupBarrier();
+  for (var j = 0u; j < 4u; j++) {
+    let t = lane / 32u + 8u * j;
+    if (!is_step(chunk, t) || d >= p.DK) { continue; }
+    let at = row_of(b, head, chunk, t) * p.DK + d;
+    let inter_q = left_after(t) * from_c[j];
+    let inter_k = weight_at_end(t) * from_dc[j];
+    inter_set(at, inter_q);
+    inter_set(p.rows * p.DK + at, inter_k);
+    var sum_q = 0.0;
+    for (var s = 0u; s <= t; s++) { sum_q += weights[33u * t + s] * states_tile[33u * s + column]; }
+    var sum_k = 0.0;
+    for (var u = t; u < CHUNK; u++) { sum_k += weights[33u * u + t] * steps[33u * u + column]; }
+    dq_add(at, (sum_q + inter_q) * p.scale);
+    dk_add(at, sum_k + inter_k);
+  }
+}`,
+});
+
+/** A workgroup per sequence, head, chunk and 32 columns of dv. */
+const VALUE_GRADIENTS = program({
+  name: 'mlstmBackward dv',
+  writes: 'dv',
+  reads: 'gates dstates dnum q k',
+  sizes: `${SIZES} rows tilesV scale:f32`,
+  threads: 256,
+  code: `${CHUNKS}${WEIGHTS}${TILES}
+var<workgroup> steps: array<f32, 1088>; // q, then k; behind the loop dnum [step, 32 of DV]
+var<workgroup> dc_tile: array<f32, 528>; // [16 of DK, 32 of DV]
+fn kernel(group: u32, lane: u32) {
+  let tile = group % p.tilesV;
+  let chunk = (group / p.tilesV) % p.NC;
+  let item = group / (p.tilesV * p.NC);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let column = lane % 32u;
+  let e = tile * 32u + column;
+  let behind = (item * (p.NC + 1u) + chunk + 1u) * p.DK * p.DW;
+  load_factors(b, head, chunk, lane);
+  make_weights(lane);
+  var pairs = array<f32, 4>(); // q_t . k_s
+  var from_dc = array<f32, 4>(); // k_s^T dC
+  for (var first = 0u; first < p.DK; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 2u; part++) {
+      let r = (lane + 256u * part) / 16u;
+      let at = 17u * r + lane % 16u;
+      steps[at] = query_at(b, head, chunk, r, first + lane % 16u);
+      steps[544u + at] = key_at(b, head, chunk, r, first + lane % 16u);
+      let row = lane / 32u + 8u * part;
+      var gradient = 0.0;
+      if (first + row < p.DK && e < p.DV) { gradient = dstates_at(behind + (first + row) * p.DW + e); }
+      dc_tile[33u * row + column] = gradient;
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let r = 17u * (lane / 32u + 8u * j);
+      for (var d = 0u; d < 16u; d++) {
+        pairs[j] += steps[r + d] * steps[544u + 17u * column + d];
+        from_dc[j] += steps[544u + r + d] * dc_tile[33u * d + column];
+      }
+    }
+  }
+  workgroupBarrier();
+  for (var j = 0u; j < 4u; j++) {
+    let t = lane / 32u + 8u * j;
+    weights[33u * t + column] *= pairs[j];
+    steps[33u * t + column] = dnum_of(b, head, chunk, t, min(e, p.DV));
+  }
+  workgroupBarrier();
+  for (var j = 0u; j < 4u; j++) {
+    let s = lane / 32u + 8u * j;
+    if (!is_step(chunk, s) || e >= p.DV) { continue; }
+    var sum = weight_at_end(s) * from_dc[j];
+    for (var t = s; t < CHUNK; t++) { sum += weights[33u * t + s] * steps[33u * t + column]; }
+    dv_add(row_of(b, head, chunk, s) * p.DV + e, sum);
+  }
+}`,
+});
+
+/** A workgroup per sequence, head and chunk: gradients of log i and log f, as planes [2,B,T,NH]. */
+const GATE_GRADIENTS = program({
+  name: 'mlstmBackward gates',
+  writes: 'dlog',
+  reads: 'gates states dstates dnum inter q k v',
+  sizes: `${SIZES} rows scale:f32`,
+  threads: 256,
+  code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}${GROUP_SUM}
+var<workgroup> a_tile: array<f32, 544>;
+var<workgroup> b_tile: array<f32, 544>;
+var<workgroup> from_state: array<f32, 32>; // of step t with the state before the chunk
+var<workgroup> to_state: array<f32, 32>; // of step s with the state behind the chunk; then its sums over s before
+fn kernel(group: u32, lane: u32) {
+  let chunk = group % p.NC;
+  let item = group / p.NC;
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let column = lane % 32u;
+  let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
+  load_factors(b, head, chunk, lane);
+  make_weights(lane);
+  var products = array<f32, 4>(); // q_t . k_s
+  var pairs = array<f32, 4>(); // dnum_t . v_s
+  for (var first = 0u; first < p.DK; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 2u; part++) {
+      let r = (lane + 256u * part) / 16u;
+      a_tile[17u * r + lane % 16u] = query_at(b, head, chunk, r, first + lane % 16u);
+      b_tile[17u * r + lane % 16u] = key_at(b, head, chunk, r, first + lane % 16u);
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let r = 17u * (lane / 32u + 8u * j);
+      for (var d = 0u; d < 16u; d++) { products[j] += a_tile[r + d] * b_tile[17u * column + d]; }
+    }
+  }
+  for (var first = 0u; first < p.DW; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 2u; part++) {
+      let r = (lane + 256u * part) / 16u;
+      a_tile[17u * r + lane % 16u] = dnum_of(b, head, chunk, r, first + lane % 16u);
+      b_tile[17u * r + lane % 16u] = value_at(b, head, chunk, r, first + lane % 16u);
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      let r = 17u * (lane / 32u + 8u * j);
+      for (var e = 0u; e < 16u; e++) { pairs[j] += a_tile[r + e] * b_tile[17u * column + e]; }
+    }
+  }
+  // The state before the chunk with the state behind it.
+  var part = 0.0;
+  for (var at = lane; at < p.DK * p.DW; at += THREADS) {
+    part += states_at(before + at) * dstates_at(before + p.DK * p.DW + at);
+  }
+  let through = left_after(31u) * group_sum(lane, part);
+  for (var j = 0u; j < 4u; j++) {
+    weights[33u * (lane / 32u + 8u * j) + column] *= products[j] * pairs[j];
+  }
+  if (lane < 32u) {
+    var sum = 0.0;
+    var sum_end = 0.0;
+    if (is_step(chunk, lane)) {
+      let row = row_of(b, head, chunk, lane) * p.DK;
+      for (var d = 0u; d < p.DK; d++) {
+        sum += q_at(row + d) * p.scale * inter_at(row + d);
+        sum_end += k_at(row + d) * inter_at(p.rows * p.DK + row + d);
+      }
+    }
+    from_state[lane] = sum;
+    to_state[lane] = sum_end;
+  }
+  workgroupBarrier();
+  var dlog_i = 0.0;
+  if (lane < 32u) {
+    dlog_i = to_state[lane];
+    for (var t = lane; t < CHUNK; t++) { dlog_i += weights[33u * t + lane]; }
+  }
+  workgroupBarrier();
+  // Each row becomes its sums over what lies before: element s of row t over the state and the steps before s.
+  if (lane < 32u) {
+    var sum = from_state[lane];
+    for (var s = 0u; s < CHUNK; s++) {
+      let here = weights[33u * lane + s];
+      weights[33u * lane + s] = sum;
+      sum += here;
+    }
+  } else if (lane == 32u) {
+    var sum = through;
+    for (var s = 0u; s < CHUNK; s++) {
+      let here = to_state[s];
+      to_state[s] = sum;
+      sum += here;
+    }
+  }
+  workgroupBarrier();
+  if (lane >= 32u || !is_step(chunk, lane)) { return; }
+  var dlog_f = to_state[lane];
+  for (var t = lane; t < CHUNK; t++) { dlog_f += weights[33u * t + lane]; }
+  let row = row_of(b, head, chunk, lane);
+  dlog_set(row, dlog_i);
+  dlog_set(p.rows + row, dlog_f);
+}`,
+});
+
+/** An invocation per sequence and head walks back over time: the gradient of m goes where the maximum came from. */
+const LAST = map(
+  'mlstmBackward di df',
+  'di df dmin',
+  'gates dlog dm dmout',
+  'T NH rows',
+  `let b = n / p.NH;
+  let head = n % p.NH;
+  var carried = dmout_at(n);
+  for (var back = 0u; back < p.T; back++) {
+    let row = (b * p.T + p.T - 1u - back) * p.NH + head;
+    var di = dlog_at(row);
+    var df = dlog_at(p.rows + row);
+    if (EXPONENTIAL) {
+      // i = exp(i~ - m);  f = exp(logsigmoid(f~) + m' - m)
+      let here = carried + dm_at(row) - di - df;
+      if (gates_at(2u * p.rows + row) != 0.0) { di += here; } else { df += here; }
+      carried = df;
+    } else {
+      carried = 0.0;
+    }
+    di_add(row, di * gates_at(4u * p.rows + row));
+    df_add(row, df * gates_at(3u * p.rows + row));
+  }
+  dmin_add(n, carried);`,
+);
+
+/** The workspace cut into its parts, in the order of their lengths. */
+function cut(gpu: Gpu, workspace: DeviceBuffer, lengths: readonly number[]): DeviceBuffer[] {
+  let offset = 0;
+  return lengths.map((length) => {
+    offset += length;
+    return gpu.view(workspace, offset - length, length);
+  });
+}
+
+export const mlstmBackward = (gpu: Gpu) =>
+  ({
+    mlstmBackward(
+      ...[dq, dk, dv, di, df, dCin, dnin, dmin, dh, dCout, dnout, dmout, q, k, v, i, f, Cin, nin, min, reset, h, m, denominator, ...rest]
+    ) {
+      const [B, T, NH, DK, DV, , eps, inputGate, normalize] = rest;
+      const sizes = sizesOf(B, T, NH, DK, DV);
+      const { DW, NC } = sizes;
+      const [rows, border] = [B * T * NH, statesLength(sizes)];
+      const lengths = [GATE_PLANES * rows, border, border, rows, rows * DW, rows, 2 * rows * DK, 2 * rows];
+      const total = lengths.reduce((sum, length) => sum + length, 0);
+      gpu.withScratch([total], (workspace) => {
+        const [gates, states, dstates, qn, dnum, dm, inter, dlog] = cut(gpu, workspace!, lengths) as Buffers<8>;
+        const all = { T, NH, DK, DV, DW, NC, rows, scale: 1 / Math.sqrt(DK) };
+        const tiles = { tilesK: Math.ceil(DK / 32), tilesW: Math.ceil(DW / 32), tilesV: Math.ceil(DV / 32) };
+        const chunks = B * NH * NC;
+        const exponential = { EXPONENTIAL: inputGate === InputGate.exponential };
+
+        knownGates(gpu, { gates, m, i, f, min, reset }, sizes, inputGate);
+        beginStates(gpu, states, Cin, nin, sizes, 0);
+        runStates(gpu, states, gates, k, v, sizes);
+        if (normalize) runQueryNormalizer(gpu, qn, { m, gates, states, q, k, v }, sizes);
+        gpu.run(ROWS, { dnum, dm, dh, h, qn, m, denominator }, { DV, DW, eps }, rows, { NORMALIZE: normalize });
+        beginStates(gpu, dstates, dCout, dnout, sizes, NC);
+        const stateTiles = B * NH * tiles.tilesK * tiles.tilesW;
+        gpu.run(STATE_GRADIENTS, { dstates, gates, q, dnum }, { ...all, ...tiles }, stateTiles);
+        const read = { gates, states, dstates, dnum, q, k, v };
+        gpu.run(QUERIES_KEYS, { dq, dk, inter, ...read }, { ...all, ...tiles }, chunks * tiles.tilesK);
+        gpu.run(VALUE_GRADIENTS, { dv, gates, dstates, dnum, q, k }, { ...all, ...tiles }, chunks * tiles.tilesV);
+        gpu.run(GATE_GRADIENTS, { dlog, inter, ...read }, all, chunks);
+        const last = { di, df, dmin: dmin as Opt, gates, dlog, dm, dmout };
+        gpu.run(LAST, last, { N: B * NH, T, NH, rows }, mapGroups(B * NH), exponential);
+        endStates(gpu, dCin, dnin, dstates, sizes, 0, true);
+      });
+    },
+  }) satisfies Partial<Kernels>;
+
+type Buffers<N extends number, All extends DeviceBuffer[] = []> = All['length'] extends N ? All : Buffers<N, [DeviceBuffer, ...All]>;
