@@ -22,7 +22,7 @@ async function doctor(options: { quick?: boolean }): Promise<void> {
       `${os.cpus()[0]?.model.trim() ?? 'unknown CPU'}, ${os.cpus().length} cores, ${formatBytes(os.totalmem())} of memory\n\n`,
   );
   let works = false;
-  for (const report of surveyDevices()) {
+  for (const report of await surveyDevices()) {
     const line = await examine(report, options.quick ?? false);
     works ||= line.ok && report.name !== 'reference';
     process.stdout.write(`${line.ok ? 'works ' : 'fails '} ${report.name.padEnd(10)} ${line.text}\n`);

@@ -45,7 +45,7 @@ async function printLogits(path: string, options: Options): Promise<void> {
   }
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
   const loading = loadOptions(options);
-  using model = loadModel(resolveModelFolder(path), openDevice(loading.device, loading), loading).model;
+  using model = loadModel(resolveModelFolder(path), await openDevice(loading.device, loading), loading).model;
   checkTokens(sequences, model.config.vocabSize);
   const { signal, release } = interruptSignal(() => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

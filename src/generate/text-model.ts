@@ -51,7 +51,7 @@ export class TextModel {
    */
   static async load(folder: string, options: LoadOptions = {}): Promise<TextModel> {
     const { device: choice = 'auto' } = options;
-    const device = typeof choice === 'string' ? openDevice(choice, options) : choice;
+    const device = typeof choice === 'string' ? await openDevice(choice, options) : choice;
     const resolved = resolveModelFolder(folder);
     const tokenizer = await loadTokenizer(resolved);
     const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });

@@ -6,7 +6,7 @@ import type { HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 import { MemoryPool, Usage, type Memory, type WebGpuBuffer } from './buffer.js';
 import type { Constants, Layout, Program } from './program.js';
-import { wgslOf, writtenMemories } from './program.js';
+import { SOLO, wgslOf, writtenMemories } from './program.js';
 
 /** Bytes between the parameters of two dispatches: WebGPU's largest alignment of a uniform buffer. */
 const STRIDE = 256;
@@ -40,6 +40,8 @@ export type BufferArguments = Readonly<Record<string, DeviceBuffer | null>>;
 export class Gpu {
   readonly device: GPUDevice;
   readonly pool: MemoryPool;
+  /** Whether barriers are to be avoided: see `ProgramText.solo`. */
+  readonly isSoftware: boolean;
   /** Where kernels report wrong data; read with everything that is read. */
   readonly fault: WebGpuBuffer;
   /** The kernels that report, in the order of their numbers. */
@@ -61,8 +63,9 @@ export class Gpu {
   #errors: Promise<GPUError | null>[] = [];
   #lost: string | null = null;
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, isSoftware: boolean) {
     this.device = device;
+    this.isSoftware = isSoftware;
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
     void device.lost.then(({ reason, message }) => {
@@ -119,8 +122,9 @@ export class Gpu {
     this.#pass ??= this.#encoder.beginComputePass();
     this.#pass.setPipeline(compiled.pipeline);
     this.#pass.setBindGroup(0, group, [STRIDE * this.#dispatches]);
-    const rows = Math.ceil(groups / MOST_GROUPS);
-    this.#pass.dispatchWorkgroups(Math.ceil(groups / rows), rows);
+    const dispatched = of.solo && this.isSoftware ? Math.ceil(groups / SOLO) : groups;
+    const rows = Math.ceil(dispatched / MOST_GROUPS);
+    this.#pass.dispatchWorkgroups(Math.ceil(dispatched / rows), rows);
     this.#dispatches++;
   }
 
@@ -128,7 +132,7 @@ export class Gpu {
     const key = `${of.name} ${layout.join()} ${Object.values(constants).join()}`;
     const known = this.#compiled.get(key);
     if (known !== undefined) return known;
-    const code = wgslOf(of, layout, constants);
+    const code = wgslOf(of, layout, constants, of.solo && this.isSoftware);
     const module = this.device.createShaderModule({ label: of.name, code });
     const { layout: bindLayout, pipelineLayout } = this.#bindLayout(writtenMemories(of, layout));
     const compute = { module, entryPoint: 'main' };

@@ -27,11 +27,16 @@ export interface ProgramText {
   readonly sizes: string;
   /** Invocations of a workgroup; the constant THREADS. */
   readonly threads: number;
+  /**
+   * Whether one invocation alone can do the work of a workgroup: the invocations share nothing but GROUP_SUM and
+   * GROUP_MAX. A GPU in software runs it so, 64 groups at once, for there a barrier costs as much as hundreds of products.
+   */
+  readonly solo?: boolean;
   /** Defines `fn kernel(group: u32, lane: u32)`, which every invocation runs, and what that needs. */
   readonly code: Code;
 }
 
-/** WGSL, or what makes it of the constants. */
+/** WGSL, or what makes it of the constants, THREADS among them. */
 export type Code = string | ((constants: Constants) => string);
 
 const textOf = (code: Code, constants: Constants): string => (typeof code === 'string' ? code : code(constants));
@@ -41,6 +46,7 @@ export interface Program {
   readonly buffers: readonly BufferDeclaration[];
   readonly sizes: readonly { readonly name: string; readonly type: 'u32' | 'f32' | 'i32' }[];
   readonly threads: number;
+  readonly solo: boolean;
   readonly code: Code;
 }
 
@@ -50,7 +56,7 @@ export type Constants = Readonly<Record<string, number | boolean>>;
 const words = (text: string): string[] => text.split(' ').filter((word) => word !== '');
 
 /** Reads a declaration. */
-export function program({ name, writes, reads, sizes, threads, code }: ProgramText): Program {
+export function program({ name, writes, reads, sizes, threads, solo = false, code }: ProgramText): Program {
   const buffer =
     (isWritten: boolean) =>
     (word: string): BufferDeclaration => {
@@ -62,7 +68,7 @@ export function program({ name, writes, reads, sizes, threads, code }: ProgramTe
     return { name, type: type as 'u32' | 'f32' | 'i32' };
   };
   const buffers = [...words(writes).map(buffer(true)), ...words(reads).map(buffer(false))];
-  return { name, buffers, sizes: words(sizes).map(size), threads, code };
+  return { name, buffers, sizes: words(sizes).map(size), threads, solo, code };
 }
 
 /**
@@ -78,6 +84,12 @@ fn kernel(group: u32, lane: u32) {
 }`;
   return program({ name, writes, reads, sizes: `N ${sizes}`, threads: 256, code });
 }
+
+/** A piece of WGSL four times, for what an invocation does with its four elements; they are no array, which is slow. */
+export const four = (text: (j: number) => string): string => [0, 1, 2, 3].map(text).join('\n');
+
+/** Workgroups at a time, as invocations of one, where each runs alone. */
+export const SOLO = 64;
 
 /** Workgroups of a `map` over N elements. */
 export const mapGroups = (N: number): number => Math.ceil(N / 256);
@@ -126,11 +138,22 @@ export function writtenMemories({ buffers }: Program, layout: Layout): boolean[]
   return written;
 }
 
+const TOGETHER = `fn run(group: u32, lane: u32) {
+  if (group < p.groups) { kernel(group, lane); }
+}`;
+const ALONE = `fn run(group: u32, lane: u32) {
+  if (group * ${SOLO}u + lane < p.groups) { kernel(group * ${SOLO}u + lane, 0u); }
+}`;
+
 const constantText = ([name, value]: [string, number | boolean]): string =>
   typeof value === 'boolean' ? `const ${name} = ${value};` : `const ${name} = ${value}u;`;
 
-/** The whole WGSL of a program for one layout of its buffers and one set of constants. */
-export function wgslOf(of: Program, layout: Layout, constants: Constants): string {
+/**
+ * The whole WGSL of a program for one layout of its buffers and one set of constants.
+ * @param alone  whether each invocation is a workgroup of its own
+ */
+export function wgslOf(of: Program, layout: Layout, constants: Constants, alone: boolean): string {
+  const threads = alone ? 1 : of.threads;
   const elements: string[] = [];
   of.buffers.forEach(({ element }, k) => {
     if (layout[k]! >= 0) elements[layout[k]!] ??= STORAGE[element];
@@ -148,16 +171,15 @@ export function wgslOf(of: Program, layout: Layout, constants: Constants): strin
   return `struct Parameters { ${fields.join(', ')} }
 @group(0) @binding(0) var<uniform> p: Parameters;
 ${bindings.join('\n')}
-const THREADS = ${of.threads}u;
+const THREADS = ${threads}u;
 ${Object.entries(constants).map(constantText).join('\n')}
 ${of.buffers.map((buffer, k) => accessors(buffer, layout[k]!)).join('\n')}
-${textOf(of.code, constants)}
-@compute @workgroup_size(${of.threads})
+${textOf(of.code, { ...constants, THREADS: threads })}
+${alone ? ALONE : TOGETHER}
+@compute @workgroup_size(${alone ? SOLO : of.threads})
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
   @builtin(local_invocation_index) lane: u32) {
-  let group = id.x + id.y * count.x;
-  if (group >= p.groups) { return; }
-  kernel(group, lane);
+  run(id.x + id.y * count.x, lane);
 }
 `;
 }

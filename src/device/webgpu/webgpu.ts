@@ -24,6 +24,8 @@ import { sums } from './kernels/sums.js';
 export interface WebGpuOptions {
   /** Where to look for an adapter (a `GPU` object); by default the browser's, or Dawn's in Node. */
   readonly gpu?: unknown;
+  /** Whether to run kernels as is best for a GPU in software; by default as the adapter says. For tests. */
+  readonly isSoftware?: boolean;
 }
 
 export interface WebGpuDevice extends Device {
@@ -37,9 +39,9 @@ export interface WebGpuDevice extends Device {
  * The WebGPU device. Several may exist.
  * @throws WebGpuError where there is no WebGPU or no adapter, saying what to do.
  */
-export async function createWebGpuDevice({ gpu }: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const { device, description } = await openAdapter(gpu as GPU | undefined);
-  return assemble(new Gpu(device), description);
+export async function createWebGpuDevice({ gpu, ...options }: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const { device, description, isSoftware } = await openAdapter(gpu as GPU | undefined);
+  return assemble(new Gpu(device, options.isSoftware ?? isSoftware), description);
 }
 
 function kernelsOf(gpu: Gpu): Kernels {

@@ -4,7 +4,7 @@ import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
 import { map, mapGroups, program } from '../program.js';
 import { multiply } from './matmul.js';
-import { GROUP_MAX, GROUP_SUM } from './sums.js';
+import { groupMax, groupSum } from './sums.js';
 
 /** Reports the first token that lies outside of least..V-1; one workgroup. */
 const CHECK = program({
@@ -81,7 +81,8 @@ const LOSS = program({
   reads: 'logits targets:i32',
   sizes: 'V first cap:f32',
   threads: 256,
-  code: `${LOGIT}${GROUP_SUM}${GROUP_MAX}
+  solo: true,
+  code: (constants) => `${LOGIT}${groupSum(constants)}${groupMax(constants)}
 fn kernel(group: u32, lane: u32) {
   let base = group * p.V;
   let row = p.first + group;

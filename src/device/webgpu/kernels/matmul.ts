@@ -1,22 +1,14 @@
-/** @file The matrix product of the WebGPU device, in tiles of 64 x 64, also of many matrices at once. */
+/**
+ * @file The matrix product of the WebGPU device, also of many matrices at once: in tiles of 64 x 64 that a workgroup shares,
+ * and for a GPU in software in tiles of 4 x 4 that each invocation makes alone.
+ */
 import type { Activation, DeviceBuffer, Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { activations } from '../math.js';
 import { program } from '../program.js';
 
-const TILE = 64;
-
-/** 256 invocations, each 4 x 4 elements of c; the tiles of a and b hold 16 steps along K, as vectors along M and N. */
-const MATMUL = program({
-  name: 'matmul',
-  writes: 'c',
-  reads: 'a b bias',
-  sizes: 'M N K lda ldb ldc tilesM tilesN strideA strideB strideC',
-  threads: 256,
-  code: (constants) => `${activations(constants)}
-var<workgroup> tile_a: array<vec4<f32>, 256>; // [16 steps, 16 groups of rows]
-var<workgroup> tile_b: array<vec4<f32>, 256>; // [16 steps, 16 groups of columns]
-
+/** Vectors of four elements along M and N, zeros outside, and how a tile of 4 x 4 sums becomes elements of c. */
+const ELEMENTS = `
 fn a_element(base: u32, m: u32, k: u32) -> f32 {
   if (m >= p.M || k >= p.K) { return 0.0; }
   if (TRANS_A) { return a_at(base + k * p.lda + m); }
@@ -33,6 +25,30 @@ fn put(base: u32, m: u32, n: u32, sum: f32) {
   let value = sum + bias_at(n);
   if (ACCUMULATE) { c_add(at, value); } else { c_set(at, activate(value)); }
 }
+fn a_vector(base: u32, m: u32, k: u32) -> vec4<f32> {
+  return vec4<f32>(a_element(base, m, k), a_element(base, m + 1u, k), a_element(base, m + 2u, k), a_element(base, m + 3u, k));
+}
+fn b_vector(base: u32, k: u32, n: u32) -> vec4<f32> {
+  return vec4<f32>(b_element(base, k, n), b_element(base, k, n + 1u), b_element(base, k, n + 2u), b_element(base, k, n + 3u));
+}
+fn put_tile(item: u32, m: u32, n: u32, c0: vec4<f32>, c1: vec4<f32>, c2: vec4<f32>, c3: vec4<f32>) {
+  var sums = array<vec4<f32>, 4>(c0, c1, c2, c3);
+  for (var e = 0u; e < 16u; e++) { put(item * p.strideC, m + e / 4u, n + e % 4u, sums[e / 4u][e % 4u]); }
+}
+`;
+
+const SIZES = 'M N K lda ldb ldc tilesM tilesN strideA strideB strideC';
+
+/** 256 invocations, each 4 x 4 elements of c; the tiles of a and b hold 16 steps along K, as vectors along M and N. */
+const SHARED = program({
+  name: 'matmul',
+  writes: 'c',
+  reads: 'a b bias',
+  sizes: SIZES,
+  threads: 256,
+  code: (constants) => `${activations(constants)}${ELEMENTS}
+var<workgroup> tile_a: array<vec4<f32>, 256>; // [16 steps, 16 groups of rows]
+var<workgroup> tile_b: array<vec4<f32>, 256>; // [16 steps, 16 groups of columns]
 fn kernel(group: u32, lane: u32) {
   let item = group / (p.tilesM * p.tilesN);
   let row = ((group / p.tilesN) % p.tilesM) * 64u;
@@ -51,14 +67,8 @@ fn kernel(group: u32, lane: u32) {
   var c2 = vec4<f32>();
   var c3 = vec4<f32>();
   for (var k = 0u; k < p.K; k += 16u) {
-    var a_steps = vec4<f32>();
-    var b_steps = vec4<f32>();
-    for (var j = 0u; j < 4u; j++) {
-      a_steps[j] = a_element(base_a, row + 4u * a_m + j, k + a_k);
-      b_steps[j] = b_element(base_b, k + b_k, column + 4u * b_n + j);
-    }
-    tile_a[a_k * 16u + a_m] = a_steps;
-    tile_b[b_k * 16u + b_n] = b_steps;
+    tile_a[a_k * 16u + a_m] = a_vector(base_a, row + 4u * a_m, k + a_k);
+    tile_b[b_k * 16u + b_n] = b_vector(base_b, k + b_k, column + 4u * b_n);
     workgroupBarrier();
     for (var s = 0u; s < 16u; s++) {
       let a = tile_a[s * 16u + high];
@@ -70,10 +80,38 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
   }
-  var sums = array<vec4<f32>, 4>(c0, c1, c2, c3);
-  for (var e = 0u; e < 16u; e++) {
-    put(item * p.strideC, row + 4u * high + e / 4u, column + 4u * low + e % 4u, sums[e / 4u][e % 4u]);
+  put_tile(item, row + 4u * high, column + 4u * low, c0, c1, c2, c3);
+}`,
+});
+
+/** Each invocation 4 x 4 elements of c, straight from memory. */
+const ALONE = program({
+  name: 'matmul alone',
+  writes: 'c',
+  reads: 'a b bias',
+  sizes: SIZES,
+  threads: 64,
+  solo: true,
+  code: (constants) => `${activations(constants)}${ELEMENTS}
+fn kernel(group: u32, lane: u32) {
+  let item = group / (p.tilesM * p.tilesN);
+  let m = ((group / p.tilesN) % p.tilesM) * 4u;
+  let n = (group % p.tilesN) * 4u;
+  let base_a = item * p.strideA;
+  let base_b = item * p.strideB;
+  var c0 = vec4<f32>();
+  var c1 = vec4<f32>();
+  var c2 = vec4<f32>();
+  var c3 = vec4<f32>();
+  for (var k = 0u; k < p.K; k++) {
+    let a = a_vector(base_a, m, k);
+    let b = b_vector(base_b, k, n);
+    c0 += a.x * b;
+    c1 += a.y * b;
+    c2 += a.z * b;
+    c3 += a.w * b;
   }
+  put_tile(item, m, n, c0, c1, c2, c3);
 }`,
 });
 
@@ -112,11 +150,12 @@ export function multiply(gpu: Gpu, product: Product): void {
   if (accumulate && activation !== 0) {
     throw new RangeError('matmul: accumulate allows no activation; apply it in a call of its own');
   }
-  const [tilesM, tilesN] = [Math.ceil(M / TILE), Math.ceil(N / TILE)];
+  const [form, side] = gpu.isSoftware ? [ALONE, 4] : [SHARED, 64];
+  const [tilesM, tilesN] = [Math.ceil(M / side), Math.ceil(N / side)];
   const { count, strideA, strideB, strideC } = batch;
   const sizes = { M, N, K, lda, ldb, ldc, tilesM, tilesN, strideA, strideB, strideC };
   const constants = { TRANS_A: transA, TRANS_B: transB, ACCUMULATE: accumulate, ACTIVATION: activation };
-  gpu.run(MATMUL, { c, a, b, bias }, sizes, count * tilesM * tilesN, constants);
+  gpu.run(form, { c, a, b, bias }, sizes, count * tilesM * tilesN, constants);
 }
 
 export const products = (gpu: Gpu) =>

@@ -11,7 +11,7 @@ import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { map, mapGroups, program } from '../program.js';
+import { four, map, mapGroups, program } from '../program.js';
 import {
   beginStates,
   CHUNKS,
@@ -26,7 +26,7 @@ import {
   WEIGHTS,
 } from './mlstm-chunks.js';
 import { runQueryNormalizer } from './mlstm-forward.js';
-import { GROUP_SUM } from './sums.js';
+import { groupSum } from './sums.js';
 
 /** A workgroup per row: dnum, and what reaches m through the denominator. */
 const ROWS = program({
@@ -35,7 +35,8 @@ const ROWS = program({
   reads: 'dh h qn m denominator',
   sizes: 'DV DW eps:f32',
   threads: 64,
-  code: `${MATH}${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${MATH}${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   let below = denominator_at(group);
   var part = 0.0;
@@ -70,7 +71,6 @@ const STATE_GRADIENTS = program({
   code: `${CHUNKS}
 var<workgroup> q_tile: array<f32, 1024>; // [step, 32 of DK], times what is left of the state
 var<workgroup> d_tile: array<f32, 1024>; // [step, 32 of DW]
-var<workgroup> left_of: array<f32, 32>;
 fn kernel(group: u32, lane: u32) {
   let tile = group % (p.tilesK * p.tilesW);
   let item = group / (p.tilesK * p.tilesW);
@@ -79,16 +79,14 @@ fn kernel(group: u32, lane: u32) {
   let first_d = (tile / p.tilesW) * 32u;
   let e = (tile % p.tilesW) * 32u + lane % 32u;
   let size = p.DK * p.DW;
-  var state = array<f32, 4>();
-  for (var j = 0u; j < 4u; j++) {
-    let d = first_d + lane / 32u + 8u * j;
-    if (d < p.DK && e < p.DW) { state[j] = dstates_at((item * (p.NC + 1u) + p.NC) * size + d * p.DW + e); }
-  }
+  let r = lane / 32u;
+  let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
+  ${four((j) => `
+  var state${j} = 0.0;
+  if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${8 * j}u * p.DW); }`)}
   for (var back = 0u; back < p.NC; back++) {
     let chunk = p.NC - 1u - back;
     load_factors(b, head, chunk, lane);
-    if (lane < 32u) { left_of[lane] = left_after(lane); }
-    workgroupBarrier();
     for (var j = 0u; j < 4u; j++) {
       let t = lane / 32u + 8u * j;
       let d = first_d + lane % 32u;
@@ -103,14 +101,13 @@ fn kernel(group: u32, lane: u32) {
       d_tile[32u * t + lane % 32u] = dvalue;
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = lane / 32u + 8u * j;
-      var sum = left_of[31] * state[j];
-      for (var t = 0u; t < CHUNK; t++) { sum += q_tile[32u * t + r] * d_tile[32u * t + lane % 32u]; }
-      state[j] = sum;
-      let d = first_d + r;
-      if (d < p.DK && e < p.DW) { dstates_set((item * (p.NC + 1u) + chunk) * size + d * p.DW + e, sum); }
+    ${four((j) => `state${j} *= left_of[31];`)}
+    for (var t = 0u; t < CHUNK; t++) {
+      let dvalue = d_tile[32u * t + lane % 32u];
+      ${four((j) => `state${j} += q_tile[32u * t + r + ${8 * j}u] * dvalue;`)}
     }
+    ${four((j) => `
+    if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${8 * j}u * p.DW, state${j}); }`)}
     workgroupBarrier();
   }
 }`,
@@ -163,9 +160,8 @@ fn kernel(group: u32, lane: u32) {
   let behind = before + p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
-  var pairs = array<f32, 4>(); // dnum_t . v_s
-  var from_c = array<f32, 4>(); // C dnum_t
-  var from_dc = array<f32, 4>(); // dC v_s
+  // Of each: dnum_t . v_s, C dnum_t, dC v_s
+  ${four((j) => `var pair${j} = 0.0; var from_c${j} = 0.0; var from_dc${j} = 0.0;`)}
   for (var first = 0u; first < p.DW; first += 16u) {
     workgroupBarrier();
     for (var part = 0u; part < 2u; part++) {
@@ -185,39 +181,41 @@ fn kernel(group: u32, lane: u32) {
       states_tile[544u + at] = gradient;
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = 17u * (lane / 32u + 8u * j);
-      for (var e = 0u; e < 16u; e++) {
-        pairs[j] += steps[r + e] * steps[544u + 17u * column + e];
-        from_c[j] += steps[r + e] * states_tile[17u * column + e];
-        from_dc[j] += steps[544u + r + e] * states_tile[544u + 17u * column + e];
-      }
+    for (var e = 0u; e < 16u; e++) {
+      let at = 17u * (lane / 32u) + e;
+      let value = steps[544u + 17u * column + e];
+      let c_of = states_tile[17u * column + e];
+      let dc_of = states_tile[544u + 17u * column + e];
+      ${four((j) => `
+      pair${j} += steps[at + ${136 * j}u] * value;
+      from_c${j} += steps[at + ${136 * j}u] * c_of;
+      from_dc${j} += steps[544u + at + ${136 * j}u] * dc_of;`)}
     }
   }
   workgroupBarrier();
   let d = tile * 32u + column;
+  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= pair${j};`)}
   for (var j = 0u; j < 4u; j++) {
     let t = lane / 32u + 8u * j;
-    weights[33u * t + column] *= pairs[j];
     steps[33u * t + column] = query_at(b, head, chunk, t, d);
     states_tile[33u * t + column] = key_at(b, head, chunk, t, d);
   }
   workgroupBarrier();
-  for (var j = 0u; j < 4u; j++) {
-    let t = lane / 32u + 8u * j;
-    if (!is_step(chunk, t) || d >= p.DK) { continue; }
-    let at = row_of(b, head, chunk, t) * p.DK + d;
-    let inter_q = left_after(t) * from_c[j];
-    let inter_k = weight_at_end(t) * from_dc[j];
-    inter_set(at, inter_q);
-    inter_set(p.rows * p.DK + at, inter_k);
-    var sum_q = 0.0;
-    for (var s = 0u; s <= t; s++) { sum_q += weights[33u * t + s] * states_tile[33u * s + column]; }
-    var sum_k = 0.0;
-    for (var u = t; u < CHUNK; u++) { sum_k += weights[33u * u + t] * steps[33u * u + column]; }
-    dq_add(at, (sum_q + inter_q) * p.scale);
-    dk_add(at, sum_k + inter_k);
-  }
+  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, d, from_c${j}, from_dc${j});`)}
+}
+fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, d: u32, from_c: f32, from_dc: f32) {
+  if (!is_step(chunk, t) || d >= p.DK) { return; }
+  let at = row_of(b, head, chunk, t) * p.DK + d;
+  let inter_q = left_of[t] * from_c;
+  let inter_k = end_of[t] * from_dc;
+  inter_set(at, inter_q);
+  inter_set(p.rows * p.DK + at, inter_k);
+  var sum_q = 0.0;
+  for (var s = 0u; s <= t; s++) { sum_q += weights[33u * t + s] * states_tile[33u * s + column]; }
+  var sum_k = 0.0;
+  for (var u = t; u < CHUNK; u++) { sum_k += weights[33u * u + t] * steps[33u * u + column]; }
+  dq_add(at, (sum_q + inter_q) * p.scale);
+  dk_add(at, sum_k + inter_k);
 }`,
 });
 
@@ -242,8 +240,8 @@ fn kernel(group: u32, lane: u32) {
   let behind = (item * (p.NC + 1u) + chunk + 1u) * p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
-  var pairs = array<f32, 4>(); // q_t . k_s
-  var from_dc = array<f32, 4>(); // k_s^T dC
+  // Of each: q_t . k_s, k_s^T dC
+  ${four((j) => `var pair${j} = 0.0; var from_dc${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 16u) {
     workgroupBarrier();
     for (var part = 0u; part < 2u; part++) {
@@ -257,28 +255,29 @@ fn kernel(group: u32, lane: u32) {
       dc_tile[33u * row + column] = gradient;
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = 17u * (lane / 32u + 8u * j);
-      for (var d = 0u; d < 16u; d++) {
-        pairs[j] += steps[r + d] * steps[544u + 17u * column + d];
-        from_dc[j] += steps[544u + r + d] * dc_tile[33u * d + column];
-      }
+    for (var d = 0u; d < 16u; d++) {
+      let at = 17u * (lane / 32u) + d;
+      let key = steps[544u + 17u * column + d];
+      let dc_of = dc_tile[33u * d + column];
+      ${four((j) => `
+      pair${j} += steps[at + ${136 * j}u] * key;
+      from_dc${j} += steps[544u + at + ${136 * j}u] * dc_of;`)}
     }
   }
   workgroupBarrier();
+  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= pair${j};`)}
   for (var j = 0u; j < 4u; j++) {
     let t = lane / 32u + 8u * j;
-    weights[33u * t + column] *= pairs[j];
     steps[33u * t + column] = dnum_of(b, head, chunk, t, min(e, p.DV));
   }
   workgroupBarrier();
-  for (var j = 0u; j < 4u; j++) {
-    let s = lane / 32u + 8u * j;
-    if (!is_step(chunk, s) || e >= p.DV) { continue; }
-    var sum = weight_at_end(s) * from_dc[j];
-    for (var t = s; t < CHUNK; t++) { sum += weights[33u * t + s] * steps[33u * t + column]; }
-    dv_add(row_of(b, head, chunk, s) * p.DV + e, sum);
-  }
+  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, e, from_dc${j});`)}
+}
+fn put_row(b: u32, head: u32, chunk: u32, s: u32, column: u32, e: u32, from_dc: f32) {
+  if (!is_step(chunk, s) || e >= p.DV) { return; }
+  var sum = end_of[s] * from_dc;
+  for (var t = s; t < CHUNK; t++) { sum += weights[33u * t + s] * steps[33u * t + column]; }
+  dv_add(row_of(b, head, chunk, s) * p.DV + e, sum);
 }`,
 });
 
@@ -289,7 +288,7 @@ const GATE_GRADIENTS = program({
   reads: 'gates states dstates dnum inter q k v',
   sizes: `${SIZES} rows scale:f32`,
   threads: 256,
-  code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}${GROUP_SUM}
+  code: (constants) => `${CHUNKS}${WEIGHTS}${TILES}${VALUES}${groupSum(constants)}
 var<workgroup> a_tile: array<f32, 544>;
 var<workgroup> b_tile: array<f32, 544>;
 var<workgroup> from_state: array<f32, 32>; // of step t with the state before the chunk
@@ -303,8 +302,8 @@ fn kernel(group: u32, lane: u32) {
   let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
-  var products = array<f32, 4>(); // q_t . k_s
-  var pairs = array<f32, 4>(); // dnum_t . v_s
+  // Of each: q_t . k_s, dnum_t . v_s
+  ${four((j) => `var product${j} = 0.0; var pair${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 16u) {
     workgroupBarrier();
     for (var part = 0u; part < 2u; part++) {
@@ -313,9 +312,9 @@ fn kernel(group: u32, lane: u32) {
       b_tile[17u * r + lane % 16u] = key_at(b, head, chunk, r, first + lane % 16u);
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = 17u * (lane / 32u + 8u * j);
-      for (var d = 0u; d < 16u; d++) { products[j] += a_tile[r + d] * b_tile[17u * column + d]; }
+    for (var d = 0u; d < 16u; d++) {
+      let key = b_tile[17u * column + d];
+      ${four((j) => `product${j} += a_tile[17u * (lane / 32u) + d + ${136 * j}u] * key;`)}
     }
   }
   for (var first = 0u; first < p.DW; first += 16u) {
@@ -326,9 +325,9 @@ fn kernel(group: u32, lane: u32) {
       b_tile[17u * r + lane % 16u] = value_at(b, head, chunk, r, first + lane % 16u);
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = 17u * (lane / 32u + 8u * j);
-      for (var e = 0u; e < 16u; e++) { pairs[j] += a_tile[r + e] * b_tile[17u * column + e]; }
+    for (var e = 0u; e < 16u; e++) {
+      let value = b_tile[17u * column + e];
+      ${four((j) => `pair${j} += a_tile[17u * (lane / 32u) + e + ${136 * j}u] * value;`)}
     }
   }
   // The state before the chunk with the state behind it.
@@ -336,10 +335,8 @@ fn kernel(group: u32, lane: u32) {
   for (var at = lane; at < p.DK * p.DW; at += THREADS) {
     part += states_at(before + at) * dstates_at(before + p.DK * p.DW + at);
   }
-  let through = left_after(31u) * group_sum(lane, part);
-  for (var j = 0u; j < 4u; j++) {
-    weights[33u * (lane / 32u + 8u * j) + column] *= products[j] * pairs[j];
-  }
+  let through = left_of[31] * group_sum(lane, part);
+  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= product${j} * pair${j};`)}
   if (lane < 32u) {
     var sum = 0.0;
     var sum_end = 0.0;

@@ -11,7 +11,7 @@ import type { DeviceBuffer } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { map, mapGroups, program } from '../program.js';
+import { four, map, mapGroups, program } from '../program.js';
 
 export type Opt = DeviceBuffer | null;
 
@@ -133,6 +133,8 @@ export const CHUNKS = `
 const CHUNK = 32u;
 var<workgroup> f_of: array<f32, 32>;
 var<workgroup> i_of: array<f32, 32>;
+var<workgroup> end_of: array<f32, 32>; // what step s weighs at the end of the chunk
+var<workgroup> left_of: array<f32, 32>; // how much of the state before the chunk is left after step t
 fn row_of(b: u32, head: u32, chunk: u32, t: u32) -> u32 { return (b * p.T + chunk * CHUNK + t) * p.NH + head; }
 fn is_step(chunk: u32, t: u32) -> bool { return chunk * CHUNK + t < p.T; }
 fn load_factors(b: u32, head: u32, chunk: u32, lane: u32) {
@@ -146,17 +148,15 @@ fn load_factors(b: u32, head: u32, chunk: u32, lane: u32) {
     }
   }
   workgroupBarrier();
-}
-// What step s weighs at the end of the chunk; how much of the state before the chunk is left after step t.
-fn weight_at_end(s: u32) -> f32 {
-  var product = i_of[s];
-  for (var r = s + 1u; r < CHUNK; r++) { product *= f_of[r]; }
-  return product;
-}
-fn left_after(t: u32) -> f32 {
-  var product = 1.0;
-  for (var r = 0u; r <= t; r++) { product *= f_of[r]; }
-  return product;
+  if (lane < CHUNK) {
+    var product = i_of[lane];
+    for (var r = lane + 1u; r < CHUNK; r++) { product *= f_of[r]; }
+    end_of[lane] = product;
+    product = 1.0;
+    for (var r = 0u; r <= lane; r++) { product *= f_of[r]; }
+    left_of[lane] = product;
+  }
+  workgroupBarrier();
 }
 `;
 
@@ -231,7 +231,6 @@ const STATES = program({
   code: `${CHUNKS}
 var<workgroup> k_tile: array<f32, 1024>; // [step, 32 of DK], weighed
 var<workgroup> v_tile: array<f32, 1024>; // [step, 32 of DW]
-var<workgroup> end_weights: array<f32, 32>;
 fn kernel(group: u32, lane: u32) {
   let tile = group % (p.tilesK * p.tilesW);
   let item = group / (p.tilesK * p.tilesW);
@@ -240,16 +239,13 @@ fn kernel(group: u32, lane: u32) {
   let first_d = (tile / p.tilesW) * 32u;
   let e = (tile % p.tilesW) * 32u + lane % 32u;
   let size = p.DK * p.DW;
-  var state = array<f32, 4>();
-  for (var j = 0u; j < 4u; j++) {
-    let d = first_d + lane / 32u + 8u * j;
-    if (d < p.DK && e < p.DW) { state[j] = states_at(item * (p.NC + 1u) * size + d * p.DW + e); }
-  }
+  let r = lane / 32u;
+  let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
+  ${four((j) => `
+  var state${j} = 0.0;
+  if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${8 * j}u * p.DW); }`)}
   for (var chunk = 0u; chunk < p.NC; chunk++) {
     load_factors(b, head, chunk, lane);
-    if (lane < 32u) { end_weights[lane] = weight_at_end(lane); }
-    let left = left_after(31u);
-    workgroupBarrier();
     for (var j = 0u; j < 4u; j++) {
       let s = lane / 32u + 8u * j;
       let d = first_d + lane % 32u;
@@ -260,18 +256,19 @@ fn kernel(group: u32, lane: u32) {
         if (d < p.DK) { key = k_at(row * p.DK + d); }
         if (e < p.DV) { value = v_at(row * p.DV + e); } else if (e == p.DV) { value = 1.0; }
       }
-      k_tile[32u * s + lane % 32u] = key * end_weights[s];
+      k_tile[32u * s + lane % 32u] = key * end_of[s];
       v_tile[32u * s + lane % 32u] = value;
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let r = lane / 32u + 8u * j;
-      var sum = left * state[j];
-      for (var s = 0u; s < CHUNK; s++) { sum += k_tile[32u * s + r] * v_tile[32u * s + lane % 32u]; }
-      state[j] = sum;
-      let d = first_d + r;
-      if (d < p.DK && e < p.DW) { states_set((item * (p.NC + 1u) + chunk + 1u) * size + d * p.DW + e, sum); }
+    ${four((j) => `state${j} *= left_of[31];`)}
+    for (var s = 0u; s < CHUNK; s++) {
+      let value = v_tile[32u * s + lane % 32u];
+      ${four((j) => `state${j} += k_tile[32u * s + r + ${8 * j}u] * value;`)}
     }
+    ${four((j) => `
+    if (first_d + r + ${8 * j}u < p.DK && e < p.DW) {
+      states_set(at + (chunk + 1u) * size + ${8 * j}u * p.DW, state${j});
+    }`)}
     workgroupBarrier();
   }
 }`,

@@ -3,7 +3,7 @@ import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { program } from '../program.js';
+import { four, program } from '../program.js';
 import { copy, fill } from './elementwise.js';
 import {
   beginStates,
@@ -46,9 +46,8 @@ fn kernel(group: u32, lane: u32) {
   let state = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
-  var products = array<f32, 4>(); // q_t . k_s
-  var inter = array<f32, 4>(); // q_t^T C
-  var inter_n = array<f32, 4>(); // q_t . n
+  // Of each: q_t . k_s, q_t^T C, q_t . n
+  ${four((j) => `var product${j} = 0.0; var inter${j} = 0.0; var inter_n${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 32u) {
     workgroupBarrier();
     for (var j = 0u; j < 4u; j++) {
@@ -73,44 +72,44 @@ fn kernel(group: u32, lane: u32) {
       n_tile[lane] = value;
     }
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let t = lane / 32u + 8u * j;
-      for (var d = 0u; d < 32u; d++) {
-        let query = q_tile[33u * t + d];
-        products[j] += query * k_tile[33u * column + d];
-        inter[j] += query * c_tile[33u * d + column];
-        inter_n[j] += query * n_tile[d];
-      }
+    for (var d = 0u; d < 32u; d++) {
+      let key = k_tile[33u * column + d];
+      let state_of = c_tile[33u * d + column];
+      let n_of = n_tile[d];
+      ${four((j) => `
+      let query${j} = q_tile[33u * (lane / 32u + ${8 * j}u) + d];
+      product${j} += query${j} * key;
+      inter${j} += query${j} * state_of;
+      inter_n${j} += query${j} * n_of;`)}
     }
   }
   workgroupBarrier();
+  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= product${j};`)}
   for (var j = 0u; j < 4u; j++) {
     let t = lane / 32u + 8u * j;
-    weights[33u * t + column] *= products[j];
     var value = 0.0;
     if (WANTED && is_step(chunk, t) && e < p.DV) { value = v_at(row_of(b, head, chunk, t) * p.DV + e); }
     k_tile[33u * t + column] = value;
   }
   workgroupBarrier();
-  for (var j = 0u; j < 4u; j++) {
-    let t = lane / 32u + 8u * j;
-    if (!is_step(chunk, t)) { continue; }
-    let row = row_of(b, head, chunk, t);
-    let left = left_after(t);
-    var numerator = 0.0;
-    var qn = 0.0;
-    for (var s = 0u; s <= t; s++) {
-      let weight = weights[33u * t + s];
-      numerator += weight * k_tile[33u * s + column];
-      qn += weight;
-    }
-    numerator += left * inter[j];
-    qn += left * inter_n[j];
-    var below = 1.0;
-    if (NORMALIZE) { below = max(abs(qn), xl_exp(-m_at(row))) + p.eps; }
-    if (e < p.DV) { h_set(row * p.DV + e, numerator / below); }
-    if (e == 0u) { denominator_set(row, select(qn, below, WANTED)); }
+  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, e, inter${j}, inter_n${j});`)}
+}
+fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, e: u32, inter: f32, inter_n: f32) {
+  if (!is_step(chunk, t)) { return; }
+  let row = row_of(b, head, chunk, t);
+  var numerator = 0.0;
+  var qn = 0.0;
+  for (var s = 0u; s <= t; s++) {
+    let weight = weights[33u * t + s];
+    numerator += weight * k_tile[33u * s + column];
+    qn += weight;
   }
+  numerator += left_of[t] * inter;
+  qn += left_of[t] * inter_n;
+  var below = 1.0;
+  if (NORMALIZE) { below = max(abs(qn), xl_exp(-m_at(row))) + p.eps; }
+  if (e < p.DV) { h_set(row * p.DV + e, numerator / below); }
+  if (e == 0u) { denominator_set(row, select(qn, below, WANTED)); }
 }`,
 });
 

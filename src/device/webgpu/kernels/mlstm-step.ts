@@ -4,7 +4,7 @@ import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
 import { map, mapGroups, program } from '../program.js';
-import { GROUP_SUM } from './sums.js';
+import { groupSum } from './sums.js';
 
 /** Per head: f, i, and what the denominator is at least. */
 const GATES = map(
@@ -34,7 +34,8 @@ const NORMALIZER = program({
   reads: 'nin q k',
   sizes: 'DK eps:f32 scale:f32',
   threads: 64,
-  code: `${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   var part = 0.0;
   for (var d = lane; d < p.DK; d += THREADS) {

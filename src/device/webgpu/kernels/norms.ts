@@ -2,7 +2,7 @@
 import type { Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { program } from '../program.js';
-import { columnSum, GROUP_SUM } from './sums.js';
+import { columnSum, groupSum } from './sums.js';
 
 const THREADS = 64;
 
@@ -12,7 +12,8 @@ const LAYERNORM = program({
   reads: 'x weight bias',
   sizes: 'G D eps:f32 weightOffset:f32',
   threads: THREADS,
-  code: `${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   let base = group * p.D;
   let g = (group % p.G) * p.D;
@@ -38,7 +39,8 @@ const LAYERNORM_BACKWARD = program({
   reads: 'dy x weight mean rstd',
   sizes: 'G D weightOffset:f32',
   threads: THREADS,
-  code: `${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   let base = group * p.D;
   let g = (group % p.G) * p.D;
@@ -67,7 +69,8 @@ const RMSNORM = program({
   reads: 'x weight',
   sizes: 'G D eps:f32 weightOffset:f32',
   threads: THREADS,
-  code: `${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   let base = group * p.D;
   let g = (group % p.G) * p.D;
@@ -87,7 +90,8 @@ const RMSNORM_BACKWARD = program({
   reads: 'dy x weight rstd',
   sizes: 'G D weightOffset:f32',
   threads: THREADS,
-  code: `${GROUP_SUM}
+  solo: true,
+  code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   let base = group * p.D;
   let g = (group % p.G) * p.D;

@@ -4,49 +4,46 @@
  */
 import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import type { BufferArguments, Gpu } from '../gpu.js';
-import { program } from '../program.js';
+import { program, type Constants } from '../program.js';
 
-/** Adds up `value` of all invocations of a workgroup; every one of them gets the sum. THREADS is a power of two. */
-export const GROUP_SUM = `
-var<workgroup> addends: array<f32, THREADS>;
-fn group_sum(lane: u32, value: f32) -> f32 {
+/** `group_${name}(lane, value)`: `combine` over the invocations of a workgroup, a power of two; all get the result. */
+const groupReduction =
+  (name: string, combine: (a: string, b: string) => string) =>
+  ({ THREADS }: Constants): string =>
+    THREADS === 1
+      ? `fn group_${name}(lane: u32, value: f32) -> f32 { return value; }`
+      : `
+var<workgroup> ${name}_of: array<f32, THREADS>;
+fn group_${name}(lane: u32, value: f32) -> f32 {
   workgroupBarrier();
-  addends[lane] = value;
+  ${name}_of[lane] = value;
   for (var half = THREADS / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
-    if (lane < half) { addends[lane] += addends[lane + half]; }
+    if (lane < half) { ${name}_of[lane] = ${combine(`${name}_of[lane]`, `${name}_of[lane + half]`)}; }
   }
   workgroupBarrier();
-  return addends[0];
+  return ${name}_of[0];
 }
 `;
 
-/** The largest of `value` in a workgroup. */
-export const GROUP_MAX = `
-var<workgroup> candidates: array<f32, THREADS>;
-fn group_max(lane: u32, value: f32) -> f32 {
-  workgroupBarrier();
-  candidates[lane] = value;
-  for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (lane < half) { candidates[lane] = max(candidates[lane], candidates[lane + half]); }
-  }
-  workgroupBarrier();
-  return candidates[0];
-}
-`;
+/** `group_sum(lane, value)`. */
+export const groupSum = groupReduction('sum', (a, b) => `${a} + ${b}`);
+
+/** `group_max(lane, value)`. */
+export const groupMax = groupReduction('max', (a, b) => `max(${a}, ${b})`);
 
 const sumProgram = (name: string, addend: string) =>
   program({
     name,
     writes: 'y',
     reads: 'x',
-    sizes: 'N stride scale:f32',
+    sizes: 'N scale:f32',
     threads: 256,
-    code: `${GROUP_SUM}
+    solo: true,
+    code: (constants) => `${groupSum(constants)}
 fn kernel(group: u32, lane: u32) {
   var sum = 0.0;
-  for (var n = group * THREADS + lane; n < p.N; n += p.stride) { sum += ${addend}; }
+  for (var n = group * THREADS + lane; n < p.N; n += p.groups * THREADS) { sum += ${addend}; }
   let total = group_sum(lane, sum);
   if (lane == 0u) { y_set(group, p.scale * total); }
 }`,
@@ -58,15 +55,19 @@ const SQUARES = sumProgram('sumOfSquares', 'x_at(n) * x_at(n)');
 /** Elements that one workgroup adds up at least, and partial sums at most. */
 const [LEAST, MOST] = [2048, 256];
 
+/** Partial sums of N elements; where each is made by one invocation, as many as it has addends. */
+const partialSums = ({ isSoftware }: Gpu, N: number): number =>
+  isSoftware ? Math.ceil(Math.sqrt(N)) : Math.min(MOST, Math.ceil(N / LEAST));
+
 function sumAll(gpu: Gpu, of: typeof SUM, y: DeviceBuffer, x: DeviceBuffer, N: number, scale: number): void {
-  const groups = Math.min(MOST, Math.max(1, Math.ceil(N / LEAST)));
-  if (groups === 1) {
-    gpu.run(of, { y, x }, { N, stride: 256, scale }, 1);
+  const groups = partialSums(gpu, N);
+  if (groups <= 1) {
+    gpu.run(of, { y, x }, { N, scale }, 1);
     return;
   }
   gpu.withScratch([groups], (partial) => {
-    gpu.run(of, { y: partial!, x }, { N, stride: 256 * groups, scale: 1 }, groups);
-    gpu.run(SUM, { y, x: partial! }, { N: groups, stride: 256, scale }, 1);
+    gpu.run(of, { y: partial!, x }, { N, scale: 1 }, groups);
+    gpu.run(SUM, { y, x: partial! }, { N: groups, scale }, 1);
   });
 }
 
