@@ -132,7 +132,7 @@ export class Gpu {
     const key = `${of.name} ${layout.join()} ${Object.values(constants).join()}`;
     const known = this.#compiled.get(key);
     if (known !== undefined) return known;
-    const code = wgslOf(of, layout, constants, of.solo && this.isSoftware);
+    const code = wgslOf(of, layout, constants, this.isSoftware);
     const module = this.device.createShaderModule({ label: of.name, code });
     const { layout: bindLayout, pipelineLayout } = this.#bindLayout(writtenMemories(of, layout));
     const compute = { module, entryPoint: 'main' };

@@ -85,9 +85,6 @@ fn kernel(group: u32, lane: u32) {
   return program({ name, writes, reads, sizes: `N ${sizes}`, threads: 256, code });
 }
 
-/** A piece of WGSL four times, for what an invocation does with its four elements; they are no array, which is slow. */
-export const four = (text: (j: number) => string): string => [0, 1, 2, 3].map(text).join('\n');
-
 /** Workgroups at a time, as invocations of one, where each runs alone. */
 export const SOLO = 64;
 
@@ -150,9 +147,10 @@ const constantText = ([name, value]: [string, number | boolean]): string =>
 
 /**
  * The whole WGSL of a program for one layout of its buffers and one set of constants.
- * @param alone  whether each invocation is a workgroup of its own
+ * @param isSoftware  whether to avoid barriers
  */
-export function wgslOf(of: Program, layout: Layout, constants: Constants, alone: boolean): string {
+export function wgslOf(of: Program, layout: Layout, constants: Constants, isSoftware: boolean): string {
+  const alone = of.solo && isSoftware;
   const threads = alone ? 1 : of.threads;
   const elements: string[] = [];
   of.buffers.forEach(({ element }, k) => {
@@ -176,7 +174,7 @@ ${Object.entries(constants).map(constantText).join('\n')}
 ${of.buffers.map((buffer, k) => accessors(buffer, layout[k]!)).join('\n')}
 ${textOf(of.code, { ...constants, THREADS: threads })}
 ${alone ? ALONE : TOGETHER}
-@compute @workgroup_size(${alone ? SOLO : of.threads})
+@compute @workgroup_size(${alone ? SOLO : threads})
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
   @builtin(local_invocation_index) lane: u32) {
   run(id.x + id.y * count.x, lane);

@@ -112,7 +112,11 @@ const LOSS_BACKWARD = map(
   let value = logit(logits_at(n));
   // loss = logsumexp(logits) - logits[target]
   var dlogit = dloss_at(row) * (xl_exp(value - logsumexp_at(row)) - select(0.0, 1.0, u32(target_) == v));
-  if (CAPPED) { dlogit *= ((p.cap - value) / p.cap) * ((p.cap + value) / p.cap); }
+  if (CAPPED) {
+    // 1 - tanh^2 of what went in, for the logit itself is rounded where it is close to the cap.
+    let raw = 2.0 * logits_at(n) / p.cap;
+    dlogit *= 4.0 * xl_sigmoid(raw) * xl_sigmoid(-raw);
+  }
   logits_set(n, dlogit);`,
   LOGIT,
 );

@@ -99,17 +99,22 @@ fn kernel(group: u32, lane: u32) {
   let n = (group % p.tilesN) * 4u;
   let base_a = item * p.strideA;
   let base_b = item * p.strideB;
+  // Rows and columns outside are read as the last ones inside, and not written.
+  let step_a = select(1u, p.lda, TRANS_A);
+  let step_b = select(p.ldb, 1u, TRANS_B);
+  let rows = base_a + min(vec4<u32>(m, m + 1u, m + 2u, m + 3u), vec4<u32>(p.M - 1u)) * select(p.lda, 1u, TRANS_A);
+  let columns = base_b + min(vec4<u32>(n, n + 1u, n + 2u, n + 3u), vec4<u32>(p.N - 1u)) * select(1u, p.ldb, TRANS_B);
   var c0 = vec4<f32>();
   var c1 = vec4<f32>();
   var c2 = vec4<f32>();
   var c3 = vec4<f32>();
   for (var k = 0u; k < p.K; k++) {
-    let a = a_vector(base_a, m, k);
-    let b = b_vector(base_b, k, n);
-    c0 += a.x * b;
-    c1 += a.y * b;
-    c2 += a.z * b;
-    c3 += a.w * b;
+    let at = columns + k * step_b;
+    let b = vec4<f32>(b_at(at.x), b_at(at.y), b_at(at.z), b_at(at.w));
+    c0 += a_at(rows.x + k * step_a) * b;
+    c1 += a_at(rows.y + k * step_a) * b;
+    c2 += a_at(rows.z + k * step_a) * b;
+    c3 += a_at(rows.w + k * step_a) * b;
   }
   put_tile(item, m, n, c0, c1, c2, c3);
 }`,

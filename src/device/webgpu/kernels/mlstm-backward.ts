@@ -11,8 +11,9 @@ import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { four, map, mapGroups, program } from '../program.js';
+import { map, mapGroups, program } from '../program.js';
 import {
+  all,
   beginStates,
   CHUNKS,
   endStates,
@@ -23,6 +24,7 @@ import {
   SIZES,
   sizesOf,
   statesLength,
+  each,
   WEIGHTS,
 } from './mlstm-chunks.js';
 import { runQueryNormalizer } from './mlstm-forward.js';
@@ -67,7 +69,7 @@ const STATE_GRADIENTS = program({
   writes: 'dstates',
   reads: 'gates q dnum',
   sizes: `${SIZES} rows tilesK tilesW scale:f32`,
-  threads: 256,
+  threads: 64,
   code: `${CHUNKS}
 var<workgroup> q_tile: array<f32, 1024>; // [step, 32 of DK], times what is left of the state
 var<workgroup> d_tile: array<f32, 1024>; // [step, 32 of DW]
@@ -81,14 +83,14 @@ fn kernel(group: u32, lane: u32) {
   let size = p.DK * p.DW;
   let r = lane / 32u;
   let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
-  ${four((j) => `
+  ${each((j) => `
   var state${j} = 0.0;
-  if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${8 * j}u * p.DW); }`)}
+  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${2 * j}u * p.DW); }`)}
   for (var back = 0u; back < p.NC; back++) {
     let chunk = p.NC - 1u - back;
     load_factors(b, head, chunk, lane);
-    for (var j = 0u; j < 4u; j++) {
-      let t = lane / 32u + 8u * j;
+    for (var j = 0u; j < 16u; j++) {
+      let t = lane / 32u + 2u * j;
       let d = first_d + lane % 32u;
       var query = 0.0;
       var dvalue = 0.0;
@@ -101,13 +103,13 @@ fn kernel(group: u32, lane: u32) {
       d_tile[32u * t + lane % 32u] = dvalue;
     }
     workgroupBarrier();
-    ${four((j) => `state${j} *= left_of[31];`)}
+    ${each((j) => `state${j} *= left_of[31];`)}
     for (var t = 0u; t < CHUNK; t++) {
       let dvalue = d_tile[32u * t + lane % 32u];
-      ${four((j) => `state${j} += q_tile[32u * t + r + ${8 * j}u] * dvalue;`)}
+      ${each((j) => `state${j} += q_tile[32u * t + r + ${2 * j}u] * dvalue;`)}
     }
-    ${four((j) => `
-    if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${8 * j}u * p.DW, state${j}); }`)}
+    ${each((j) => `
+    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${2 * j}u * p.DW, state${j}); }`)}
     workgroupBarrier();
   }
 }`,
@@ -145,7 +147,7 @@ const QUERIES_KEYS = program({
   writes: 'dq dk inter',
   reads: 'gates states dstates dnum q k v',
   sizes: `${SIZES} rows tilesK scale:f32`,
-  threads: 256,
+  threads: 64,
   code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}
 var<workgroup> steps: array<f32, 1088>; // dnum, then v; behind the loop q [step, 32 of DK]
 var<workgroup> states_tile: array<f32, 1088>; // C, then dC; behind the loop k
@@ -161,11 +163,11 @@ fn kernel(group: u32, lane: u32) {
   load_factors(b, head, chunk, lane);
   make_weights(lane);
   // Of each: dnum_t . v_s, C dnum_t, dC v_s
-  ${four((j) => `var pair${j} = 0.0; var from_c${j} = 0.0; var from_dc${j} = 0.0;`)}
+  ${each((j) => `var pair${j} = 0.0; var from_c${j} = 0.0; var from_dc${j} = 0.0;`)}
   for (var first = 0u; first < p.DW; first += 16u) {
     workgroupBarrier();
-    for (var part = 0u; part < 2u; part++) {
-      let r = (lane + 256u * part) / 16u;
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
       let e = first + lane % 16u;
       let at = 17u * r + lane % 16u;
       steps[at] = dnum_of(b, head, chunk, r, e);
@@ -186,22 +188,24 @@ fn kernel(group: u32, lane: u32) {
       let value = steps[544u + 17u * column + e];
       let c_of = states_tile[17u * column + e];
       let dc_of = states_tile[544u + 17u * column + e];
-      ${four((j) => `
-      pair${j} += steps[at + ${136 * j}u] * value;
-      from_c${j} += steps[at + ${136 * j}u] * c_of;
-      from_dc${j} += steps[544u + at + ${136 * j}u] * dc_of;`)}
+      ${each((j) => `
+      pair${j} += steps[at + ${34 * j}u] * value;
+      from_c${j} += steps[at + ${34 * j}u] * c_of;
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`)}
     }
   }
   workgroupBarrier();
   let d = tile * 32u + column;
-  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= pair${j};`)}
-  for (var j = 0u; j < 4u; j++) {
-    let t = lane / 32u + 8u * j;
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  for (var j = 0u; j < 16u; j++) {
+    let t = lane / 32u + 2u * j;
     steps[33u * t + column] = query_at(b, head, chunk, t, d);
     states_tile[33u * t + column] = key_at(b, head, chunk, t, d);
   }
   workgroupBarrier();
-  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, d, from_c${j}, from_dc${j});`)}
+  ${all('from_c')}
+  ${all('from_dc')}
+  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, d, from_c_of[j], from_dc_of[j]); }
 }
 fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, d: u32, from_c: f32, from_dc: f32) {
   if (!is_step(chunk, t) || d >= p.DK) { return; }
@@ -225,7 +229,7 @@ const VALUE_GRADIENTS = program({
   writes: 'dv',
   reads: 'gates dstates dnum q k',
   sizes: `${SIZES} rows tilesV scale:f32`,
-  threads: 256,
+  threads: 64,
   code: `${CHUNKS}${WEIGHTS}${TILES}
 var<workgroup> steps: array<f32, 1088>; // q, then k; behind the loop dnum [step, 32 of DV]
 var<workgroup> dc_tile: array<f32, 528>; // [16 of DK, 32 of DV]
@@ -241,15 +245,15 @@ fn kernel(group: u32, lane: u32) {
   load_factors(b, head, chunk, lane);
   make_weights(lane);
   // Of each: q_t . k_s, k_s^T dC
-  ${four((j) => `var pair${j} = 0.0; var from_dc${j} = 0.0;`)}
+  ${each((j) => `var pair${j} = 0.0; var from_dc${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 16u) {
     workgroupBarrier();
-    for (var part = 0u; part < 2u; part++) {
-      let r = (lane + 256u * part) / 16u;
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
       let at = 17u * r + lane % 16u;
       steps[at] = query_at(b, head, chunk, r, first + lane % 16u);
       steps[544u + at] = key_at(b, head, chunk, r, first + lane % 16u);
-      let row = lane / 32u + 8u * part;
+      let row = lane / 32u + 2u * part;
       var gradient = 0.0;
       if (first + row < p.DK && e < p.DV) { gradient = dstates_at(behind + (first + row) * p.DW + e); }
       dc_tile[33u * row + column] = gradient;
@@ -259,19 +263,20 @@ fn kernel(group: u32, lane: u32) {
       let at = 17u * (lane / 32u) + d;
       let key = steps[544u + 17u * column + d];
       let dc_of = dc_tile[33u * d + column];
-      ${four((j) => `
-      pair${j} += steps[at + ${136 * j}u] * key;
-      from_dc${j} += steps[544u + at + ${136 * j}u] * dc_of;`)}
+      ${each((j) => `
+      pair${j} += steps[at + ${34 * j}u] * key;
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`)}
     }
   }
   workgroupBarrier();
-  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= pair${j};`)}
-  for (var j = 0u; j < 4u; j++) {
-    let t = lane / 32u + 8u * j;
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  for (var j = 0u; j < 16u; j++) {
+    let t = lane / 32u + 2u * j;
     steps[33u * t + column] = dnum_of(b, head, chunk, t, min(e, p.DV));
   }
   workgroupBarrier();
-  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, e, from_dc${j});`)}
+  ${all('from_dc')}
+  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, e, from_dc_of[j]); }
 }
 fn put_row(b: u32, head: u32, chunk: u32, s: u32, column: u32, e: u32, from_dc: f32) {
   if (!is_step(chunk, s) || e >= p.DV) { return; }
@@ -287,8 +292,8 @@ const GATE_GRADIENTS = program({
   writes: 'dlog',
   reads: 'gates states dstates dnum inter q k v',
   sizes: `${SIZES} rows scale:f32`,
-  threads: 256,
-  code: (constants) => `${CHUNKS}${WEIGHTS}${TILES}${VALUES}${groupSum(constants)}
+  threads: 64,
+  code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}${groupSum({ THREADS: 64 })}
 var<workgroup> a_tile: array<f32, 544>;
 var<workgroup> b_tile: array<f32, 544>;
 var<workgroup> from_state: array<f32, 32>; // of step t with the state before the chunk
@@ -303,31 +308,31 @@ fn kernel(group: u32, lane: u32) {
   load_factors(b, head, chunk, lane);
   make_weights(lane);
   // Of each: q_t . k_s, dnum_t . v_s
-  ${four((j) => `var product${j} = 0.0; var pair${j} = 0.0;`)}
+  ${each((j) => `var product${j} = 0.0; var pair${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 16u) {
     workgroupBarrier();
-    for (var part = 0u; part < 2u; part++) {
-      let r = (lane + 256u * part) / 16u;
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
       a_tile[17u * r + lane % 16u] = query_at(b, head, chunk, r, first + lane % 16u);
       b_tile[17u * r + lane % 16u] = key_at(b, head, chunk, r, first + lane % 16u);
     }
     workgroupBarrier();
     for (var d = 0u; d < 16u; d++) {
       let key = b_tile[17u * column + d];
-      ${four((j) => `product${j} += a_tile[17u * (lane / 32u) + d + ${136 * j}u] * key;`)}
+      ${each((j) => `product${j} += a_tile[17u * (lane / 32u) + d + ${34 * j}u] * key;`)}
     }
   }
   for (var first = 0u; first < p.DW; first += 16u) {
     workgroupBarrier();
-    for (var part = 0u; part < 2u; part++) {
-      let r = (lane + 256u * part) / 16u;
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
       a_tile[17u * r + lane % 16u] = dnum_of(b, head, chunk, r, first + lane % 16u);
       b_tile[17u * r + lane % 16u] = value_at(b, head, chunk, r, first + lane % 16u);
     }
     workgroupBarrier();
     for (var e = 0u; e < 16u; e++) {
       let value = b_tile[17u * column + e];
-      ${four((j) => `pair${j} += a_tile[17u * (lane / 32u) + e + ${136 * j}u] * value;`)}
+      ${each((j) => `pair${j} += a_tile[17u * (lane / 32u) + e + ${34 * j}u] * value;`)}
     }
   }
   // The state before the chunk with the state behind it.
@@ -336,7 +341,7 @@ fn kernel(group: u32, lane: u32) {
     part += states_at(before + at) * dstates_at(before + p.DK * p.DW + at);
   }
   let through = left_of[31] * group_sum(lane, part);
-  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= product${j} * pair${j};`)}
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= product${j} * pair${j};`)}
   if (lane < 32u) {
     var sum = 0.0;
     var sum_end = 0.0;
@@ -432,7 +437,7 @@ export const mlstmBackward = (gpu: Gpu) =>
       const total = lengths.reduce((sum, length) => sum + length, 0);
       gpu.withScratch([total], (workspace) => {
         const [gates, states, dstates, qn, dnum, dm, inter, dlog] = cut(gpu, workspace!, lengths) as Buffers<8>;
-        const all = { T, NH, DK, DV, DW, NC, rows, scale: 1 / Math.sqrt(DK) };
+        const own = { T, NH, DK, DV, DW, NC, rows, scale: 1 / Math.sqrt(DK) };
         const tiles = { tilesK: Math.ceil(DK / 32), tilesW: Math.ceil(DW / 32), tilesV: Math.ceil(DV / 32) };
         const chunks = B * NH * NC;
         const exponential = { EXPONENTIAL: inputGate === InputGate.exponential };
@@ -444,11 +449,11 @@ export const mlstmBackward = (gpu: Gpu) =>
         gpu.run(ROWS, { dnum, dm, dh, h, qn, m, denominator }, { DV, DW, eps }, rows, { NORMALIZE: normalize });
         beginStates(gpu, dstates, dCout, dnout, sizes, NC);
         const stateTiles = B * NH * tiles.tilesK * tiles.tilesW;
-        gpu.run(STATE_GRADIENTS, { dstates, gates, q, dnum }, { ...all, ...tiles }, stateTiles);
+        gpu.run(STATE_GRADIENTS, { dstates, gates, q, dnum }, { ...own, ...tiles }, stateTiles);
         const read = { gates, states, dstates, dnum, q, k, v };
-        gpu.run(QUERIES_KEYS, { dq, dk, inter, ...read }, { ...all, ...tiles }, chunks * tiles.tilesK);
-        gpu.run(VALUE_GRADIENTS, { dv, gates, dstates, dnum, q, k }, { ...all, ...tiles }, chunks * tiles.tilesV);
-        gpu.run(GATE_GRADIENTS, { dlog, inter, ...read }, all, chunks);
+        gpu.run(QUERIES_KEYS, { dq, dk, inter, ...read }, { ...own, ...tiles }, chunks * tiles.tilesK);
+        gpu.run(VALUE_GRADIENTS, { dv, gates, dstates, dnum, q, k }, { ...own, ...tiles }, chunks * tiles.tilesV);
+        gpu.run(GATE_GRADIENTS, { dlog, inter, ...read }, own, chunks);
         const last = { di, df, dmin: dmin as Opt, gates, dlog, dm, dmout };
         gpu.run(LAST, last, { N: B * NH, T, NH, rows }, mapGroups(B * NH), exponential);
         endStates(gpu, dCin, dnin, dstates, sizes, 0, true);

@@ -11,11 +11,11 @@ import type { DeviceBuffer } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { four, map, mapGroups, program } from '../program.js';
+import { map, mapGroups, program } from '../program.js';
 
 export type Opt = DeviceBuffer | null;
 
-/** Steps of a chunk, and the sides of all tiles: 256 invocations hold 4 elements of a tile each. */
+/** Steps of a chunk, and the sides of all tiles: an invocation holds some rows of one column. */
 export const CHUNK = 32;
 
 export interface Sizes {
@@ -127,7 +127,7 @@ export function knownGates(gpu: Gpu, buffers: GateBuffers, { B, T, NH }: Sizes, 
 /**
  * Of a workgroup that works on chunk `chunk` of sequence b and head: `row_of(t)`, the factors of its steps (of steps
  * behind the last: f = 1, i = 0), and element (r, c) of a tile that invocation `lane` holds as its j-th: r = lane / 32 +
- * 8 j, c = lane % 32.
+ * j THREADS / 32, c = lane % 32.
  */
 export const CHUNKS = `
 const CHUNK = 32u;
@@ -174,6 +174,13 @@ fn make_weights(lane: u32) {
   }
 }
 `;
+
+/** A piece of WGSL for each of the 16 elements of an invocation; while they are summed up they are no array, which is slow. */
+export const each = (text: (j: number) => string): string => Array.from({ length: 16 }, (_, j) => text(j)).join('\n');
+
+/** The 16 variables of a name as an array, for what comes after the sums. */
+export const all = (name: string): string =>
+  `let ${name}_of = array<f32, 16>(${Array.from({ length: 16 }, (_, j) => `${name}${j}`).join()});`;
 
 /** The first state of every head from Cin and nin, the last one to Cout and nout; zeros where absent. */
 const BEGIN = map(
@@ -227,7 +234,7 @@ const STATES = program({
   writes: 'states',
   reads: 'gates k v',
   sizes: `${SIZES} rows tilesK tilesW`,
-  threads: 256,
+  threads: 64,
   code: `${CHUNKS}
 var<workgroup> k_tile: array<f32, 1024>; // [step, 32 of DK], weighed
 var<workgroup> v_tile: array<f32, 1024>; // [step, 32 of DW]
@@ -241,13 +248,13 @@ fn kernel(group: u32, lane: u32) {
   let size = p.DK * p.DW;
   let r = lane / 32u;
   let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
-  ${four((j) => `
+  ${each((j) => `
   var state${j} = 0.0;
-  if (first_d + r + ${8 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${8 * j}u * p.DW); }`)}
+  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${2 * j}u * p.DW); }`)}
   for (var chunk = 0u; chunk < p.NC; chunk++) {
     load_factors(b, head, chunk, lane);
-    for (var j = 0u; j < 4u; j++) {
-      let s = lane / 32u + 8u * j;
+    for (var j = 0u; j < 16u; j++) {
+      let s = lane / 32u + 2u * j;
       let d = first_d + lane % 32u;
       var key = 0.0;
       var value = 0.0;
@@ -260,14 +267,14 @@ fn kernel(group: u32, lane: u32) {
       v_tile[32u * s + lane % 32u] = value;
     }
     workgroupBarrier();
-    ${four((j) => `state${j} *= left_of[31];`)}
+    ${each((j) => `state${j} *= left_of[31];`)}
     for (var s = 0u; s < CHUNK; s++) {
       let value = v_tile[32u * s + lane % 32u];
-      ${four((j) => `state${j} += k_tile[32u * s + r + ${8 * j}u] * value;`)}
+      ${each((j) => `state${j} += k_tile[32u * s + r + ${2 * j}u] * value;`)}
     }
-    ${four((j) => `
-    if (first_d + r + ${8 * j}u < p.DK && e < p.DW) {
-      states_set(at + (chunk + 1u) * size + ${8 * j}u * p.DW, state${j});
+    ${each((j) => `
+    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) {
+      states_set(at + (chunk + 1u) * size + ${2 * j}u * p.DW, state${j});
     }`)}
     workgroupBarrier();
   }

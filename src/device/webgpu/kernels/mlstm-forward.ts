@@ -3,9 +3,10 @@ import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { four, program } from '../program.js';
+import { program } from '../program.js';
 import { copy, fill } from './elementwise.js';
 import {
+  all,
   beginStates,
   CHUNKS,
   endStates,
@@ -17,6 +18,7 @@ import {
   sizesOf,
   type Sizes,
   statesLength,
+  each,
   WEIGHTS,
 } from './mlstm-chunks.js';
 
@@ -29,7 +31,7 @@ const OUTPUT = program({
   writes: 'h denominator',
   reads: 'm gates states q k v',
   sizes: `${SIZES} rows tilesV eps:f32 scale:f32`,
-  threads: 256,
+  threads: 64,
   code: `${MATH}${CHUNKS}${WEIGHTS}
 var<workgroup> q_tile: array<f32, 1056>; // [step, 32 of DK]
 var<workgroup> k_tile: array<f32, 1056>; // [step, 32 of DK], then v [step, 32 of DV]
@@ -47,11 +49,11 @@ fn kernel(group: u32, lane: u32) {
   load_factors(b, head, chunk, lane);
   make_weights(lane);
   // Of each: q_t . k_s, q_t^T C, q_t . n
-  ${four((j) => `var product${j} = 0.0; var inter${j} = 0.0; var inter_n${j} = 0.0;`)}
+  ${each((j) => `var product${j} = 0.0; var inter${j} = 0.0; var inter_n${j} = 0.0;`)}
   for (var first = 0u; first < p.DK; first += 32u) {
     workgroupBarrier();
-    for (var j = 0u; j < 4u; j++) {
-      let t = lane / 32u + 8u * j;
+    for (var j = 0u; j < 16u; j++) {
+      let t = lane / 32u + 2u * j;
       let d = first + column;
       var query = 0.0;
       var key = 0.0;
@@ -76,23 +78,25 @@ fn kernel(group: u32, lane: u32) {
       let key = k_tile[33u * column + d];
       let state_of = c_tile[33u * d + column];
       let n_of = n_tile[d];
-      ${four((j) => `
-      let query${j} = q_tile[33u * (lane / 32u + ${8 * j}u) + d];
+      ${each((j) => `
+      let query${j} = q_tile[33u * (lane / 32u + ${2 * j}u) + d];
       product${j} += query${j} * key;
       inter${j} += query${j} * state_of;
       inter_n${j} += query${j} * n_of;`)}
     }
   }
   workgroupBarrier();
-  ${four((j) => `weights[33u * (lane / 32u + ${8 * j}u) + column] *= product${j};`)}
-  for (var j = 0u; j < 4u; j++) {
-    let t = lane / 32u + 8u * j;
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= product${j};`)}
+  for (var j = 0u; j < 16u; j++) {
+    let t = lane / 32u + 2u * j;
     var value = 0.0;
     if (WANTED && is_step(chunk, t) && e < p.DV) { value = v_at(row_of(b, head, chunk, t) * p.DV + e); }
     k_tile[33u * t + column] = value;
   }
   workgroupBarrier();
-  ${four((j) => `put_row(b, head, chunk, lane / 32u + ${8 * j}u, column, e, inter${j}, inter_n${j});`)}
+  ${all('inter')}
+  ${all('inter_n')}
+  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, e, inter_of[j], inter_n_of[j]); }
 }
 fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, e: u32, inter: f32, inter_n: f32) {
   if (!is_step(chunk, t)) { return; }
@@ -128,9 +132,9 @@ function runOutput(gpu: Gpu, buffers: OutputBuffers, sizes: Sizes, eps: number, 
   const { B, T, NH, DK, DV, DW, NC } = sizes;
   const isWanted = buffers.h !== null;
   const tilesV = isWanted ? Math.ceil(DV / 32) : 1;
-  const all = { T, NH, DK, DV, DW, NC, rows: B * T * NH, tilesV, eps, scale: 1 / Math.sqrt(DK) };
+  const own = { T, NH, DK, DV, DW, NC, rows: B * T * NH, tilesV, eps, scale: 1 / Math.sqrt(DK) };
   const constants = { WANTED: isWanted, NORMALIZE: normalize };
-  gpu.run(OUTPUT, { ...buffers }, all, B * NH * NC * tilesV, constants);
+  gpu.run(OUTPUT, { ...buffers }, own, B * NH * NC * tilesV, constants);
 }
 
 /** q . n of every row, from the states. */
