@@ -30,8 +30,11 @@ test('the device is bundled for a page from its own sources alone', async () => 
   expect(inputs.filter((input) => !input.startsWith('src/'))).toEqual([]);
 });
 
-const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium'].find((path) => path !== undefined && existsSync(path));
-const reason = executablePath === undefined ? ' (skipped: no Chromium; apt-get install chromium, or set $CHROMIUM)' : '';
+const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium'].find(
+  (path) => path !== undefined && existsSync(path),
+);
+const reason =
+  executablePath === undefined ? ' (skipped: no Chromium; apt-get install chromium, or set $CHROMIUM)' : '';
 
 describe.skipIf(reason !== '')(`in a page of headless Chromium${reason}`, () => {
   let server: Server;
@@ -40,7 +43,9 @@ describe.skipIf(reason !== '')(`in a page of headless Chromium${reason}`, () => 
     server = createServer(({ url }, response) => {
       const isScript = url === '/page.js';
       response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-      response.end(isScript ? code : '<!doctype html><title>self-test</title><script type="module" src="/page.js"></script>');
+      response.end(
+        isScript ? code : '<!doctype html><title>self-test</title><script type="module" src="/page.js"></script>',
+      );
     });
     await new Promise<void>((resolve) => {
       server.listen(0, '127.0.0.1', resolve);

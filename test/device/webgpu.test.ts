@@ -53,7 +53,9 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
   test('agrees with the reference in the kernels of a GPU in hardware', async () => {
     const hardware = await createWebGpuDevice({ isSoftware: false });
     const kernels: KernelName[] = ['sumForward', 'layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward'];
-    const results = await selftest(hardware, createReferenceDevice(), { kernels: [...kernels, 'headwiseLinearForward'] });
+    const results = await selftest(hardware, createReferenceDevice(), {
+      kernels: [...kernels, 'headwiseLinearForward'],
+    });
     expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
     hardware.destroy();
   });
@@ -81,7 +83,10 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
 
   test('uses views that begin anywhere, also two of one buffer in one kernel', async () => {
     const whole = device.alloc('float', 20);
-    device.write(whole, Float32Array.from({ length: 20 }, (_, n) => n));
+    device.write(
+      whole,
+      Float32Array.from({ length: 20 }, (_, n) => n),
+    );
     const [a, b] = [device.view(whole, 3, 5), device.view(whole, 11, 5)];
     device.kernels.add(a, a, b, 5);
     expect([...(await device.read(device.view(whole, 2, 7)))]).toEqual([2, 14, 16, 18, 20, 22, 8]);
@@ -103,7 +108,9 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
     device.free(first);
     expect(device.memory.bytes).toBe(before);
     const second = device.alloc('float', 1000);
-    expect((second as typeof first & { memory: object }).memory).toBe((first as typeof first & { memory: object }).memory);
+    expect((second as typeof first & { memory: object }).memory).toBe(
+      (first as typeof first & { memory: object }).memory,
+    );
     device.free(second);
     expect(() => device.kernels.fill(first, 0, 1)).toThrow('already freed');
   });

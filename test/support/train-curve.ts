@@ -33,7 +33,9 @@ export async function* trainCurve(
     {
       vocabSize: settings.vocab_size,
       dim: settings.embedding_dim,
-      blocks: Array.from({ length: settings.num_blocks }, (_, k) => (settings.slstm_at.includes(k) ? 'slstm' : 'mlstm')),
+      blocks: Array.from({ length: settings.num_blocks }, (_, k) =>
+        settings.slstm_at.includes(k) ? 'slstm' : 'mlstm',
+      ),
       mlstm: { heads: settings.num_heads },
       slstm: { heads: settings.num_heads },
     },

@@ -10,7 +10,10 @@ describe.each(testDevices())('train_curve on $name', ({ create, name }) => {
     async (checkpointBlocks) => {
       // The reference device computes some 2 s a step: its first steps are enough for a definition.
       const limit = name === 'reference' ? { steps: 5 } : {};
-      for await (const { step, loss, wanted, gradientNorm, norm } of trainCurve(create(), { checkpointBlocks, ...limit })) {
+      for await (const { step, loss, wanted, gradientNorm, norm } of trainCurve(create(), {
+        checkpointBlocks,
+        ...limit,
+      })) {
         expect(Math.abs(loss - wanted), `loss of step ${step}`).toBeLessThan(2e-3);
         expect(Math.abs(gradientNorm / norm - 1), `gradient norm of step ${step}`).toBeLessThan(2e-2);
       }

@@ -139,7 +139,9 @@ export class MemoryPool {
       throw new Error(`webgpu: ${what} must be a buffer of this webgpu device, got ${got}`);
     }
     if (buffer.allocation.freed) {
-      throw new Error(`webgpu: ${what} is a ${buffer.dtype} buffer of ${buffer.length} elements that was already freed`);
+      throw new Error(
+        `webgpu: ${what} is a ${buffer.dtype} buffer of ${buffer.length} elements that was already freed`,
+      );
     }
     return buffer;
   }

@@ -83,7 +83,13 @@ export class Gpu {
    * @param constants  what it is compiled for
    * @throws Error for buffers that do not fit, or when the device was lost.
    */
-  run(of: Program, buffers: BufferArguments, sizes: Readonly<Record<string, number>>, groups: number, constants: Constants = {}): void {
+  run(
+    of: Program,
+    buffers: BufferArguments,
+    sizes: Readonly<Record<string, number>>,
+    groups: number,
+    constants: Constants = {},
+  ): void {
     if (groups === 0) return;
     this.#checkAlive();
     const memories: Memory[] = [];
@@ -148,7 +154,9 @@ export class Gpu {
     if (known !== undefined) return known;
     const most = this.device.limits.maxStorageBuffersPerShaderStage;
     if (written.length > most) {
-      throw new Error(`webgpu: a kernel takes ${written.length} buffers, this adapter allows ${most} (maxStorageBuffersPerShaderStage)`);
+      throw new Error(
+        `webgpu: a kernel takes ${written.length} buffers, this adapter allows ${most} (maxStorageBuffersPerShaderStage)`,
+      );
     }
     const parameters: GPUBufferBindingLayout = { type: 'uniform', hasDynamicOffset: true, minBindingSize: 0 };
     const layout = this.device.createBindGroupLayout({
@@ -196,7 +204,8 @@ export class Gpu {
   /** Copies host data into a buffer, behind all that was enqueued before. */
   write(buffer: WebGpuBuffer, data: HostArray): void {
     const { dtype, length, memory, offset, bytes } = buffer;
-    if (data.length !== length) throw new RangeError(`webgpu: write of ${data.length} elements to a buffer of ${length}`);
+    if (data.length !== length)
+      throw new RangeError(`webgpu: write of ${data.length} elements to a buffer of ${length}`);
     if (length === 0) return;
     this.#checkAlive();
     if (memory.batch === this.#batch) this.flush();
@@ -253,7 +262,9 @@ export class Gpu {
     if (kernel === 0) return;
     this.write(this.fault, new Int32Array(FAULT_WORDS));
     const name = this.faultKernels[kernel - 1];
-    throw new RangeError(`webgpu: ${name}: token ${token} at position ${position} lies outside of the vocabulary 0..${V! - 1}`);
+    throw new RangeError(
+      `webgpu: ${name}: token ${token} at position ${position} lies outside of the vocabulary 0..${V! - 1}`,
+    );
   }
 
   /** Waits for a result of the GPU; what went wrong on the way comes first. */

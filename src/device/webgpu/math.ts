@@ -143,7 +143,8 @@ const ACTIVATIONS: readonly (readonly [uses: string, value: string, slope: strin
 /** `activate(x)` and `activate_slope(x)` of the constant ACTIVATION; other texts of functions may come with them. */
 export function activations({ ACTIVATION }: Constants): string {
   const known = ACTIVATIONS[Number(ACTIVATION)];
-  if (known === undefined) throw new RangeError(`activation: ${ACTIVATION} is not one of 0 to ${ACTIVATIONS.length - 1}`);
+  if (known === undefined)
+    throw new RangeError(`activation: ${ACTIVATION} is not one of 0 to ${ACTIVATIONS.length - 1}`);
   const [uses, value, slope] = known;
   return `${uses}
 fn activate(x: f32) -> f32 { return ${value}; }

@@ -75,7 +75,14 @@ export function program({ name, writes, reads, sizes, threads, solo = false, cod
  * A program whose invocation n computes element n of N; the body may use `n`. `sizes` need not name N.
  * @param uses  WGSL functions that the body calls
  */
-export function map(name: string, writes: string, reads: string, sizes: string, body: string, uses: Code = ''): Program {
+export function map(
+  name: string,
+  writes: string,
+  reads: string,
+  sizes: string,
+  body: string,
+  uses: Code = '',
+): Program {
   const code = (constants: Constants): string => `${textOf(uses, constants)}
 fn kernel(group: u32, lane: u32) {
   let n = group * THREADS + lane;

@@ -72,7 +72,7 @@ function assemble(gpu: Gpu, description: string): WebGpuDevice {
     precision: 'float32',
     hasBf16: false,
     kernels,
-    info: { description, threads: 1 },
+    info: { description, threads: 1, isEmulated: gpu.isSoftware },
     absent: new Map(Object.entries(ABSENT)) as Device['absent'],
     gpuDevice: gpu.device,
 

@@ -125,12 +125,31 @@ export const conv1d = (gpu: Gpu) =>
   ({
     conv1dForward(y, stateOut, x, weight, bias, stateIn, reset, B, T, D, K, activation) {
       const N = B * T * D;
-      gpu.run(FORWARD, { y, x, weight, bias, stateIn, reset }, { N, T, D, K }, mapGroups(N), { ACTIVATION: activation });
+      gpu.run(FORWARD, { y, x, weight, bias, stateIn, reset }, { N, T, D, K }, mapGroups(N), {
+        ACTIVATION: activation,
+      });
       if (stateOut !== null && K > 1) {
         gpu.run(STATE, { stateOut, x, stateIn, reset }, { N: B * D, T, D, K }, mapGroups(B * D));
       }
     },
-    conv1dBackward(dx, dweight, dbias, dstateIn, dy, dstateOut, x, weight, bias, stateIn, reset, B, T, D, K, activation) {
+    conv1dBackward(
+      dx,
+      dweight,
+      dbias,
+      dstateIn,
+      dy,
+      dstateOut,
+      x,
+      weight,
+      bias,
+      stateIn,
+      reset,
+      B,
+      T,
+      D,
+      K,
+      activation,
+    ) {
       const N = B * T * D;
       const sizes = { T, D, K };
       gpu.withScratch([N], (dsum) => {

@@ -30,7 +30,14 @@ const ACTIVATION_BACKWARD = map(
   'dx_add(n, dy_at(n) * activate_slope(x_at(n)));',
   activations,
 );
-const GATED = map('gatedActivationForward', 'y', 'gate up', '', 'y_set(n, activate(gate_at(n)) * up_at(n));', activations);
+const GATED = map(
+  'gatedActivationForward',
+  'y',
+  'gate up',
+  '',
+  'y_set(n, activate(gate_at(n)) * up_at(n));',
+  activations,
+);
 const GATED_BACKWARD = map(
   'gatedActivationBackward',
   'dgate dup',
@@ -64,7 +71,13 @@ const SKIP_GATE_BACKWARD = map(
   dz_add(n, dy_at(n) * sum * (gate + z * gate * xl_sigmoid(-z)));`,
   MATH,
 );
-const SKIP_SUM = columnSum('skipGateBackward dskip', 'dy c z', '', 'dy_at(e) * z_at(e) * xl_sigmoid(z_at(e)) * c_at(e)', MATH);
+const SKIP_SUM = columnSum(
+  'skipGateBackward dskip',
+  'dy c z',
+  '',
+  'dy_at(e) * z_at(e) * xl_sigmoid(z_at(e)) * c_at(e)',
+  MATH,
+);
 const SOFT_CAP = map('softCapForward', 'y', 'x', 'cap:f32', 'y_set(n, p.cap * xl_tanh(x_at(n) / p.cap));', MATH);
 const SOFT_CAP_BACKWARD = map(
   'softCapBackward',

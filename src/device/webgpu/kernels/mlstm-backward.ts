@@ -83,9 +83,11 @@ fn kernel(group: u32, lane: u32) {
   let size = p.DK * p.DW;
   let r = lane / 32u;
   let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
-  ${each((j) => `
+  ${each(
+    (j) => `
   var state${j} = 0.0;
-  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${2 * j}u * p.DW); }`)}
+  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${2 * j}u * p.DW); }`,
+  )}
   for (var back = 0u; back < p.NC; back++) {
     let chunk = p.NC - 1u - back;
     load_factors(b, head, chunk, lane);
@@ -108,8 +110,10 @@ fn kernel(group: u32, lane: u32) {
       let dvalue = d_tile[32u * t + lane % 32u];
       ${each((j) => `state${j} += q_tile[32u * t + r + ${2 * j}u] * dvalue;`)}
     }
-    ${each((j) => `
-    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${2 * j}u * p.DW, state${j}); }`)}
+    ${each(
+      (j) => `
+    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${2 * j}u * p.DW, state${j}); }`,
+    )}
     workgroupBarrier();
   }
 }`,
@@ -188,10 +192,12 @@ fn kernel(group: u32, lane: u32) {
       let value = steps[544u + 17u * column + e];
       let c_of = states_tile[17u * column + e];
       let dc_of = states_tile[544u + 17u * column + e];
-      ${each((j) => `
+      ${each(
+        (j) => `
       pair${j} += steps[at + ${34 * j}u] * value;
       from_c${j} += steps[at + ${34 * j}u] * c_of;
-      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`)}
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
+      )}
     }
   }
   workgroupBarrier();
@@ -263,9 +269,11 @@ fn kernel(group: u32, lane: u32) {
       let at = 17u * (lane / 32u) + d;
       let key = steps[544u + 17u * column + d];
       let dc_of = dc_tile[33u * d + column];
-      ${each((j) => `
+      ${each(
+        (j) => `
       pair${j} += steps[at + ${34 * j}u] * key;
-      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`)}
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
+      )}
     }
   }
   workgroupBarrier();
@@ -427,7 +435,33 @@ function cut(gpu: Gpu, workspace: DeviceBuffer, lengths: readonly number[]): Dev
 export const mlstmBackward = (gpu: Gpu) =>
   ({
     mlstmBackward(
-      ...[dq, dk, dv, di, df, dCin, dnin, dmin, dh, dCout, dnout, dmout, q, k, v, i, f, Cin, nin, min, reset, h, m, denominator, ...rest]
+      ...[
+        dq,
+        dk,
+        dv,
+        di,
+        df,
+        dCin,
+        dnin,
+        dmin,
+        dh,
+        dCout,
+        dnout,
+        dmout,
+        q,
+        k,
+        v,
+        i,
+        f,
+        Cin,
+        nin,
+        min,
+        reset,
+        h,
+        m,
+        denominator,
+        ...rest
+      ]
     ) {
       const [B, T, NH, DK, DV, , eps, inputGate, normalize] = rest;
       const sizes = sizesOf(B, T, NH, DK, DV);
@@ -461,4 +495,6 @@ export const mlstmBackward = (gpu: Gpu) =>
     },
   }) satisfies Partial<Kernels>;
 
-type Buffers<N extends number, All extends DeviceBuffer[] = []> = All['length'] extends N ? All : Buffers<N, [DeviceBuffer, ...All]>;
+type Buffers<N extends number, All extends DeviceBuffer[] = []> = All['length'] extends N
+  ? All
+  : Buffers<N, [DeviceBuffer, ...All]>;

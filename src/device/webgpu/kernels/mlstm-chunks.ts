@@ -222,7 +222,15 @@ export function beginStates(gpu: Gpu, states: DeviceBuffer, C: Opt, n: Opt, size
 }
 
 /** Hands the state of a place out; `add` for gradients. */
-export function endStates(gpu: Gpu, C: Opt, n: Opt, states: DeviceBuffer, sizes: Sizes, slot: number, add: boolean): void {
+export function endStates(
+  gpu: Gpu,
+  C: Opt,
+  n: Opt,
+  states: DeviceBuffer,
+  sizes: Sizes,
+  slot: number,
+  add: boolean,
+): void {
   if (C === null && n === null) return;
   const all = stateSizes(sizes, slot);
   gpu.run(END, { Cout: C, nout: n, states }, all, mapGroups(all.N), { ADD: add });
@@ -248,9 +256,11 @@ fn kernel(group: u32, lane: u32) {
   let size = p.DK * p.DW;
   let r = lane / 32u;
   let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
-  ${each((j) => `
+  ${each(
+    (j) => `
   var state${j} = 0.0;
-  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${2 * j}u * p.DW); }`)}
+  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${2 * j}u * p.DW); }`,
+  )}
   for (var chunk = 0u; chunk < p.NC; chunk++) {
     load_factors(b, head, chunk, lane);
     for (var j = 0u; j < 16u; j++) {
@@ -272,17 +282,26 @@ fn kernel(group: u32, lane: u32) {
       let value = v_tile[32u * s + lane % 32u];
       ${each((j) => `state${j} += k_tile[32u * s + r + ${2 * j}u] * value;`)}
     }
-    ${each((j) => `
+    ${each(
+      (j) => `
     if (first_d + r + ${2 * j}u < p.DK && e < p.DW) {
       states_set(at + (chunk + 1u) * size + ${2 * j}u * p.DW, state${j});
-    }`)}
+    }`,
+    )}
     workgroupBarrier();
   }
 }`,
 });
 
 /** The states behind every chunk, from the one before the first. */
-export function runStates(gpu: Gpu, states: DeviceBuffer, gates: DeviceBuffer, k: DeviceBuffer, v: DeviceBuffer, sizes: Sizes): void {
+export function runStates(
+  gpu: Gpu,
+  states: DeviceBuffer,
+  gates: DeviceBuffer,
+  k: DeviceBuffer,
+  v: DeviceBuffer,
+  sizes: Sizes,
+): void {
   const { B, T, NH, DK, DV, DW, NC } = sizes;
   const [tilesK, tilesW] = [Math.ceil(DK / 32), Math.ceil(DW / 32)];
   const all = { T, NH, DK, DV, DW, NC, rows: B * T * NH, tilesK, tilesW };

@@ -78,11 +78,13 @@ fn kernel(group: u32, lane: u32) {
       let key = k_tile[33u * column + d];
       let state_of = c_tile[33u * d + column];
       let n_of = n_tile[d];
-      ${each((j) => `
+      ${each(
+        (j) => `
       let query${j} = q_tile[33u * (lane / 32u + ${2 * j}u) + d];
       product${j} += query${j} * key;
       inter${j} += query${j} * state_of;
-      inter_n${j} += query${j} * n_of;`)}
+      inter_n${j} += query${j} * n_of;`,
+      )}
     }
   }
   workgroupBarrier();
@@ -138,8 +140,12 @@ function runOutput(gpu: Gpu, buffers: OutputBuffers, sizes: Sizes, eps: number, 
 }
 
 /** q . n of every row, from the states. */
-export const runQueryNormalizer = (gpu: Gpu, qn: DeviceBuffer, buffers: Omit<OutputBuffers, 'h' | 'denominator'>, sizes: Sizes): void =>
-  runOutput(gpu, { h: null, denominator: qn, ...buffers }, sizes, 0, false);
+export const runQueryNormalizer = (
+  gpu: Gpu,
+  qn: DeviceBuffer,
+  buffers: Omit<OutputBuffers, 'h' | 'denominator'>,
+  sizes: Sizes,
+): void => runOutput(gpu, { h: null, denominator: qn, ...buffers }, sizes, 0, false);
 
 /** Of no steps the state stays as it is. */
 function keepState(gpu: Gpu, outputs: readonly Opt[], inputs: readonly Opt[], inputGate: InputGate): void {
@@ -154,7 +160,32 @@ function keepState(gpu: Gpu, outputs: readonly Opt[], inputs: readonly Opt[], in
 export const mlstmForward = (gpu: Gpu) =>
   ({
     mlstmForward(
-      ...[h, m, denominator, Cout, nout, mout, q, k, v, i, f, Cin, nin, min, reset, B, T, NH, DK, DV, , eps, inputGate, normalize]
+      ...[
+        h,
+        m,
+        denominator,
+        Cout,
+        nout,
+        mout,
+        q,
+        k,
+        v,
+        i,
+        f,
+        Cin,
+        nin,
+        min,
+        reset,
+        B,
+        T,
+        NH,
+        DK,
+        DV,
+        ,
+        eps,
+        inputGate,
+        normalize,
+      ]
     ) {
       if (T === 0) {
         keepState(gpu, [Cout, nout, mout], [Cin, nin, min], inputGate);

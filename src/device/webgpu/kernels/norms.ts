@@ -118,7 +118,12 @@ const LAYERNORM_WEIGHT = columnSum(
   `dy_at(e) * (x_at(e) - mean_at(${NORM_ROW})) * rstd_at(${NORM_ROW})`,
 );
 const LAYERNORM_BIAS = columnSum('layernormBackward dbias', 'dy', '', 'dy_at(e)');
-const RMSNORM_WEIGHT = columnSum('rmsnormBackward dweight', 'dy x rstd', 'G D', `dy_at(e) * x_at(e) * rstd_at(${NORM_ROW})`);
+const RMSNORM_WEIGHT = columnSum(
+  'rmsnormBackward dweight',
+  'dy x rstd',
+  'G D',
+  `dy_at(e) * x_at(e) * rstd_at(${NORM_ROW})`,
+);
 
 export const norms = (gpu: Gpu) =>
   ({

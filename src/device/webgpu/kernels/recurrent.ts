@@ -278,7 +278,8 @@ export function recurrence(gpu: Gpu, cell: Cell) {
     },
     backward(buffers: BackwardBuffers, { B, T, NH, DH }: Sizes): void {
       check(DH);
-      const { di, df, dz, do_, drecurrent, dbias, dstateIn, dh, dstateOut, h, saved, recurrent, stateIn, reset } = buffers;
+      const { di, df, dz, do_, drecurrent, dbias, dstateIn, dh, dstateOut, h, saved, recurrent, stateIn, reset } =
+        buffers;
       const [width, units] = [NH * DH, B * T * NH * DH];
       gpu.withScratch([4 * units, units], (scratch, before) => {
         const dgates = scratch!;

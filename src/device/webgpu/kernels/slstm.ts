@@ -116,7 +116,26 @@ export function slstm(gpu: Gpu) {
       forward({ h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset }, { B, T, NH, DH });
     },
     slstmBackward(
-      ...[di, df, dz, do_, drecurrent, dbias, dstateIn, dh, dstateOut, h, saved, recurrent, stateIn, reset, B, T, NH, DH]
+      ...[
+        di,
+        df,
+        dz,
+        do_,
+        drecurrent,
+        dbias,
+        dstateIn,
+        dh,
+        dstateOut,
+        h,
+        saved,
+        recurrent,
+        stateIn,
+        reset,
+        B,
+        T,
+        NH,
+        DH,
+      ]
     ) {
       const gradients = { di, df, dz, do_, drecurrent, dbias, dstateIn };
       backward({ ...gradients, dh, dstateOut, h, saved, recurrent, stateIn, reset }, { B, T, NH, DH });
