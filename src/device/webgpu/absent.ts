@@ -5,11 +5,6 @@ const NOT_WRITTEN = 'it is not written in WGSL yet';
 
 export const ABSENT = {
   packRows: 'matrices are packed once, where they are converted, on the cpu device',
-  unpackRows: NOT_WRITTEN,
-  linearPacked: NOT_WRITTEN,
-  embeddingPacked: NOT_WRITTEN,
-  scanForward: NOT_WRITTEN,
-  scanBackward: NOT_WRITTEN,
   positions: NOT_WRITTEN,
   ropeForward: NOT_WRITTEN,
   ropeBackward: NOT_WRITTEN,

@@ -45,13 +45,11 @@ async function findGpu(): Promise<GPU> {
   );
 }
 
-/** Limits that are raised to what the adapter has; the others stay at what every adapter has. */
-const RAISED = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupStorageSize',
-] as const;
+/**
+ * Limits that are raised to what the adapter has. The others stay at what every adapter has, so that a kernel that needs
+ * more (8 buffers) fails in every test.
+ */
+const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
 
 export interface Opened {
   readonly device: GPUDevice;

@@ -18,6 +18,8 @@ import { mlstmBackward } from './kernels/mlstm-backward.js';
 import { mlstmForward } from './kernels/mlstm-forward.js';
 import { mlstmStep } from './kernels/mlstm-step.js';
 import { norms } from './kernels/norms.js';
+import { packed } from './kernels/packed.js';
+import { scan } from './kernels/scan.js';
 import { slstm } from './kernels/slstm.js';
 import { sums } from './kernels/sums.js';
 
@@ -52,6 +54,8 @@ function kernelsOf(gpu: Gpu): Kernels {
     ...headwise(gpu),
     ...norms(gpu),
     ...conv1d(gpu),
+    ...packed(gpu),
+    ...scan(gpu),
     ...slstm(gpu),
     ...lstm(gpu),
     ...mlstmForward(gpu),
