@@ -8,6 +8,8 @@ import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { describeFailure, selftest } from '../../src/device/selftest/selftest.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
+import { Parameters } from '../../src/model/parameters.js';
+import { scope } from '../../src/tensor/scope.js';
 import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
 import { webGpuOrReason } from '../support/webgpu.js';
@@ -125,6 +127,15 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
     expect(() => device.alloc('float', 2 ** 40)).toThrow(
       /^webgpu: a float buffer of 1099511627776 elements takes 4\.\d+ TB?i?B?, this adapter allows .* \(max\w+\); take a smaller/,
     );
+  });
+
+  test('and a model that does not fit says what of it', () => {
+    const table = { 'a/weight': { shape: [2 ** 20, 2 ** 20], initial: { kind: 'zeros' }, decay: true } };
+    expect(() => new Parameters(device, table as never)).toThrow(
+      /^the parameters of the model, all in one buffer: webgpu: a float buffer of 1099511627776 elements/,
+    );
+    const gate = () => scope(device, {}, (inner) => inner.within('blocks/3', () => inner.alloc('float', 2 ** 40)));
+    expect(gate).toThrow(/^blocks\/3: webgpu: a float buffer of 1099511627776 elements/);
   });
 
   test('a lost device says so in the middle of a step and ever after', async () => {

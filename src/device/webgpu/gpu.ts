@@ -68,12 +68,15 @@ export class Gpu {
     this.isSoftware = isSoftware;
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
-    void device.lost.then(({ reason, message }) => {
-      this.#lost ??= lostSentence(reason, message);
-    });
+    void this.#watchLoss();
     this.#openScopes();
     this.fault = this.pool.alloc('int32', FAULT_WORDS);
     this.write(this.fault, new Int32Array(FAULT_WORDS));
+  }
+
+  async #watchLoss(): Promise<void> {
+    const { reason, message } = await this.device.lost;
+    this.#lost ??= lostSentence(reason, message);
   }
 
   /**

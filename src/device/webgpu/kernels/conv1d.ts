@@ -154,15 +154,15 @@ export const conv1d = (gpu: Gpu) =>
       const sizes = { T, D, K };
       gpu.withScratch([N], (dsum) => {
         const read = { dy, x, weight, bias, stateIn, reset };
-        gpu.run(PRE_BACKWARD, { dsum: dsum!, ...read }, { N, ...sizes }, mapGroups(N), { ACTIVATION: activation });
-        const through = { dsum: dsum!, weight, dstateOut, reset };
+        gpu.run(PRE_BACKWARD, { dsum: dsum, ...read }, { N, ...sizes }, mapGroups(N), { ACTIVATION: activation });
+        const through = { dsum: dsum, weight, dstateOut, reset };
         gpu.run(INPUT_BACKWARD, { dx, ...through }, { N, ...sizes }, mapGroups(N));
         if (dstateIn !== null) {
           const states = B * (K - 1) * D;
           gpu.run(STATE_BACKWARD, { dstateIn, ...through }, { N: states, ...sizes }, mapGroups(states));
         }
-        WEIGHT(gpu, dweight, { dsum: dsum!, x, stateIn, reset }, sizes, B * T, D * K);
-        BIAS(gpu, dbias, { dsum: dsum! }, {}, B * T, D);
+        WEIGHT(gpu, dweight, { dsum: dsum, x, stateIn, reset }, sizes, B * T, D * K);
+        BIAS(gpu, dbias, { dsum: dsum }, {}, B * T, D);
       });
     },
   }) satisfies Partial<Kernels>;

@@ -139,8 +139,8 @@ function forChunks(
       const rows = Math.min(share, N - first);
       const part = gpu.view(x, first * D, rows * D);
       // logits [rows,V] = x [rows,D] weight^T [D,V]
-      multiply(gpu, { c: logits!, a: part, b: weight, M: rows, N: V, K: D, transB: true, lda: D, ldb: D, ldc: V });
-      body(first, rows, part, logits!);
+      multiply(gpu, { c: logits, a: part, b: weight, M: rows, N: V, K: D, transB: true, lda: D, ldb: D, ldc: V });
+      body(first, rows, part, logits);
     }
   });
 }

@@ -193,7 +193,7 @@ export const mlstmForward = (gpu: Gpu) =>
       }
       const sizes = sizesOf(B, T, NH, DK, DV);
       gpu.withScratch([GATE_PLANES * B * T * NH, statesLength(sizes)], (scratch, borders) => {
-        const [gates, states] = [scratch!, borders!];
+        const [gates, states] = [scratch, borders];
         scanGates(gpu, { gates, m, mout, i, f, min, reset }, sizes, inputGate);
         beginStates(gpu, states, Cin, nin, sizes, 0);
         runStates(gpu, states, gates, k, v, sizes);

@@ -80,7 +80,7 @@ export const mlstmStep = (gpu: Gpu) =>
       const scale = 1 / Math.sqrt(DK);
       const tiles = Math.ceil(DV / 64);
       gpu.withScratch([3 * heads], (scratch) => {
-        const gates = scratch!;
+        const gates = scratch;
         const constants = { EXPONENTIAL: inputGate === InputGate.exponential };
         gpu.run(GATES, { mout, gates, i, f, min }, { N: heads }, mapGroups(heads), constants);
         gpu.run(NORMALIZER, { nout, gates, nin, q, k }, { DK, eps, scale }, heads, { NORMALIZE: normalize });

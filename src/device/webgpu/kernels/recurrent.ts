@@ -269,10 +269,10 @@ export function recurrence(gpu: Gpu, cell: Cell) {
       }
       const units = B * T * NH * DH;
       gpu.withScratch([4 * units, NH * 4 * DH * DH], (gates, transposed) => {
-        gpu.run(GATHER, { gates: gates!, i, f, z, o, bias }, { N: units, NH, DH }, mapGroups(units));
+        gpu.run(GATHER, { gates: gates, i, f, z, o, bias }, { N: units, NH, DH }, mapGroups(units));
         const N = NH * 4 * DH * DH;
-        gpu.run(TRANSPOSE, { y: transposed!, recurrent }, { N, DH }, mapGroups(N));
-        const all = { h, stateOut, saved, gates: gates!, transposed: transposed!, stateIn, reset };
+        gpu.run(TRANSPOSE, { y: transposed, recurrent }, { N, DH }, mapGroups(N));
+        const all = { h, stateOut, saved, gates: gates, transposed: transposed, stateIn, reset };
         gpu.run(forwards![variant(DH)]!, all, { B, T, NH, units }, B * NH, { DH });
       });
     },
@@ -282,17 +282,17 @@ export function recurrence(gpu: Gpu, cell: Cell) {
         buffers;
       const [width, units] = [NH * DH, B * T * NH * DH];
       gpu.withScratch([4 * units, units], (scratch, before) => {
-        const dgates = scratch!;
+        const dgates = scratch;
         const all = { dgates, dstateIn, dh, dstateOut, saved, recurrent, stateIn, reset };
         gpu.run(backwards![variant(DH)]!, all, { B, T, NH, units }, B * NH, { DH });
         gpu.run(SCATTER, { di, df, dz, do_, dgates }, { N: units, DH }, mapGroups(units));
         BIAS(gpu, dbias, { dgates }, { NH, DH }, B * T, 4 * width);
         const hState = (cell.states - 1) * B * width;
-        gpu.run(BEFORE, { y: before!, h, stateIn, reset }, { N: units, T, width, hState }, mapGroups(units));
+        gpu.run(BEFORE, { y: before, h, stateIn, reset }, { N: units, T, width, hState }, mapGroups(units));
         // drecurrent [NH][4*DH,DH] += dgates^T [4*DH,B*T] before [B*T,DH]
         const batch = { count: NH, strideA: 4 * DH, strideB: DH, strideC: 4 * DH * DH };
         const shape = { M: 4 * DH, N: DH, K: B * T, lda: 4 * width, ldb: width, ldc: DH };
-        multiply(gpu, { c: drecurrent, a: dgates, b: before!, ...shape, transA: true, accumulate: true, batch });
+        multiply(gpu, { c: drecurrent, a: dgates, b: before, ...shape, transA: true, accumulate: true, batch });
       });
     },
   };

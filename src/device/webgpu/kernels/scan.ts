@@ -59,8 +59,8 @@ export const scan = (gpu: Gpu) =>
       const N = B * T * D;
       gpu.withScratch([N], (total) => {
         const read = { dh, dstateOut, a, reset };
-        gpu.run(TOTALS, { total: total!, dstateIn, ...read }, { N: B * D, T, D }, mapGroups(B * D));
-        gpu.run(BACKWARD, { da, dx, total: total!, h, stateIn, reset }, { N, T, D }, mapGroups(N));
+        gpu.run(TOTALS, { total: total, dstateIn, ...read }, { N: B * D, T, D }, mapGroups(B * D));
+        gpu.run(BACKWARD, { da, dx, total: total, h, stateIn, reset }, { N, T, D }, mapGroups(N));
       });
     },
   }) satisfies Partial<Kernels>;

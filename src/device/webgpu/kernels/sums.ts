@@ -66,8 +66,8 @@ function sumAll(gpu: Gpu, of: typeof SUM, y: DeviceBuffer, x: DeviceBuffer, N: n
     return;
   }
   gpu.withScratch([groups], (partial) => {
-    gpu.run(of, { y: partial!, x }, { N, scale: 1 }, groups);
-    gpu.run(SUM, { y, x: partial! }, { N: groups, scale }, 1);
+    gpu.run(of, { y: partial, x }, { N, scale: 1 }, groups);
+    gpu.run(SUM, { y, x: partial }, { N: groups, scale }, 1);
   });
 }
 
@@ -131,8 +131,8 @@ fn kernel(group: u32, lane: u32) {
     const columnGroups = Math.ceil(columns / 64);
     gpu.withScratch([parts * columns], (partial) => {
       const all = { ...own, rows, C: columns, columnGroups, share };
-      gpu.run(of, { ...buffers, partial: partial! }, all, parts * columnGroups);
-      gpu.run(ADD_PARTIALS, { y: to, partial: partial! }, { parts, C: columns }, columnGroups);
+      gpu.run(of, { ...buffers, partial: partial }, all, parts * columnGroups);
+      gpu.run(ADD_PARTIALS, { y: to, partial: partial }, { parts, C: columns }, columnGroups);
     });
   };
 }
