@@ -53,7 +53,10 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
   // On a GPU in software the kernels without barriers are taken; these are the others.
   test('agrees with the reference in the kernels of a GPU in hardware', async () => {
     const hardware = await createWebGpuDevice({ isSoftware: false });
-    const kernels: KernelName[] = ['sumForward', 'layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward'];
+    const kernels: KernelName[] = [
+      ...(['matmul', 'sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward'] as const),
+      ...(['linearCrossEntropyForward', 'headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
+    ];
     const results = await selftest(hardware, createReferenceDevice(), {
       kernels: [...kernels, 'headwiseLinearForward'],
     });

@@ -1,11 +1,13 @@
 /**
  * @file The matrix product of the WebGPU device, also of many matrices at once: in tiles of 64 x 64 that a workgroup shares,
- * and for a GPU in software in tiles of 4 x 4 that each invocation makes alone.
+ * of few rows with a matrix as it is stored for decoding a workgroup per column, and for a GPU in software in tiles of 4 x 4
+ * that each invocation makes alone.
  */
 import type { Activation, DeviceBuffer, Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { activations } from '../math.js';
 import { program } from '../program.js';
+import { groupSum } from './sums.js';
 
 /** Vectors of four elements along M and N, zeros outside, and how a tile of 4 x 4 sums becomes elements of c. */
 const ELEMENTS = `
@@ -84,6 +86,31 @@ fn kernel(group: u32, lane: u32) {
 }`,
 });
 
+/** Rows of a product that is bound by reading b once. */
+const FEW = 4;
+
+/** A workgroup per column of c: its invocations read a row of b, as it is stored with transB, side by side. */
+const THIN = program({
+  name: 'matmul of few rows',
+  writes: 'c',
+  reads: 'a b bias',
+  sizes: SIZES,
+  threads: 64,
+  code: (constants) => `${activations(constants)}${ELEMENTS}${groupSum(constants)}
+fn kernel(group: u32, lane: u32) {
+  let item = group / p.tilesN;
+  let n = group % p.tilesN;
+  for (var m = 0u; m < p.M; m++) {
+    var part = 0.0;
+    for (var k = lane; k < p.K; k += THREADS) {
+      part += a_element(item * p.strideA, m, k) * b_element(item * p.strideB, k, n);
+    }
+    let sum = group_sum(lane, part);
+    if (lane == 0u) { put(item * p.strideC, m, n, sum); }
+  }
+}`,
+});
+
 /** Each invocation 4 x 4 elements of c, straight from memory. */
 const ALONE = program({
   name: 'matmul alone',
@@ -148,6 +175,13 @@ export interface Product {
   readonly batch?: Batch;
 }
 
+/** How a product is computed, and in how many tiles. */
+function formOf({ isSoftware }: Gpu, M: number, N: number, transB: boolean) {
+  if (!isSoftware && transB && M > 0 && M <= FEW) return { form: THIN, tilesM: 1, tilesN: N };
+  const [form, side] = isSoftware ? [ALONE, 4] : [SHARED, 64];
+  return { form, tilesM: Math.ceil(M / side), tilesN: Math.ceil(N / side) };
+}
+
 /** As `matmul` of the contract, for one product or a batch of them. */
 export function multiply(gpu: Gpu, product: Product): void {
   const { c, a, b, bias = null, M, N, K, lda, ldb, ldc, batch = ONE } = product;
@@ -155,8 +189,7 @@ export function multiply(gpu: Gpu, product: Product): void {
   if (accumulate && activation !== 0) {
     throw new RangeError('matmul: accumulate allows no activation; apply it in a call of its own');
   }
-  const [form, side] = gpu.isSoftware ? [ALONE, 4] : [SHARED, 64];
-  const [tilesM, tilesN] = [Math.ceil(M / side), Math.ceil(N / side)];
+  const { form, tilesM, tilesN } = formOf(gpu, M, N, transB);
   const { count, strideA, strideB, strideC } = batch;
   const sizes = { M, N, K, lda, ldb, ldc, tilesM, tilesN, strideA, strideB, strideC };
   const constants = { TRANS_A: transA, TRANS_B: transB, ACCUMULATE: accumulate, ACTIVATION: activation };
