@@ -51,7 +51,8 @@ export class Gpu {
   readonly #words = new Uint32Array(this.#staged);
   readonly #floats = new Float32Array(this.#staged);
   readonly #ints = new Int32Array(this.#staged);
-  readonly #compiled = new Map<string, Compiled>();
+  readonly #compiled = new Map<Program, Map<string, Compiled>>();
+  #pipelines = 0;
   readonly #bindLayouts = new Map<string, BindLayout>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #staging = new Map<number, GPUBuffer[]>();
@@ -138,16 +139,18 @@ export class Gpu {
   }
 
   #compile(of: Program, layout: Layout, constants: Constants): Compiled {
-    const key = `${of.name} ${layout.join()} ${Object.values(constants).join()}`;
-    const known = this.#compiled.get(key);
+    let forms = this.#compiled.get(of);
+    if (forms === undefined) this.#compiled.set(of, (forms = new Map()));
+    const key = `${layout.join()} ${Object.values(constants).join()}`;
+    const known = forms.get(key);
     if (known !== undefined) return known;
     const code = wgslOf(of, layout, constants, this.isSoftware);
     const module = this.device.createShaderModule({ label: of.name, code });
     const { layout: bindLayout, pipelineLayout } = this.#bindLayout(writtenMemories(of, layout));
     const compute = { module, entryPoint: 'main' };
     const pipeline = this.device.createComputePipeline({ label: of.name, layout: pipelineLayout, compute });
-    const compiled = { pipeline, bindLayout, id: this.#compiled.size };
-    this.#compiled.set(key, compiled);
+    const compiled = { pipeline, bindLayout, id: this.#pipelines++ };
+    forms.set(key, compiled);
     return compiled;
   }
 
