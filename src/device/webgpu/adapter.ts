@@ -73,7 +73,7 @@ export async function openAdapter(gpu?: GPU): Promise<Opened> {
   }
   const requiredLimits = Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ requiredLimits });
-  return { device, description: describe(adapter), isSoftware: Boolean(adapter.info.isFallbackAdapter) };
+  return { device, description: describe(adapter), isSoftware: adapter.info.isFallbackAdapter };
 }
 
 /** "nvidia hopper, NVIDIA H100 PCIe (580.95.05)"; "google swiftshader, SwiftShader driver 5.0.0, in software". */
