@@ -25,7 +25,7 @@ const { positionals, values } = parseArgs({
 });
 const [folder] = positionals;
 if (folder === undefined) throw new Error('decode: give a model folder: npx tsx bench/decode.ts FOLDER');
-const device = openDevice('cpu', values.threads === undefined ? {} : { threads: Number(values.threads) });
+const device = await openDevice('cpu', values.threads === undefined ? {} : { threads: Number(values.threads) });
 
 /** Memory of the process by kind, in GB; a mapped file counts as RssFile. NaN where the system does not tell. */
 function memory(kind: string): number {

@@ -2,7 +2,7 @@
 import type { CudaDevice } from '../../src/device/cuda/cuda.js';
 import type { Device } from '../../src/device/device.js';
 import type { Kernels } from '../../src/device/kernels.js';
-import { KERNEL_NAMES } from '../../src/device/native/bind.js';
+import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 
 export const PROFILE_HEAD = ['kernel', 'calls', 'ms', 'share'];
 

@@ -1,6 +1,6 @@
 /** @file `xlstm check`: puts a mixer of one's own, or one of the library's, through what every mixer must hold. */
 import { Command } from 'commander';
-import type { Device } from '../device/device.js';
+import type { Device, DeviceName } from '../device/device.js';
 import { surveyDevices, type DeviceReport } from '../device/open.js';
 import { checkMixer, passes, type MixerCheck } from '../experiments/check-mixer.js';
 import { loadMixerFile } from '../experiments/mixer-file.js';
@@ -14,6 +14,9 @@ import { checkConfig, suggestion } from '../model/check-config.js';
 import { modelConfigSchema } from '../model/config.js';
 import { numberFrom } from './options.js';
 import { applySetting } from './settings.js';
+
+/** Those that have every kernel. */
+const CHECKED: readonly DeviceName[] = ['reference', 'cpu'];
 
 /** Length of the sequence that operations are counted over. */
 const STEPS = 1024;
@@ -59,7 +62,7 @@ async function check(mixer: string, options: Options): Promise<void> {
   const tree: Record<string, unknown> = {};
   for (const setting of options.set) applySetting(tree, setting);
   const given = checkConfig(definition.options, tree, `options of ${definition.name}`);
-  const survey = surveyDevices();
+  const survey = await surveyDevices({}, CHECKED);
   const devices = survey.flatMap(({ device }) => (device === null ? [] : [device])).toReversed();
   const about = describe(definition, given, options.dim);
   const checks = await checkMixer(definition, { dim: options.dim, options: given, devices, seed: options.seed });

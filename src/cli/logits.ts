@@ -46,7 +46,7 @@ async function printLogits(path: string, options: Options): Promise<void> {
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
   const loading = loadOptions(options);
   const folder = resolveModelFolder(path);
-  const device = openDevice(loading.device, {
+  const device = await openDevice(loading.device, {
     ...loading,
     ...tellFallback,
     needs: () => kernelsOfFolder(folder, loading),

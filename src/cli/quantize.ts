@@ -63,7 +63,7 @@ async function quantize(path: string, out: string, options: Options): Promise<vo
   const { bits, group, text, sourceBackend, json, threads } = options;
   if (fs.existsSync(out)) throw new Error(`quantize: ${out} exists already; give a folder that is not there yet`);
   const folder = resolveModelFolder(path);
-  const device = openDevice(options.device, threads === undefined ? {} : { threads });
+  const device = await openDevice(options.device, threads === undefined ? {} : { threads });
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   const measure = (model: string) => (text === undefined ? null : perplexityOf(model, text, device, signal, options));
   const before = await measure(folder);

@@ -1,7 +1,7 @@
 /** @file `xlstm selftest`: every kernel of one device against the reference, with the error of each. */
 import { Command } from 'commander';
 import { openDevice, type DeviceChoice } from '../device/open.js';
-import { KERNEL_NAMES } from '../device/native/bind.js';
+import { KERNEL_NAMES } from '../device/kernel-names.js';
 import type { KernelName } from '../device/kernels.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
 import { describeFailure, selftest, type SelftestResult } from '../device/selftest/selftest.js';
@@ -9,7 +9,7 @@ import { describeFailure, selftest, type SelftestResult } from '../device/selfte
 export function selftestCommand(): Command {
   return new Command('selftest')
     .description('Run every kernel of a device against the reference and print how close each comes.')
-    .option('--device <name>', 'auto, cuda, cpu or reference', 'auto')
+    .option('--device <name>', 'auto, cuda, cpu, webgpu or reference', 'auto')
     .option('--kernels <names...>', 'only these, by their names in src/device/kernels.ts')
     .action(run);
 }
@@ -17,7 +17,7 @@ export function selftestCommand(): Command {
 async function run({ device: choice, kernels }: { device: DeviceChoice; kernels?: string[] }): Promise<void> {
   const unknown = kernels?.find((name) => !(KERNEL_NAMES as string[]).includes(name));
   if (unknown !== undefined) throw new Error(`selftest: no kernel "${unknown}"; there are ${KERNEL_NAMES.join(', ')}`);
-  const device = openDevice(choice);
+  const device = await openDevice(choice);
   process.stdout.write(`${device.name}: ${device.info.description}\n`);
   const only = kernels === undefined ? {} : { kernels: kernels as KernelName[] };
   const results = await selftest(device, createReferenceDevice(), only);

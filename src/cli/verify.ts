@@ -42,7 +42,7 @@ async function verify(input: string, { json, device, sourceBackend }: Options): 
       signal.throwIfAborted();
       progress.update(share);
     };
-    report = await verifyModel(source, openDevice(device), { onProgress });
+    report = await verifyModel(source, await openDevice(device), { onProgress });
   }
   release();
   const problems = [

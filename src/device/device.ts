@@ -3,7 +3,7 @@
  */
 import type { DeviceBuffer, Dtype, KernelName, Kernels } from './kernels.js';
 
-export type DeviceName = 'reference' | 'cpu' | 'cuda';
+export type DeviceName = 'reference' | 'cpu' | 'cuda' | 'webgpu';
 export type FloatArray = Float32Array | Float64Array;
 export type HostArray = FloatArray | Int32Array | Uint8Array;
 
@@ -11,6 +11,8 @@ export interface DeviceInfo {
   /** One line for people: what runs the kernels ("AMD EPYC, AVX-512, 2 threads"). */
   readonly description: string;
   readonly threads: number;
+  /** Whether it is a program that stands for a GPU, far slower than the processor it runs on. */
+  readonly isEmulated?: boolean;
 }
 
 /** Bytes in memory outside of JavaScript's, such as a mapped file, that stay as they are while anybody holds this object. */

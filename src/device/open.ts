@@ -5,33 +5,40 @@ import { createCudaDevice, type CudaOptions } from './cuda/cuda.js';
 import type { Device, DeviceName } from './device.js';
 import type { KernelName } from './kernels.js';
 import { createReferenceDevice } from './reference/reference.js';
+import { createWebGpuDevice, type WebGpuOptions } from './webgpu/webgpu.js';
 
 /** A device's name, or "auto" for the fastest that works. */
 export type DeviceChoice = DeviceName | 'auto';
 
-export interface DeviceOptions extends CpuOptions, CudaOptions {
+export interface DeviceOptions extends CpuOptions, CudaOptions, WebGpuOptions {
   /** The kernels that will be called, for "auto", which then minds only them; default: all of the contract. */
   readonly needs?: () => ReadonlySet<KernelName>;
   /** Told, in a sentence, that "auto" left out a device that works here, and why. */
   readonly onFallback?: (reason: string) => void;
 }
 
-/** All devices, fastest first. */
-const DEVICES: readonly { readonly name: DeviceName; readonly create: (options: DeviceOptions) => Device }[] = [
+interface Candidate {
+  readonly name: DeviceName;
+  readonly create: (options: DeviceOptions) => Device | Promise<Device>;
+}
+
+/** All devices, in the order of preference. */
+const DEVICES: readonly Candidate[] = [
   { name: 'cuda', create: createCudaDevice },
   { name: 'cpu', create: createCpuDevice },
+  { name: 'webgpu', create: createWebGpuDevice },
   { name: 'reference', create: () => createReferenceDevice() },
 ];
 
 export const deviceNames: readonly DeviceName[] = DEVICES.map(({ name }) => name);
 
 /**
- * Opens a device.
+ * Opens a device; asynchronous, since a GPU in a browser has no other way.
  * @param choice  "auto" takes the fastest that works here and has the kernels that are needed, of those that are compiled;
  *                the reference device is so slow that it must be asked for
  * @throws Error when it does not work here, saying why and what to do.
  */
-export function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions = {}): Device {
+export async function openDevice(choice: DeviceChoice = 'auto', options: DeviceOptions = {}): Promise<Device> {
   const name = choice === 'auto' ? fastest(options) : choice;
   const device = DEVICES.find((candidate) => candidate.name === name);
   if (device === undefined)
@@ -62,13 +69,19 @@ export interface DeviceReport {
   readonly problem: string | null;
 }
 
-/** Tries every device. */
-export function surveyDevices(options: DeviceOptions = {}): DeviceReport[] {
-  return DEVICES.map(({ name, create }) => {
+/** Tries every device, or those that are named. */
+export async function surveyDevices(
+  options: DeviceOptions = {},
+  names: readonly DeviceName[] = deviceNames,
+): Promise<DeviceReport[]> {
+  const reports: DeviceReport[] = [];
+  for (const { name, create } of DEVICES) {
+    if (!names.includes(name)) continue;
     try {
-      return { name, device: create(options), problem: null };
+      reports.push({ name, device: await create(options), problem: null });
     } catch (error) {
-      return { name, device: null, problem: error instanceof Error ? error.message : String(error) };
+      reports.push({ name, device: null, problem: error instanceof Error ? error.message : String(error) });
     }
-  });
+  }
+  return reports;
 }

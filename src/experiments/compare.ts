@@ -89,7 +89,7 @@ const workerFile = (): URL => new URL(`train-worker${path.extname(import.meta.ur
 export async function runComparison(comparison: Comparison, options: CompareOptions = {}): Promise<CompareSummary> {
   const { config, folder, plan } = comparison;
   const { only = [], execute, ...rest } = options;
-  if (execute === undefined) openDevice(config.device.name); // what does not work here would break every run
+  if (execute === undefined) await openDevice(config.device.name); // what does not work here would break every run
   const summary = await carryOut(folder, plan, {
     ...rest,
     execute: execute ?? inProcesses(workerFile()),

@@ -20,7 +20,7 @@ const CURVE_POINTS = 200;
  */
 export async function trainTask(spec: RunSpec, hooks: TrainHooks = {}): Promise<RunResult> {
   const { name, threads } = spec.device;
-  const device = openDevice(name, threads === 0 ? {} : { threads });
+  const device = await openDevice(name, threads === 0 ? {} : { threads });
   const learner =
     spec.task.name === TEXT_TASK
       ? await createTextLearner(spec, device, hooks.shared)

@@ -53,7 +53,7 @@ export class TextModel {
     const { device: choice = 'auto' } = options;
     const resolved = resolveModelFolder(folder);
     const needs = () => kernelsOfFolder(resolved, options);
-    const device = typeof choice === 'string' ? openDevice(choice, { needs, ...options }) : choice;
+    const device = typeof choice === 'string' ? await openDevice(choice, { needs, ...options }) : choice;
     const tokenizer = await loadTokenizer(resolved);
     const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });
     try {

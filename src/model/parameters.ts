@@ -66,7 +66,7 @@ export class Parameters {
     this.places = places;
     this.groups = groups;
     this.length = offset;
-    this.values = device.alloc('float', offset);
+    this.values = this.#allocate('parameters');
     device.kernels.fill(this.values, 0, offset);
     this.tensors = Object.fromEntries(
       this.places.map((place) => {
@@ -74,6 +74,16 @@ export class Parameters {
         return [place.name, new Tensor(device, place.spec.shape, buffer)];
       }),
     );
+  }
+
+  /** @throws what the device throws, with what did not fit. */
+  #allocate(what: string): DeviceBuffer {
+    try {
+      return this.device.alloc('float', this.length);
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause);
+      throw new Error(`the ${what} of the model, all in one buffer: ${message}`, { cause });
+    }
   }
 
   /** Gives every parameter its initial value; each depends on the key and its own name alone. */
@@ -111,7 +121,7 @@ export class Parameters {
   /** All gradients, as one buffer that starts at zero. Makes the parameters trainable. */
   get gradients(): DeviceBuffer {
     if (this.#gradients === null) {
-      this.#gradients = this.device.alloc('float', this.length);
+      this.#gradients = this.#allocate('gradients');
       for (const { name, offset, length } of this.places) {
         this.tensors[name]!.attachGrad(this.device.view(this.#gradients, offset, length));
       }

@@ -50,9 +50,19 @@ export class Scope {
   }
 
   alloc(dtype: Dtype, length: number): DeviceBuffer {
-    const buffer = this.device.alloc(dtype, length);
+    const buffer = this.#allocate(dtype, length);
     this.#held.add(buffer);
     return buffer;
+  }
+
+  /** @throws what the device throws, with the part of the model in which it was. */
+  #allocate(dtype: Dtype, length: number): DeviceBuffer {
+    try {
+      return this.device.alloc(dtype, length);
+    } catch (cause) {
+      if (this.path === '' || !(cause instanceof Error)) throw cause;
+      throw new Error(`${this.path.slice(0, -1)}: ${cause.message}`, { cause });
+    }
   }
 
   /** Takes responsibility for a buffer that was made elsewhere. */

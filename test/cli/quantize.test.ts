@@ -39,7 +39,7 @@ describe.skipIf(!commandIsBuilt)('the command (needs npm run build)', () => {
     expect(Math.abs(result.after.perplexity / result.before.perplexity - 1)).toBeLessThan(0.1);
 
     // Packed when it is opened or beforehand: the same bytes.
-    const opened = openDevice(fastestDevice());
+    const opened = await openDevice(fastestDevice());
     using beforehand = loadModel(out, opened, { storage: 'stored' }).model;
     const storage = bits === '8' ? 'int8' : 'int4';
     using now = loadModel(model, opened, { storage, group: Number(group) }).model;

@@ -10,7 +10,7 @@ import { setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { KERNEL_NAMES } from '../../src/device/native/bind.js';
+import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { functionName, parseHeader, snakeCase } from '../../src/device/native/header.js';
 import { loadLibrary } from '../../src/device/cpu/library.js';
 import { mapFile } from '../../src/device/cpu/map-file.js';

@@ -2,7 +2,7 @@
  * @file The kernels that the CUDA device does not have yet, each with the reason. native/build-cuda.mjs reads this table:
  * a kernel that is not named here must be in native/cuda. One line per kernel.
  */
-import type { AbsentKernels } from '../native/bind.js';
+import type { AbsentKernels } from '../kernel-names.js';
 
 const NOT_WRITTEN = 'it is not written for CUDA yet';
 

@@ -4,97 +4,12 @@
  * and, where it is cheap, by the library.
  */
 import type { DeviceName } from '../device.js';
-import type { Dtype, KernelName, Kernels } from '../kernels.js';
+import { KERNEL_NAMES, refusal, type AbsentKernels } from '../kernel-names.js';
+import type { Dtype, Kernels } from '../kernels.js';
 import { NativeBuffer, own } from './buffer.js';
 import type { Prototype } from './header.js';
 import { functionName } from './header.js';
 import type { Library } from './library.js';
-
-/** Every kernel of the contract, once; `satisfies` makes a forgotten one a compile error. */
-const NAMES = {
-  fill: true,
-  copy: true,
-  accumulate: true,
-  add: true,
-  mulForward: true,
-  mulBackward: true,
-  activationForward: true,
-  activationBackward: true,
-  gatedActivationForward: true,
-  gatedActivationBackward: true,
-  skipGateForward: true,
-  skipGateBackward: true,
-  softCapForward: true,
-  softCapBackward: true,
-  dropoutForward: true,
-  dropoutBackward: true,
-  sumForward: true,
-  sumBackward: true,
-  matmul: true,
-  biasBackward: true,
-  headwiseLinearForward: true,
-  headwiseLinearBackward: true,
-  packRows: true,
-  unpackRows: true,
-  linearPacked: true,
-  embeddingPacked: true,
-  layernormForward: true,
-  layernormBackward: true,
-  rmsnormForward: true,
-  rmsnormBackward: true,
-  conv1dForward: true,
-  conv1dBackward: true,
-  longConvForward: true,
-  longConvBackward: true,
-  ssmDiscretizeForward: true,
-  ssmDiscretizeBackward: true,
-  ssmKernelForward: true,
-  ssmKernelBackward: true,
-  diagonalScanForward: true,
-  diagonalScanBackward: true,
-  s4ScanForward: true,
-  s4ScanBackward: true,
-  slstmForward: true,
-  slstmBackward: true,
-  lstmForward: true,
-  lstmBackward: true,
-  mlstmForward: true,
-  mlstmBackward: true,
-  mlstmStep: true,
-  selectiveScanForward: true,
-  selectiveScanBackward: true,
-  wkvForward: true,
-  wkvBackward: true,
-  scanForward: true,
-  scanBackward: true,
-  positions: true,
-  ropeForward: true,
-  ropeBackward: true,
-  attentionForward: true,
-  attentionBackward: true,
-  attentionCache: true,
-  attentionCacheBackward: true,
-  linformerForward: true,
-  linformerBackward: true,
-  deltaRuleForward: true,
-  deltaRuleBackward: true,
-  linearAttentionForward: true,
-  linearAttentionBackward: true,
-  dplrForward: true,
-  dplrBackward: true,
-  embeddingForward: true,
-  embeddingBackward: true,
-  linearCrossEntropyForward: true,
-  linearCrossEntropyBackward: true,
-  sumOfSquares: true,
-  adamw: true,
-} satisfies Record<keyof Kernels, true>;
-
-/** The names of all kernels. */
-export const KERNEL_NAMES = Object.keys(NAMES) as (keyof Kernels)[];
-
-/** Kernels that a device does not have yet, each with the reason. */
-export type AbsentKernels = Readonly<Partial<Record<KernelName, string>>>;
 
 /**
  * @param device  whose kernels these are, for messages
@@ -106,12 +21,7 @@ export function bindKernels(device: DeviceName, library: Library, absent: Absent
   const entries = KERNEL_NAMES.map((name) => {
     const reason = absent[name];
     if (reason !== undefined) {
-      const refuse = (): never => {
-        throw new Error(
-          `${device}: the kernel ${name} is not there: ${reason}. Use another device, such as --device cpu`,
-        );
-      };
-      return [name, refuse];
+      return [name, refusal(device, name, reason)];
     }
     const prototype = prototypes.get(functionName(name));
     if (!prototype) throw new Error(`${device}: xl.h has no ${functionName(name)} for the kernel ${name}`);

@@ -4,7 +4,7 @@
  */
 import type { Device, DeviceInfo, DeviceName, HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
-import type { AbsentKernels } from './bind.js';
+import type { AbsentKernels } from '../kernel-names.js';
 import { bindKernels } from './bind.js';
 import { BYTES, NativeBuffer, own } from './buffer.js';
 import type { Library } from './library.js';

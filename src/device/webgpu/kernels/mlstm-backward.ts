@@ -1,0 +1,346 @@
+/**
+ * @file The backward pass of the mLSTM of the WebGPU device, chunkwise. As in `mlstm-chunks.ts` the normaliser is one more
+ * column: where h = numerator / denominator, `dnum` [B,T,NH,DW] holds the gradients of the numerator and of q . n.
+ *
+ * With A[t,s] = w[t,s] (dnum_t . v_s) within a chunk, C the state before it and dC the gradient of the state behind it:
+ *   dq_t = sum_s A[t,s] k_s + (what is left of C after t) dnum_t,   dk_s = sum_t A[t,s] q_t + (weight of s at the end) dC v_s.
+ * A gradient of log i_s is the sum of A[t,s] q_t . k_s over t >= s, that of log f_t over all pairs around t: s < t <= t'.
+ * All that lies between the kernels is in one workspace, which is one binding.
+ */
+import type { DeviceBuffer, Kernels } from '../../kernels.js';
+import { InputGate } from '../../kernels.js';
+import type { Gpu } from '../gpu.js';
+import { MATH } from '../math.js';
+import { mapGroups, program } from '../program.js';
+import {
+  all,
+  beginStates,
+  CHUNKS,
+  endStates,
+  GATE_PLANES,
+  knownGates,
+  runStates,
+  SIZES,
+  sizesOf,
+  statesLength,
+  each,
+  WEIGHTS,
+} from './mlstm-chunks.js';
+import { runQueryNormalizer } from './mlstm-forward.js';
+import { GATE_GRADIENTS, LAST } from './mlstm-gate-gradients.js';
+import { TILES, VALUES } from './mlstm-tiles.js';
+import { groupSum } from './sums.js';
+
+/** A workgroup per row: dnum, and what reaches m through the denominator. */
+const ROWS = program({
+  name: 'mlstmBackward rows',
+  writes: 'dnum dm',
+  reads: 'dh h qn m denominator',
+  sizes: 'DV DW eps:f32',
+  threads: 64,
+  solo: true,
+  code: (constants) => `${MATH}${groupSum(constants)}
+fn kernel(group: u32, lane: u32) {
+  let below = denominator_at(group);
+  var part = 0.0;
+  for (var e = lane; e < p.DV; e += THREADS) {
+    let dh = dh_at(group * p.DV + e);
+    part += dh * h_at(group * p.DV + e);
+    dnum_set(group * p.DW + e, dh / below);
+  }
+  let dhh = group_sum(lane, part);
+  if (lane != 0u) { return; }
+  var dqn = 0.0;
+  var dm = 0.0;
+  if (NORMALIZE) {
+    // denominator = max(|q . n|, exp(-m)) + eps; a tie goes to q . n. The last line is so written that an infinite exp(-m)
+    // makes no NaN.
+    let qn = qn_at(group);
+    if (abs(qn) >= xl_exp(-m_at(group))) { dqn = -dhh / below * sign(qn); }
+    else { dm = dhh / (1.0 + p.eps * xl_exp(m_at(group))); }
+  }
+  dnum_set(group * p.DW + p.DV, dqn);
+  dm_set(group, dm);
+}`,
+});
+
+/** As the states, from the last chunk to the first. */
+const STATE_GRADIENTS = program({
+  name: 'mlstmBackward states',
+  writes: 'dstates',
+  reads: 'gates q dnum',
+  sizes: `${SIZES} rows tilesK tilesW scale:f32`,
+  threads: 64,
+  code: `${CHUNKS}
+var<workgroup> q_tile: array<f32, 1024>; // [step, 32 of DK], times what is left of the state
+var<workgroup> d_tile: array<f32, 1024>; // [step, 32 of DW]
+fn kernel(group: u32, lane: u32) {
+  let tile = group % (p.tilesK * p.tilesW);
+  let item = group / (p.tilesK * p.tilesW);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let first_d = (tile / p.tilesW) * 32u;
+  let e = (tile % p.tilesW) * 32u + lane % 32u;
+  let size = p.DK * p.DW;
+  let r = lane / 32u;
+  let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
+  ${each(
+    (j) => `
+  var state${j} = 0.0;
+  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${2 * j}u * p.DW); }`,
+  )}
+  for (var back = 0u; back < p.NC; back++) {
+    let chunk = p.NC - 1u - back;
+    load_factors(b, head, chunk, lane);
+    for (var j = 0u; j < 16u; j++) {
+      let t = lane / 32u + 2u * j;
+      let d = first_d + lane % 32u;
+      var query = 0.0;
+      var dvalue = 0.0;
+      if (is_step(chunk, t)) {
+        let row = row_of(b, head, chunk, t);
+        if (d < p.DK) { query = q_at(row * p.DK + d) * p.scale; }
+        if (e < p.DW) { dvalue = dnum_at(row * p.DW + e); }
+      }
+      q_tile[32u * t + lane % 32u] = query * left_of[t];
+      d_tile[32u * t + lane % 32u] = dvalue;
+    }
+    workgroupBarrier();
+    ${each((j) => `state${j} *= left_of[31];`)}
+    for (var t = 0u; t < CHUNK; t++) {
+      let dvalue = d_tile[32u * t + lane % 32u];
+      ${each((j) => `state${j} += q_tile[32u * t + r + ${2 * j}u] * dvalue;`)}
+    }
+    ${each(
+      (j) => `
+    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${2 * j}u * p.DW, state${j}); }`,
+    )}
+    workgroupBarrier();
+  }
+}`,
+});
+
+/** A workgroup per sequence, head, chunk and 32 columns of dq and dk; `inter` [2,B,T,NH,DK] gets what states gave. */
+const QUERIES_KEYS = program({
+  name: 'mlstmBackward dq dk',
+  writes: 'dq dk inter',
+  reads: 'gates states dstates dnum q k v',
+  sizes: `${SIZES} rows tilesK scale:f32`,
+  threads: 64,
+  code: `${CHUNKS}${WEIGHTS}${TILES}${VALUES}
+var<workgroup> steps: array<f32, 1088>; // dnum, then v; behind the loop q [step, 32 of DK]
+var<workgroup> states_tile: array<f32, 1088>; // C, then dC; behind the loop k
+fn kernel(group: u32, lane: u32) {
+  let tile = group % p.tilesK;
+  let chunk = (group / p.tilesK) % p.NC;
+  let item = group / (p.tilesK * p.NC);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let column = lane % 32u;
+  let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
+  let behind = before + p.DK * p.DW;
+  load_factors(b, head, chunk, lane);
+  make_weights(lane);
+  // Of each: dnum_t . v_s, C dnum_t, dC v_s
+  ${each((j) => `var pair${j} = 0.0; var from_c${j} = 0.0; var from_dc${j} = 0.0;`)}
+  for (var first = 0u; first < p.DW; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
+      let e = first + lane % 16u;
+      let at = 17u * r + lane % 16u;
+      steps[at] = dnum_of(b, head, chunk, r, e);
+      steps[544u + at] = value_at(b, head, chunk, r, e);
+      let d = tile * 32u + r;
+      var value = 0.0;
+      var gradient = 0.0;
+      if (d < p.DK && e < p.DW) {
+        value = states_at(before + d * p.DW + e);
+        gradient = dstates_at(behind + d * p.DW + e);
+      }
+      states_tile[at] = value;
+      states_tile[544u + at] = gradient;
+    }
+    workgroupBarrier();
+    for (var e = 0u; e < 16u; e++) {
+      let at = 17u * (lane / 32u) + e;
+      let value = steps[544u + 17u * column + e];
+      let c_of = states_tile[17u * column + e];
+      let dc_of = states_tile[544u + 17u * column + e];
+      ${each(
+        (j) => `
+      pair${j} += steps[at + ${34 * j}u] * value;
+      from_c${j} += steps[at + ${34 * j}u] * c_of;
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
+      )}
+    }
+  }
+  workgroupBarrier();
+  let d = tile * 32u + column;
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  for (var j = 0u; j < 16u; j++) {
+    let t = lane / 32u + 2u * j;
+    steps[33u * t + column] = query_at(b, head, chunk, t, d);
+    states_tile[33u * t + column] = key_at(b, head, chunk, t, d);
+  }
+  workgroupBarrier();
+  ${all('from_c')}
+  ${all('from_dc')}
+  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, d, from_c_of[j], from_dc_of[j]); }
+}
+fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, d: u32, from_c: f32, from_dc: f32) {
+  if (!is_step(chunk, t) || d >= p.DK) { return; }
+  let at = row_of(b, head, chunk, t) * p.DK + d;
+  let inter_q = left_of[t] * from_c;
+  let inter_k = end_of[t] * from_dc;
+  inter_set(at, inter_q);
+  inter_set(p.rows * p.DK + at, inter_k);
+  var sum_q = 0.0;
+  for (var s = 0u; s <= t; s++) { sum_q += weights[33u * t + s] * states_tile[33u * s + column]; }
+  var sum_k = 0.0;
+  for (var u = t; u < CHUNK; u++) { sum_k += weights[33u * u + t] * steps[33u * u + column]; }
+  dq_add(at, (sum_q + inter_q) * p.scale);
+  dk_add(at, sum_k + inter_k);
+}`,
+});
+
+/** A workgroup per sequence, head, chunk and 32 columns of dv. */
+const VALUE_GRADIENTS = program({
+  name: 'mlstmBackward dv',
+  writes: 'dv',
+  reads: 'gates dstates dnum q k',
+  sizes: `${SIZES} rows tilesV scale:f32`,
+  threads: 64,
+  code: `${CHUNKS}${WEIGHTS}${TILES}
+var<workgroup> steps: array<f32, 1088>; // q, then k; behind the loop dnum [step, 32 of DV]
+var<workgroup> dc_tile: array<f32, 528>; // [16 of DK, 32 of DV]
+fn kernel(group: u32, lane: u32) {
+  let tile = group % p.tilesV;
+  let chunk = (group / p.tilesV) % p.NC;
+  let item = group / (p.tilesV * p.NC);
+  let b = item / p.NH;
+  let head = item % p.NH;
+  let column = lane % 32u;
+  let e = tile * 32u + column;
+  let behind = (item * (p.NC + 1u) + chunk + 1u) * p.DK * p.DW;
+  load_factors(b, head, chunk, lane);
+  make_weights(lane);
+  // Of each: q_t . k_s, k_s^T dC
+  ${each((j) => `var pair${j} = 0.0; var from_dc${j} = 0.0;`)}
+  for (var first = 0u; first < p.DK; first += 16u) {
+    workgroupBarrier();
+    for (var part = 0u; part < 8u; part++) {
+      let r = (lane + 64u * part) / 16u;
+      let at = 17u * r + lane % 16u;
+      steps[at] = query_at(b, head, chunk, r, first + lane % 16u);
+      steps[544u + at] = key_at(b, head, chunk, r, first + lane % 16u);
+      let row = lane / 32u + 2u * part;
+      var gradient = 0.0;
+      if (first + row < p.DK && e < p.DV) { gradient = dstates_at(behind + (first + row) * p.DW + e); }
+      dc_tile[33u * row + column] = gradient;
+    }
+    workgroupBarrier();
+    for (var d = 0u; d < 16u; d++) {
+      let at = 17u * (lane / 32u) + d;
+      let key = steps[544u + 17u * column + d];
+      let dc_of = dc_tile[33u * d + column];
+      ${each(
+        (j) => `
+      pair${j} += steps[at + ${34 * j}u] * key;
+      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
+      )}
+    }
+  }
+  workgroupBarrier();
+  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  for (var j = 0u; j < 16u; j++) {
+    let t = lane / 32u + 2u * j;
+    steps[33u * t + column] = dnum_of(b, head, chunk, t, min(e, p.DV));
+  }
+  workgroupBarrier();
+  ${all('from_dc')}
+  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, e, from_dc_of[j]); }
+}
+fn put_row(b: u32, head: u32, chunk: u32, s: u32, column: u32, e: u32, from_dc: f32) {
+  if (!is_step(chunk, s) || e >= p.DV) { return; }
+  var sum = end_of[s] * from_dc;
+  for (var t = s; t < CHUNK; t++) { sum += weights[33u * t + s] * steps[33u * t + column]; }
+  dv_add(row_of(b, head, chunk, s) * p.DV + e, sum);
+}`,
+});
+
+/** The workspace cut into its parts, in the order of their lengths. */
+function cut(gpu: Gpu, workspace: DeviceBuffer, lengths: readonly number[]): DeviceBuffer[] {
+  let offset = 0;
+  return lengths.map((length) => {
+    offset += length;
+    return gpu.view(workspace, offset - length, length);
+  });
+}
+
+export const mlstmBackward = (gpu: Gpu) =>
+  ({
+    mlstmBackward(
+      ...[
+        dq,
+        dk,
+        dv,
+        di,
+        df,
+        dCin,
+        dnin,
+        dmin,
+        dh,
+        dCout,
+        dnout,
+        dmout,
+        q,
+        k,
+        v,
+        i,
+        f,
+        Cin,
+        nin,
+        min,
+        reset,
+        h,
+        m,
+        denominator,
+        ...rest
+      ]
+    ) {
+      const [B, T, NH, DK, DV, , eps, inputGate, normalize] = rest;
+      const sizes = sizesOf(B, T, NH, DK, DV);
+      const { DW, NC } = sizes;
+      const [rows, border] = [B * T * NH, statesLength(sizes)];
+      const lengths = [GATE_PLANES * rows, border, border, rows, rows * DW, rows, 2 * rows * DK, 2 * rows];
+      const total = lengths.reduce((sum, length) => sum + length, 0);
+      gpu.withScratch([total], (workspace) => {
+        const [gates, states, dstates, qn, dnum, dm, inter, dlog] = cut(gpu, workspace, lengths) as Buffers<8>;
+        const own = { T, NH, DK, DV, DW, NC, rows, scale: 1 / Math.sqrt(DK) };
+        const tiles = { tilesK: Math.ceil(DK / 32), tilesW: Math.ceil(DW / 32), tilesV: Math.ceil(DV / 32) };
+        const chunks = B * NH * NC;
+        const exponential = { EXPONENTIAL: inputGate === InputGate.exponential };
+
+        knownGates(gpu, { gates, m, i, f, min, reset }, sizes, inputGate);
+        beginStates(gpu, states, Cin, nin, sizes, 0);
+        runStates(gpu, states, gates, k, v, sizes);
+        if (normalize) runQueryNormalizer(gpu, qn, { m, gates, states, q, k, v }, sizes);
+        gpu.run(ROWS, { dnum, dm, dh, h, qn, m, denominator }, { DV, DW, eps }, rows, { NORMALIZE: normalize });
+        beginStates(gpu, dstates, dCout, dnout, sizes, NC);
+        const stateTiles = B * NH * tiles.tilesK * tiles.tilesW;
+        gpu.run(STATE_GRADIENTS, { dstates, gates, q, dnum }, { ...own, ...tiles }, stateTiles);
+        const read = { gates, states, dstates, dnum, q, k, v };
+        gpu.run(QUERIES_KEYS, { dq, dk, inter, ...read }, { ...own, ...tiles }, chunks * tiles.tilesK);
+        gpu.run(VALUE_GRADIENTS, { dv, gates, dstates, dnum, q, k }, { ...own, ...tiles }, chunks * tiles.tilesV);
+        gpu.run(GATE_GRADIENTS, { dlog, inter, ...read }, own, chunks);
+        const last = { di, df, dmin, gates, dlog, dm, dmout };
+        gpu.run(LAST, last, { N: B * NH, T, NH, rows }, mapGroups(B * NH), exponential);
+        endStates(gpu, dCin, dnin, dstates, sizes, 0, true);
+      });
+    },
+  }) satisfies Partial<Kernels>;
+
+type Buffers<N extends number, All extends DeviceBuffer[] = []> = All['length'] extends N
+  ? All
+  : Buffers<N, [DeviceBuffer, ...All]>;

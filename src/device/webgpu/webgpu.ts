@@ -1,0 +1,124 @@
+/**
+ * @file The WebGPU device: any GPU, in a browser or in Node through Dawn, float32. The kernels are WGSL under `kernels/`;
+ * here they become a device of the contract.
+ */
+import { float32sOf, type Device } from '../device.js';
+import { refusal } from '../kernel-names.js';
+import type { Kernels } from '../kernels.js';
+import { ABSENT } from './absent.js';
+import { openAdapter } from './adapter.js';
+import { Gpu } from './gpu.js';
+import { conv1d } from './kernels/conv1d.js';
+import { elementwise } from './kernels/elementwise.js';
+import { headwise } from './kernels/headwise.js';
+import { languageModel } from './kernels/language-model.js';
+import { products } from './kernels/matmul.js';
+import { lstm } from './kernels/lstm.js';
+import { mlstmBackward } from './kernels/mlstm-backward.js';
+import { mlstmForward } from './kernels/mlstm-forward.js';
+import { mlstmStep } from './kernels/mlstm-step.js';
+import { norms } from './kernels/norms.js';
+import { packed } from './kernels/packed.js';
+import { scan } from './kernels/scan.js';
+import { slstm } from './kernels/slstm.js';
+import { sums } from './kernels/sums.js';
+
+export interface WebGpuOptions {
+  /** Where to look for an adapter (a `GPU` object); by default the browser's, or Dawn's in Node. */
+  readonly gpu?: unknown;
+  /** Whether to run kernels as is best for a GPU in software; by default as the adapter says. For tests. */
+  readonly isSoftware?: boolean;
+}
+
+export interface WebGpuDevice extends Device {
+  /** The GPUDevice, for what this library does not do. */
+  readonly gpuDevice: unknown;
+  /** Ends the device and gives all its memory back. */
+  destroy(): void;
+}
+
+/**
+ * The WebGPU device. Several may exist.
+ * @throws WebGpuError where there is no WebGPU or no adapter, saying what to do.
+ */
+export async function createWebGpuDevice({ gpu, ...options }: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const { device, description, isSoftware } = await openAdapter(gpu as GPU | undefined);
+  return assemble(new Gpu(device, options.isSoftware ?? isSoftware), description);
+}
+
+function kernelsOf(gpu: Gpu): Kernels {
+  const present = {
+    ...elementwise(gpu),
+    ...sums(gpu),
+    ...products(gpu),
+    ...headwise(gpu),
+    ...norms(gpu),
+    ...conv1d(gpu),
+    ...packed(gpu),
+    ...scan(gpu),
+    ...slstm(gpu),
+    ...lstm(gpu),
+    ...mlstmForward(gpu),
+    ...mlstmBackward(gpu),
+    ...mlstmStep(gpu),
+    ...languageModel(gpu),
+  } satisfies Omit<Kernels, keyof typeof ABSENT>;
+  const absent = Object.entries(ABSENT).map(([name, reason]) => [name, refusal('webgpu', name, reason)]);
+  return { ...present, ...(Object.fromEntries(absent) as Pick<Kernels, keyof typeof ABSENT>) };
+}
+
+function assemble(gpu: Gpu, description: string): WebGpuDevice {
+  const { pool } = gpu;
+  const kernels = kernelsOf(gpu);
+  let poison = false;
+  const device: WebGpuDevice = {
+    name: 'webgpu',
+    precision: 'float32',
+    hasBf16: false,
+    kernels,
+    info: { description, threads: 1, isEmulated: gpu.isSoftware },
+    absent: new Map(Object.entries(ABSENT)) as Device['absent'],
+    gpuDevice: gpu.device,
+
+    alloc(dtype, length) {
+      const buffer = gpu.alloc(dtype, length);
+      if (poison && dtype === 'float') kernels.fill(buffer, NaN, length);
+      return buffer;
+    },
+    share(dtype, memory) {
+      const bytes = memory instanceof Uint8Array ? memory : memory.bytes();
+      const data = dtype === 'uint8' ? bytes : float32sOf('webgpu: share', bytes);
+      const buffer = gpu.alloc(dtype, data.length);
+      gpu.write(buffer, data);
+      return buffer;
+    },
+    free: (buffer) => pool.free(pool.own(buffer, 'free: its argument')),
+    view: (buffer, offset, length) => gpu.view(buffer, offset, length),
+    write: (buffer, data) => gpu.write(pool.own(buffer, 'write: its argument'), data),
+    cast(y, x) {
+      if (y.dtype !== 'float' || x.dtype !== 'float') throw new TypeError(`webgpu: cast of ${x.dtype} to ${y.dtype}`);
+      if (y.length !== x.length) {
+        throw new RangeError(`webgpu: cast of ${x.length} elements to a buffer of ${y.length}`);
+      }
+      kernels.copy(y, x, x.length);
+    },
+    read: (buffer) => gpu.read(pool.own(buffer, 'read: its argument')),
+    memory: {
+      get bytes() {
+        return pool.bytes;
+      },
+      get peak() {
+        return pool.peak;
+      },
+      resetPeak: () => pool.resetPeak(),
+    },
+    get poison() {
+      return poison;
+    },
+    set poison(on) {
+      poison = on;
+    },
+    destroy: () => gpu.destroy(),
+  };
+  return device;
+}

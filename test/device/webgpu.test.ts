@@ -1,0 +1,154 @@
+/**
+ * @file The WebGPU device in Node, through Dawn: every kernel against the reference, cells against recorded
+ * numbers, and what it says where something is missing or breaks. Without an adapter its tests are skipped by name.
+ */
+import { afterAll, describe, expect, test, vi } from 'vitest';
+import type { KernelName } from '../../src/device/kernels.js';
+import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
+import { createReferenceDevice } from '../../src/device/reference/reference.js';
+import { describeFailure, selftest } from '../../src/device/selftest/selftest.js';
+import { ABSENT } from '../../src/device/webgpu/absent.js';
+import { Parameters } from '../../src/model/parameters.js';
+import { scope } from '../../src/tensor/scope.js';
+import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
+import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
+import { webGpuOrReason } from '../support/webgpu.js';
+
+const opened = await webGpuOrReason();
+const reason = typeof opened === 'string' ? ` (skipped: ${opened})` : '';
+const device = opened as WebGpuDevice;
+const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
+
+afterAll(() => {
+  if (typeof opened !== 'string') opened.destroy();
+});
+
+describe('where there is no adapter', () => {
+  test('the error says what to install', async () => {
+    const gpu = { requestAdapter: async () => null };
+    await expect(createWebGpuDevice({ gpu })).rejects.toThrow(
+      /^webgpu: no GPU was found\. Install a driver .* or use --device cpu\.$/,
+    );
+  });
+
+  test('and no package, that it is to be installed', async () => {
+    vi.resetModules();
+    vi.doMock('webgpu', () => {
+      throw Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' });
+    });
+    const fresh = await import('../../src/device/webgpu/webgpu.js');
+    await expect(fresh.createWebGpuDevice()).rejects.toThrow(/npm package webgpu .*run: npm install webgpu/);
+    vi.doUnmock('webgpu');
+    vi.resetModules();
+  });
+});
+
+describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
+  test('agrees with the reference in every kernel that it has', async () => {
+    const results = await selftest(device, createReferenceDevice(), { kernels: present });
+    expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
+    expect(new Set(results.map(({ kernel }) => kernel)).size).toBe(present.length);
+  }, 400_000);
+
+  // On a GPU in software the kernels without barriers are taken; these are the others.
+  test('agrees with the reference in the kernels of a GPU in hardware', async () => {
+    const hardware = await createWebGpuDevice({ isSoftware: false });
+    const kernels: KernelName[] = [
+      ...(['sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward'] as const),
+      ...(['linearCrossEntropyForward', 'headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
+    ];
+    const results = await selftest(hardware, createReferenceDevice(), {
+      kernels: [...kernels, 'headwiseLinearForward'],
+    });
+    expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
+    hardware.destroy();
+  }, 400_000);
+
+  test('says which kernels are absent, and why', () => {
+    expect(device.absent.size).toBe(Object.keys(ABSENT).length);
+    expect(() => device.kernels.packRows(null as never, null as never, 1, 1, 0, 0)).toThrow(
+      /^webgpu: the kernel packRows is not there: matrices are packed once/,
+    );
+  });
+
+  test.each(mlstmGolden)('matches $file', async (golden) => {
+    for (const { tensor, gap } of await mlstmGoldenGaps(device, golden, 64)) expect(gap, tensor).toBeLessThan(1e-5);
+  });
+
+  test.each(['slstm', 'lstm'] as const)('matches %s_cell', async (cell) => {
+    for (const { tensor, gap } of await recurrentGoldenGaps(device, cell)) expect(gap, tensor).toBeLessThan(1e-5);
+  });
+
+  test('uses views that begin anywhere, also two of one buffer in one kernel', async () => {
+    const whole = device.alloc('float', 20);
+    device.write(
+      whole,
+      Float32Array.from({ length: 20 }, (_, n) => n),
+    );
+    const [a, b] = [device.view(whole, 3, 5), device.view(whole, 11, 5)];
+    device.kernels.add(a, a, b, 5);
+    expect([...(await device.read(device.view(whole, 2, 7)))]).toEqual([2, 14, 16, 18, 20, 22, 8]);
+    device.free(whole);
+  });
+
+  test('bytes that fill no whole word are written and read', async () => {
+    const bytes = device.alloc('uint8', 7);
+    device.write(bytes, Uint8Array.of(1, 2, 3, 4, 5, 6, 7));
+    expect([...(await device.read(bytes))]).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect([...(await device.read(device.view(bytes, 3, 3)))]).toEqual([4, 5, 6]);
+    device.free(bytes);
+  });
+
+  test('gives memory out again, and counts it', () => {
+    const before = device.memory.bytes;
+    const first = device.alloc('float', 1000);
+    expect(device.memory.bytes).toBe(before + 4000);
+    device.free(first);
+    expect(device.memory.bytes).toBe(before);
+    const second = device.alloc('float', 1000);
+    expect((second as typeof first & { memory: object }).memory).toBe(
+      (first as typeof first & { memory: object }).memory,
+    );
+    device.free(second);
+    expect(() => device.kernels.fill(first, 0, 1)).toThrow('already freed');
+  });
+});
+
+describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`, () => {
+  test('a token outside of the vocabulary is reported by the next read, once', async () => {
+    const [y, tokens, table] = [device.alloc('float', 4), device.alloc('int32', 2), device.alloc('float', 6)];
+    device.write(tokens, Int32Array.of(1, 3));
+    device.kernels.embeddingForward(y, tokens, table, 2, 2, 3);
+    await expect(device.read(y)).rejects.toThrow(
+      'webgpu: embeddingForward: token 3 at position 1 lies outside of the vocabulary 0..2',
+    );
+    await device.read(y);
+    for (const buffer of [y, tokens, table]) device.free(buffer);
+  });
+
+  test('a buffer beyond the limits of the adapter names size and limit', () => {
+    expect(() => device.alloc('float', 2 ** 40)).toThrow(
+      /^webgpu: a float buffer of 1099511627776 elements takes 4\.\d+ TB?i?B?, this adapter allows .* \(max\w+\); take a smaller/,
+    );
+  });
+
+  test('and a model that does not fit says what of it', () => {
+    const table = { 'a/weight': { shape: [2 ** 20, 2 ** 20], initial: { kind: 'zeros' }, decay: true } };
+    expect(() => new Parameters(device, table as never)).toThrow(
+      /^the parameters of the model, all in one buffer: webgpu: a float buffer of 1099511627776 elements/,
+    );
+    const gate = () => scope(device, {}, (inner) => inner.within('blocks/3', () => inner.alloc('float', 2 ** 40)));
+    expect(gate).toThrow(/^blocks\/3: webgpu: a float buffer of 1099511627776 elements/);
+  });
+
+  test('a lost device says so in the middle of a step and ever after', async () => {
+    const lost = await createWebGpuDevice();
+    const x = lost.alloc('float', 100);
+    lost.kernels.fill(x, 1, 100);
+    (lost.gpuDevice as GPUDevice).destroy();
+    lost.kernels.fill(x, 2, 100);
+    await expect(lost.read(x)).rejects.toThrow(/^webgpu: the device was lost \(.+\); what was on it is gone/);
+    expect(() => lost.kernels.fill(x, 3, 100)).toThrow('webgpu: the device was lost');
+    expect(() => lost.alloc('float', 1)).toThrow('webgpu: the device was lost');
+  });
+});
