@@ -14,11 +14,12 @@ constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
 
-// Rows of weights at once. One is read as memory likes best, front to back, which is what small floats wait for; the
-// others wait for arithmetic, and several rows share what is read of x.
+// Rows of weights at once: several share what is read of x. With few registers small floats have one, which then is read
+// front to back, as memory likes best (measured: AVX2 on AMD wants that, AVX-512 on Intel does not).
 constexpr int rows_at_once(Kind kind, int x_rows) {
-  if (kind == DOT_BF16 || kind == DOT_F16) return 1;
-  return x_rows > 1 ? 2 : is_int4_dot(kind) ? 3 : 4;
+  if (is_int4_dot(kind)) return x_rows > 1 ? 2 : 3;
+  if (kind <= DOT_F16 && PRODUCT_ROWS < 12) return 1;
+  return x_rows > 1 ? 2 : 4;
 }
 
 // A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.
