@@ -11,6 +11,8 @@ export interface DeviceInfo {
   /** One line for people: what runs the kernels ("AMD EPYC, AVX-512, 2 threads"). */
   readonly description: string;
   readonly threads: number;
+  /** File of the native library that has the kernels; none where they are in the package itself. */
+  readonly library?: string;
 }
 
 /** Bytes in memory outside of JavaScript's, such as a mapped file, that stay as they are while anybody holds this object. */

@@ -3,7 +3,7 @@
  * measures it on the way and at the end. It writes nothing to disk; `runner.ts` does.
  */
 import { giveWay } from '../event-loop.js';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { kernelsOf } from '../model/kernels-of.js';
 import { learningRateAt } from '../train/schedule.js';
 import type { Learner } from './learner.js';
@@ -23,7 +23,7 @@ export async function trainTask(spec: RunSpec, hooks: TrainHooks = {}): Promise<
   const { name, threads } = spec.device;
   const needs = () =>
     spec.task.name === TEXT_TASK ? kernelsOf(spec.model, { training: true }) : kernelsOfSequence(spec);
-  const device = openDevice(name, { ...(threads === 0 ? {} : { threads }), needs });
+  const device = await openProven(name, { ...(threads === 0 ? {} : { threads }), needs });
   const learner =
     spec.task.name === TEXT_TASK
       ? await createTextLearner(spec, device, hooks.shared)

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { Device } from '../device/device.js';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { explainWriteFailure, makeFolder } from '../model/disk.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
@@ -109,21 +109,27 @@ export class Run implements AsyncIterable<TrainStep> {
     const data = await openRunData(config, folder);
     fs.writeFileSync(file, stringify(writtenRunConfig(config)));
     const last = checkpointSteps(folder).at(-1);
-    const run = Run.#open(folder, config, data, options, config.init !== '' && last === undefined);
+    const run = await Run.#open(folder, config, data, options, config.init !== '' && last === undefined);
     if (last !== undefined) run.#progress = restoreCheckpoint(runPaths(folder).checkpoint(last), run.#trainer);
     return run;
   }
 
   /** @param initial  whether the parameters come from the model that `init` names */
-  static #open(folder: string, config: RunConfig, data: RunData, options: TrainOptions, initial: boolean): Run {
+  static async #open(
+    folder: string,
+    config: RunConfig,
+    data: RunData,
+    options: TrainOptions,
+    initial: boolean,
+  ): Promise<Run> {
     const { name, threads } = config.device;
     const device =
       options.device ??
-      openDevice(name, {
+      (await openProven(name, {
         ...(threads === 0 ? {} : { threads }),
         needs: () => kernelsOf(config.model, { training: true }),
         ...(options.onFallback && { onFallback: options.onFallback }),
-      });
+      }));
     const model = initial
       ? loadModel(config.init, device).model
       : LanguageModel.create(config.model, device, config.training.seed);
