@@ -35,7 +35,7 @@ export interface Device {
   readonly absent: ReadonlyMap<KernelName, string>;
   /**
    * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
-   * that skips an element is seen. @throws Error when memory is exhausted, saying how much was asked and is held.
+   * that skips an element is seen. @throws OutOfMemoryError when memory is exhausted, saying how much was asked and is held.
    */
   alloc(dtype: Dtype, length: number): DeviceBuffer;
   /**

@@ -20,6 +20,7 @@ import { resolveRunConfig, writtenRunConfig, type RunConfig, type RunConfigInput
 import { checkVocabulary, withInitialModel } from './initial-model.js';
 import { evaluate } from './evaluate.js';
 import { nonFiniteError } from './nonfinite.js';
+import { explainOutOfMemory } from './out-of-memory.js';
 import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
 import {
   checkpointSteps,
@@ -215,11 +216,14 @@ export class Run implements AsyncIterable<TrainStep> {
       this.data.batchAt(index * gradientAccumulation + micro),
     );
     const before = this.#trainer.state?.clone() ?? null;
+    const held = this.model.device.memory.bytes;
     try {
       const result = await this.#trainer.step(batches, learningRate, index);
       if (result.skipped && onNonFinite !== 'skip')
         throw await nonFiniteError(this.#trainer, this.folder, onNonFinite, batches[0]!, index, before);
       return result;
+    } catch (error) {
+      throw explainOutOfMemory(error, this.#trainer, this.config, index + 1, held);
     } finally {
       before?.dispose();
     }
