@@ -1,5 +1,6 @@
 /** @file The public API: only re-exports. */
 export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
+export { OutOfMemoryError } from './device/out-of-memory.js';
 export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
 export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
 export { Activation, InputGate, WeightFormat, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';

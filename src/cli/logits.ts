@@ -1,6 +1,6 @@
 /** @file `xlstm logits`: what a model computes for given tokens, printed or written, to compare it with another program. */
 import { Command } from 'commander';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { logitsOf, topTokens, writeLogits } from '../evaluate/logits.js';
 import { checkTokens, parseTokens, readTokensFile } from '../evaluate/token-input.js';
 import { kernelsOfFolder, loadModel } from '../model/checkpoint.js';
@@ -46,7 +46,7 @@ async function printLogits(path: string, options: Options): Promise<void> {
   const sequences = tokens === undefined ? readTokensFile(tokensFile!) : parseTokens(tokens, '--tokens');
   const loading = loadOptions(options);
   const folder = resolveModelFolder(path);
-  const device = await openDevice(loading.device, {
+  const device = await openProven(loading.device, {
     ...loading,
     ...tellFallback,
     needs: () => kernelsOfFolder(folder, loading),

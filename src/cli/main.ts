@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** @file The command `xlstm`: train, generate, inspect, doctor. Each subcommand is a file beside this one. */
 import { Command } from 'commander';
-import { packageVersion } from './package-version.js';
+import { packageVersion } from '../package-version.js';
 
 /** Subcommands, in the order of the help. A module and all that it needs take longer to load than a short command to run. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {

@@ -4,6 +4,7 @@ import { openDevice, type DeviceChoice } from '../device/open.js';
 import { KERNEL_NAMES } from '../device/kernel-names.js';
 import type { KernelName } from '../device/kernels.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
+import { keepProof } from '../device/selftest/proof.js';
 import { describeFailure, selftest, type SelftestResult } from '../device/selftest/selftest.js';
 
 export function selftestCommand(): Command {
@@ -21,6 +22,7 @@ async function run({ device: choice, kernels }: { device: DeviceChoice; kernels?
   process.stdout.write(`${device.name}: ${device.info.description}\n`);
   const only = kernels === undefined ? {} : { kernels: kernels as KernelName[] };
   const results = await selftest(device, createReferenceDevice(), only);
+  if (kernels === undefined) keepProof(device, results);
   for (const line of summarize(results)) process.stdout.write(`${line}\n`);
   if (results.some(({ ok }) => !ok)) process.exitCode = 1;
 }

@@ -13,6 +13,8 @@ export interface DeviceInfo {
   readonly threads: number;
   /** Whether it is a program that stands for a GPU, far slower than the processor it runs on. */
   readonly isEmulated?: boolean;
+  /** File of the native library that has the kernels; none where they are in the package itself. */
+  readonly library?: string;
 }
 
 /** Bytes in memory outside of JavaScript's, such as a mapped file, that stay as they are while anybody holds this object. */
@@ -35,7 +37,7 @@ export interface Device {
   readonly absent: ReadonlyMap<KernelName, string>;
   /**
    * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
-   * that skips an element is seen. @throws Error when memory is exhausted, saying how much was asked and is held.
+   * that skips an element is seen. @throws OutOfMemoryError when memory is exhausted, saying how much was asked and is held.
    */
   alloc(dtype: Dtype, length: number): DeviceBuffer;
   /**

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { stringify } from 'yaml';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { suggestion } from '../model/check-config.js';
 import { writeFileWhole } from '../model/disk.js';
 import { resolveCompareConfig, type CompareConfig } from './compare-config.js';
@@ -89,7 +89,7 @@ const workerFile = (): URL => new URL(`train-worker${path.extname(import.meta.ur
 export async function runComparison(comparison: Comparison, options: CompareOptions = {}): Promise<CompareSummary> {
   const { config, folder, plan } = comparison;
   const { only = [], execute, ...rest } = options;
-  if (execute === undefined) await openDevice(config.device.name); // what does not work here would break every run
+  if (execute === undefined) await openProven(config.device.name); // what does not work here would break every run
   const summary = await carryOut(folder, plan, {
     ...rest,
     execute: execute ?? inProcesses(workerFile()),

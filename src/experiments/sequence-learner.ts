@@ -6,7 +6,9 @@ import { batchesOf, trainingBatch } from '../data/tasks/batch.js';
 import { createTask } from '../data/tasks/registry.js';
 import type { ExampleSet, Task } from '../data/tasks/task.js';
 import type { Device } from '../device/device.js';
+import type { KernelName } from '../device/kernels.js';
 import { giveWay } from '../event-loop.js';
+import { kernelsCalled, withUpdate } from '../model/kernels-of.js';
 import { SequenceModel } from '../model/sequence-model.js';
 import { fold, randomKey, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
@@ -27,6 +29,16 @@ export function createSequenceLearner(spec: RunSpec, device: Device): Learner {
   const task = createTask(spec.task.name, spec.task.options);
   const { input, output } = task;
   return new SequenceLearner(spec, task, SequenceModel.create(spec.model, { input, output }, device, spec.seed));
+}
+
+/** What training on a task calls, for `openDevice`: measuring calls nothing else. @throws Error as `createSequenceLearner`. */
+export function kernelsOfSequence(spec: RunSpec): Set<KernelName> {
+  const task = createTask(spec.task.name, spec.task.options);
+  const { input, output } = task;
+  const called = kernelsCalled((device) => {
+    new SequenceLearner(spec, task, new SequenceModel(spec.model, { input, output }, device)).accumulate(0);
+  });
+  return withUpdate(called);
 }
 
 class SequenceLearner implements Learner {
@@ -59,6 +71,13 @@ class SequenceLearner implements Learner {
   }
 
   async step(index: number, learningRate: number): Promise<{ loss: number; tokens: number }> {
+    const tokens = this.accumulate(index);
+    const { loss, skipped } = await this.#update.apply(learningRate);
+    return { loss: skipped ? NaN : loss, tokens };
+  }
+
+  /** Gradients of the mean loss of batch number `index`, without an update. @returns the tokens read */
+  accumulate(index: number): number {
     const { seed, training } = this.#spec;
     const { device, parameters } = this.#model;
     const batch = trainingBatch(this.#train, fold(TASK_KEY, 'order'), index, training.batchSize);
@@ -68,8 +87,7 @@ class SequenceLearner implements Learner {
       backward(loss, { release: true });
       device.kernels.copy(this.#update.lossBuffer, loss.buffer, 1);
     });
-    const { loss, skipped } = await this.#update.apply(learningRate);
-    return { loss: skipped ? NaN : loss, tokens: batch.lengths.reduce((total, length) => total + length, 0) };
+    return batch.lengths.reduce((total, length) => total + length, 0);
   }
 
   validate(signal?: AbortSignal): Promise<Record<string, number>> {

@@ -3,11 +3,12 @@
  * measures it on the way and at the end. It writes nothing to disk; `runner.ts` does.
  */
 import { giveWay } from '../event-loop.js';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
+import { kernelsOf } from '../model/kernels-of.js';
 import { learningRateAt } from '../train/schedule.js';
 import type { Learner } from './learner.js';
 import type { CurvePoint, RunResult, RunSpec, TrainHooks } from './run-spec.js';
-import { createSequenceLearner } from './sequence-learner.js';
+import { createSequenceLearner, kernelsOfSequence } from './sequence-learner.js';
 import { createTextLearner, TEXT_TASK } from './text-learner.js';
 
 /** Points of the training curve, besides those with a validation. */
@@ -20,7 +21,9 @@ const CURVE_POINTS = 200;
  */
 export async function trainTask(spec: RunSpec, hooks: TrainHooks = {}): Promise<RunResult> {
   const { name, threads } = spec.device;
-  const device = await openDevice(name, threads === 0 ? {} : { threads });
+  const needs = () =>
+    spec.task.name === TEXT_TASK ? kernelsOf(spec.model, { training: true }) : kernelsOfSequence(spec);
+  const device = await openProven(name, { ...(threads === 0 ? {} : { threads }), needs });
   const learner =
     spec.task.name === TEXT_TASK
       ? await createTextLearner(spec, device, hooks.shared)

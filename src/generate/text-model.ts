@@ -1,6 +1,7 @@
 /** @file A language model with its tokenizer: text in, text out, streaming. */
 import type { Device } from '../device/device.js';
-import { openDevice, type DeviceChoice, type DeviceOptions } from '../device/open.js';
+import type { DeviceChoice, DeviceOptions } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { kernelsOfFolder, loadModel, type LoadModelOptions } from '../model/checkpoint.js';
 import type { ModelFacts } from '../model/formats/source.js';
 import type { LanguageModel } from '../model/language-model.js';
@@ -53,7 +54,7 @@ export class TextModel {
     const { device: choice = 'auto' } = options;
     const resolved = resolveModelFolder(folder);
     const needs = () => kernelsOfFolder(resolved, options);
-    const device = typeof choice === 'string' ? await openDevice(choice, { needs, ...options }) : choice;
+    const device = typeof choice === 'string' ? await openProven(choice, { needs, ...options }) : choice;
     const tokenizer = await loadTokenizer(resolved);
     const { model, facts } = loadModel(resolved, device, { trainable: false, ...options });
     try {

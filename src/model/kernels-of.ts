@@ -14,8 +14,21 @@ import { LanguageModel } from './language-model.js';
 
 /** Training calls the kernels of the backward pass, the loss and the optimizer besides those of inference. */
 export function kernelsOf(config: ModelConfigInput, { training }: { readonly training: boolean }): Set<KernelName> {
+  const called = kernelsCalled((device) => runOnce(config, device, training));
+  return training ? withUpdate(called) : called;
+}
+
+/** With those of the optimizer, whatever the model. */
+export const withUpdate = (called: Set<KernelName>): Set<KernelName> => called.add('sumOfSquares').add('adamw');
+
+/** The kernels that `run` calls on the device it is given, which computes nothing. */
+export function kernelsCalled(run: (device: Device) => void): Set<KernelName> {
   const called = new Set<KernelName>();
-  const device = notingDevice(called);
+  run(notingDevice(called));
+  return called;
+}
+
+function runOnce(config: ModelConfigInput, device: Device, training: boolean): void {
   // Blocks of one kind call the same.
   const kinds = config.blocks === undefined ? {} : { blocks: [...new Set(config.blocks)] };
   using model = new LanguageModel({ ...config, ...kinds }, device);
@@ -26,10 +39,9 @@ export function kernelsOf(config: ModelConfigInput, { training }: { readonly tra
     model.logits(hidden);
     model.step(Tensor.from(device, new Int32Array(B), [B]), state);
   });
-  if (!training) return called;
+  if (!training) return;
   model.parameters.zeroGradients();
   scope(device, { record: true }, () => backward(sum(model.losses(tokens(), tokens(), { key: randomKey(0) }).losses)));
-  return called.add('sumOfSquares').add('adamw');
 }
 
 function notingDevice(called: Set<KernelName>): Device {

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { Device } from '../device/device.js';
-import { openDevice } from '../device/open.js';
+import { openProven } from '../device/open-proven.js';
 import { explainWriteFailure, makeFolder } from '../model/disk.js';
 import { giveWay } from '../event-loop.js';
 import { decode } from '../generate/decode.js';
@@ -20,6 +20,7 @@ import { resolveRunConfig, writtenRunConfig, type RunConfig, type RunConfigInput
 import { checkVocabulary, withInitialModel } from './initial-model.js';
 import { evaluate } from './evaluate.js';
 import { nonFiniteError } from './nonfinite.js';
+import { explainOutOfMemory } from './out-of-memory.js';
 import { openRunData, prepareRunData, type PrepareProgress, type RunData } from './run-data.js';
 import {
   checkpointSteps,
@@ -125,7 +126,7 @@ export class Run implements AsyncIterable<TrainStep> {
     const { name, threads } = config.device;
     const device =
       options.device ??
-      (await openDevice(name, {
+      (await openProven(name, {
         ...(threads === 0 ? {} : { threads }),
         needs: () => kernelsOf(config.model, { training: true }),
         ...(options.onFallback && { onFallback: options.onFallback }),
@@ -215,11 +216,14 @@ export class Run implements AsyncIterable<TrainStep> {
       this.data.batchAt(index * gradientAccumulation + micro),
     );
     const before = this.#trainer.state?.clone() ?? null;
+    const held = this.model.device.memory.bytes;
     try {
       const result = await this.#trainer.step(batches, learningRate, index);
       if (result.skipped && onNonFinite !== 'skip')
         throw await nonFiniteError(this.#trainer, this.folder, onNonFinite, batches[0]!, index, before);
       return result;
+    } catch (error) {
+      throw explainOutOfMemory(error, this.#trainer, this.config, index + 1, held);
     } finally {
       before?.dispose();
     }

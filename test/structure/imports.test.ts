@@ -26,7 +26,7 @@ const ORDER: readonly (readonly string[])[] = [
 ];
 
 /** They import nothing, and anyone may import them. */
-const LEAVES = ['event-loop.ts', 'format.ts'];
+const LEAVES = ['event-loop.ts', 'format.ts', 'package-version.ts'];
 /** Imports from everywhere, and nobody imports it. */
 const ROOTS = ['index.ts'];
 

@@ -36,6 +36,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       get threads() {
         return threads();
       },
+      library: library.path,
     },
   });
 }

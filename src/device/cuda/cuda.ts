@@ -42,7 +42,7 @@ export function createCudaDevice({ index = 0 }: CudaOptions = {}): CudaDevice {
     readsHostMemory: false,
     hasBf16: true,
     absent: ABSENT,
-    info: { description: describe(library), threads: 1 },
+    info: { description: describe(library), threads: 1, library: library.path },
   });
   return Object.assign(device, {
     synchronize: () => library.call('xl_synchronize'),

@@ -9,7 +9,7 @@ import type { Dtype, Kernels } from '../kernels.js';
 import { NativeBuffer, own } from './buffer.js';
 import type { Prototype } from './header.js';
 import { functionName } from './header.js';
-import type { Library } from './library.js';
+import { failure, type Library } from './library.js';
 
 /**
  * @param device  whose kernels these are, for messages
@@ -59,7 +59,8 @@ function bindKernel(
     for (const { index, dtype, what } of buffers) args[index] = addressOf(device, args[index], dtype, what);
     for (const index of flags) args[index] = Number(args[index]);
     const run = form === '' ? native : library.get(prototype.name + form);
-    if (run(...args) !== 0) throw new Error(`${device}: ${library.lastError()}`);
+    const status = run(...args);
+    if (status !== 0) throw failure(device, status, library.lastError());
   };
 }
 

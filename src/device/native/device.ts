@@ -5,6 +5,7 @@
 import type { Device, DeviceInfo, DeviceName, HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 import type { AbsentKernels } from '../kernel-names.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { bindKernels } from './bind.js';
 import { BYTES, NativeBuffer, own } from './buffer.js';
 import type { Library } from './library.js';
@@ -40,7 +41,12 @@ export function createNativeDevice(options: NativeDeviceOptions): Device {
       if (!Number.isSafeInteger(length) || length < 0) throw new RangeError(`${name}: alloc of ${length} elements`);
       if (dtype === 'bf16' && !hasBf16) throw new Error(`${name}: has no kernels of bf16 activations; use float`);
       const bytes = length * BYTES[dtype];
-      library.call('xl_alloc', allocAddress, bytes);
+      try {
+        library.call('xl_alloc', allocAddress, bytes);
+      } catch (error) {
+        if (error instanceof OutOfMemoryError) error.held = held.bytes;
+        throw error;
+      }
       const buffer = new NativeBuffer(name, dtype, length, allocAddress[0] as number, { freed: false }, false);
       held.bytes += bytes;
       held.peak = Math.max(held.peak, held.bytes);

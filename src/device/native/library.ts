@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { LibraryHandle } from 'koffi';
 import koffi from 'koffi';
 import type { DeviceName } from '../device.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import type { Prototype } from './header.js';
 import { abiVersion, parseHeader } from './header.js';
 
@@ -93,6 +94,15 @@ export function firstExisting(candidates: readonly LibraryCandidate[]): { path: 
 /** A product alone has a form whose operands are bf16 and whose result is float. */
 const suffixesOf = (name: string): string[] => (name === 'xl_matmul' ? ['', '_bf16', '_bf16_float'] : ['', '_bf16']);
 
+/** XL_OUT_OF_MEMORY of xl.h. */
+const OUT_OF_MEMORY = 2;
+
+/** The error for a status that is not 0 and the library's sentence about it. */
+export function failure(device: DeviceName, status: number | string, sentence: string): Error {
+  const message = `${device}: ${sentence}`;
+  return status === OUT_OF_MEMORY ? new OutOfMemoryError(message) : new Error(message);
+}
+
 /** @throws LibraryError if the file does not load or was built from other headers. */
 export function openLibrary(path: string, { device, headers, lacks, hasBf16, build }: LibraryKind): Library {
   const include = join(packageRoot(device), 'native', 'include');
@@ -125,7 +135,8 @@ export function openLibrary(path: string, { device, headers, lacks, hasBf16, bui
   }
   const lastError = (): string => String(get('xl_last_error')());
   const call = (name: string, ...args: unknown[]): void => {
-    if (get(name)(...args) !== 0) throw new Error(`${device}: ${lastError()}`);
+    const status = get(name)(...args);
+    if (status !== 0) throw failure(device, status, lastError());
   };
   return { path, prototypes, get, call, lastError };
 }

@@ -4,6 +4,7 @@
  */
 import { float32sOf, type Device, type HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype, Kernels } from '../kernels.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import type { ReferenceBuffer } from './buffer.js';
 import { own } from './buffer.js';
 import { attention } from './attention.js';
@@ -72,7 +73,7 @@ export function createReferenceDevice(): Device {
       return newArray[dtype](length);
     } catch (cause) {
       const message = `reference: no memory for ${length} ${dtype} elements; ${bytes} bytes are held, free some of them`;
-      throw new Error(message, { cause });
+      throw Object.assign(new OutOfMemoryError(message, { cause }), { held: bytes });
     }
   };
 
