@@ -4,6 +4,7 @@
  */
 import type { Device, FloatArray } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
+import { namingWhat } from '../device/out-of-memory.js';
 import {
   initialValues,
   type LearningRateRule,
@@ -80,9 +81,8 @@ export class Parameters {
   #allocate(what: string): DeviceBuffer {
     try {
       return this.device.alloc('float', this.length);
-    } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
-      throw new Error(`the ${what} of the model, all in one buffer: ${message}`, { cause });
+    } catch (error) {
+      throw namingWhat(`the ${what} of the model, all in one buffer`, error);
     }
   }
 

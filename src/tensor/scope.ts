@@ -4,6 +4,7 @@
  */
 import type { Device } from '../device/device.js';
 import type { DeviceBuffer, Dtype } from '../device/kernels.js';
+import { namingWhat } from '../device/out-of-memory.js';
 import type { TapeNode } from './tape.js';
 
 export interface ScopeOptions {
@@ -59,9 +60,8 @@ export class Scope {
   #allocate(dtype: Dtype, length: number): DeviceBuffer {
     try {
       return this.device.alloc(dtype, length);
-    } catch (cause) {
-      if (this.path === '' || !(cause instanceof Error)) throw cause;
-      throw new Error(`${this.path.slice(0, -1)}: ${cause.message}`, { cause });
+    } catch (error) {
+      throw this.path === '' ? error : namingWhat(this.path.slice(0, -1), error);
     }
   }
 

@@ -55,7 +55,7 @@ it('says what the device said, what is held, and two settings that need less', a
   const size = String.raw`\d+(\.\d)? k?B`;
   expect(error.message).toMatch(
     new RegExp(
-      String.raw`^step 2: small: no memory for \d+ bytes\. Held: parameters ${size}, gradients ${size}, ` +
+      String.raw`^step 2: ([\w.]+: )?small: no memory for \d+ bytes\. Held: parameters ${size}, gradients ${size}, ` +
         String.raw`moments of AdamW ${size}, activations of the step so far ${size}, states and others ${size}\. ` +
         String.raw`To need less: training\.batchSize=1 with training\.gradientAccumulation=2, for the same step; or ` +
         String.raw`training\.checkpointBlocks=true$`,
