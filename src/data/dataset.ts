@@ -8,7 +8,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorCode } from '../model/disk.js';
 import { type OpenOptions, openTokenFile, type TokenFile } from './token-file.js';
 

@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FloatArray } from '../device/device.js';
 import { checkConfig } from '../model/check-config.js';
 import { namedTensors, readNamedTensors, saveModel } from '../model/checkpoint.js';

@@ -1,7 +1,7 @@
 /** @file This library's own model folders: config.json and model.safetensors, whose tensors have the library's names. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { WeightFormat } from '../../device/kernels.js';
 import { formatName, packedRowBytes } from '../../device/packing.js';
 import { checkShape } from '../../tensor/shape.js';
