@@ -14,7 +14,8 @@ import { kernelsOf } from './kernels-of.js';
 import { LanguageModel, parameterTable } from './language-model.js';
 import { checkNames, loadFrozen, writeFloats, type WeightOptions } from './load-weights.js';
 import type { ParameterPlace, Parameters } from './parameters.js';
-import { writeSafetensors, type SafetensorsFile, type TensorArray, type TensorToWrite } from './safetensors.js';
+import { writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import type { TensorArray, TensorToWrite } from './tensor-array.js';
 
 /**
  * Writes config.json and model.safetensors (float32) into an existing folder.

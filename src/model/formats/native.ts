@@ -10,7 +10,8 @@ import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, writtenConfig, type ModelConfig } from '../config.js';
 import { parameterTable } from '../language-model.js';
 import { openTensors } from '../safetensors-shards.js';
-import { SafetensorsError, type TensorSet } from '../safetensors.js';
+import type { TensorSet } from '../safetensors.js';
+import { SafetensorsError } from '../safetensors-header.js';
 import type { ModelSource, ParameterSource } from './source.js';
 
 export const CONFIG_FILE = 'config.json';
