@@ -70,7 +70,11 @@ export type { Mixer, MixerContext, MixerPlace, MixerState, SharedValues, StateSp
 
 export { ConfigError } from './model/check-config.js';
 export type { ModelConfig, ModelConfigInput } from './model/config.js';
+export type { ModelFacts } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
+export type { WeightStorage } from './model/load-weights.js';
+export { modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export type { OpenModelOptions } from './model/open-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { parseSafetensors, safetensorsBytes, type SafetensorsContent } from './model/safetensors-bytes.js';
 export { SafetensorsError } from './model/safetensors-header.js';
@@ -91,6 +95,7 @@ export {
 export { trainBpe } from './tokens/bpe-train.js';
 export { ByteTokenizer } from './tokens/bytes.js';
 export { charTokenizer } from './tokens/chars.js';
+export { tokenizerFromFiles } from './tokens/local-kinds.js';
 export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenizer.js';
 
 export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';

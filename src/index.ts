@@ -73,6 +73,8 @@ export { openModelSource, type SourceOptions } from './model/formats/open.js';
 export type { ModelFacts, ModelFormat, ModelSource, ParameterSource } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
 export type { WeightStorage } from './model/load-weights.js';
+export { modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export type { OpenModelOptions } from './model/open-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { openSafetensors, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
 export { parseSafetensors, safetensorsBytes, type SafetensorsContent } from './model/safetensors-bytes.js';
@@ -95,6 +97,7 @@ export { ByteTokenizer } from './tokens/bytes.js';
 export { charTokenizer } from './tokens/chars.js';
 export { loadTokenizer } from './tokens/load.js';
 export { saveTokenizer } from './tokens/tokenizer-files.js';
+export { tokenizerFromFiles } from './tokens/local-kinds.js';
 export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenizer.js';
 
 export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';

@@ -7,7 +7,7 @@ import type { Device } from '../device/device.js';
 import { packedRowBytes } from '../device/packing.js';
 import { checkShape } from '../tensor/shape.js';
 import type { Packing } from '../tensor/tensor.js';
-import { CONFIG_FILE, configText, quantizationOf } from './formats/native.js';
+import { CONFIG_FILE, configText, quantizationOf } from './formats/native-config.js';
 import type { ModelSource, ParameterSource } from './formats/source.js';
 import { parameterTable } from './language-model.js';
 import { checkNames, packedPieces, packingOf } from './load-weights.js';

@@ -3,6 +3,7 @@
  * only as bytes; `safetensors.ts` is the same for files on disk.
  */
 import { buildSafetensorsHeader, parseSafetensorsHeader, type TensorInfo } from './safetensors-header.js';
+import type { TensorSet } from './tensor-set.js';
 import { arrayOf, piecesOf, type TensorArray, type TensorToWrite } from './tensor-array.js';
 
 export interface SafetensorsContent {
@@ -44,4 +45,27 @@ export async function safetensorsBytes(
     }
   }
   return bytes;
+}
+
+/**
+ * The bytes of a safetensors file as a set of tensors to be loaded. @param name  how errors call it
+ * @throws SafetensorsError as `parseSafetensors`.
+ */
+export function tensorSetOf(bytes: Uint8Array, name: string): TensorSet {
+  const read = (offset: number, length: number): Uint8Array => bytes.subarray(offset, offset + length);
+  const { metadata, tensors } = parseSafetensorsHeader(read, bytes.length, name);
+  const close = (): void => {};
+  return {
+    path: name,
+    metadata,
+    tensors,
+    view(tensor) {
+      const entry = tensors.get(tensor);
+      if (entry === undefined) throw new RangeError(`${name}: no tensor is called ${JSON.stringify(tensor)}`);
+      return read(entry.offset, entry.byteLength);
+    },
+    memory: () => null,
+    close,
+    [Symbol.dispose]: close,
+  };
 }

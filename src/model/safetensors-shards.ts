@@ -5,7 +5,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { explainWriteFailure } from './disk.js';
-import { openSafetensors, writeSafetensors, type SafetensorsFile, type TensorSet } from './safetensors.js';
+import { openSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import type { TensorSet } from './tensor-set.js';
 import { SafetensorsError, tensorBytes, type TensorInfo } from './safetensors-header.js';
 import type { TensorToWrite } from './tensor-array.js';
 

@@ -12,7 +12,7 @@ import { arrayOf, toFloats, type TensorToWrite } from '../tensor-array.js';
 import { INDEX, writeTensors, writeText, type ShardOptions } from '../safetensors-shards.js';
 import { foreignBytes, foreignDtype, type ForeignTensor } from './foreign.js';
 import { largeTensors, readLargeConfig, writeLargeConfig, type WeightMode } from './large.js';
-import { CONFIG_FILE, configText, parseJson, quantizationOf } from './native.js';
+import { CONFIG_FILE, configText, parseJson, quantizationOf } from './native-config.js';
 import { parseYaml, YAML_FILE } from './open.js';
 import { paperTensors, readPaperConfig, writePaperConfig } from './paper.js';
 import type { ModelFormat, ModelSource, Origin, ParameterSource } from './source.js';
