@@ -100,6 +100,7 @@ export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenize
 
 export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';
 export { packDocuments } from './data/pack.js';
+export { textPart, type NumberList, type TextPart } from './data/text-part.js';
 
 export { evaluate } from './train/evaluate.js';
 export type { TrainStep } from './train/train-step.js';

@@ -10,10 +10,11 @@ export const giveWay: () => Promise<void> =
     : () =>
         new Promise((resolve) => {
           const { port1, port2 } = new MessageChannel();
-          const receiver = port1 as unknown as { onmessage: () => void }; // Node's types have its own ports alone
-          receiver.onmessage = () => {
+          const receiver = port1 as unknown as EventTarget; // Node's types make it an emitter
+          receiver.addEventListener('message', () => {
             port1.close();
             resolve();
-          };
+          });
+          port1.start();
           port2.postMessage(null);
         });

@@ -103,6 +103,7 @@ export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenize
 export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';
 export { openDataset, type Dataset } from './data/dataset.js';
 export { packDocuments } from './data/pack.js';
+export { textPart, type NumberList, type TextPart } from './data/text-part.js';
 export { prepareDataset } from './data/prepare.js';
 export { listSourceFiles, textFile, type SourceFile } from './data/source-files.js';
 
