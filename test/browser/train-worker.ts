@@ -66,8 +66,9 @@ async function train(): Promise<WorkerReport> {
 }
 
 /** A worker's own, which Node's types do not have. */
-const worker = globalThis as unknown as { postMessage(message: unknown): void };
-train().then(
-  (report) => worker.postMessage({ report }),
-  (error: unknown) => worker.postMessage({ error: error instanceof Error ? error.message : String(error) }),
+const worker = globalThis as unknown as { postMessage(message: unknown, transfer: readonly unknown[]): void };
+const answer = await train().then(
+  (report) => ({ report }),
+  (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
 );
+worker.postMessage(answer, 'report' in answer ? [answer.report.weights.buffer] : []);
