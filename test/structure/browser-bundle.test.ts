@@ -5,7 +5,10 @@ import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import * as page from '../../src/browser.js';
 import * as node from '../../src/index.js';
+import { commandIsBuilt } from '../support/cli.js';
 import { root } from '../support/documents.js';
+
+const built = commandIsBuilt ? '' : ' (skipped: needs npm run build)';
 
 /** Gzipped, minified, all that `browser.ts` exports. */
 const MAX_BYTES = 150_000;
@@ -13,9 +16,13 @@ const MAX_BYTES = 150_000;
 const PACKAGES = ['zod'];
 
 /** One file for a page, with nothing left outside: an import of Node is an error, as it has no file to bundle. */
-async function bundle(source: string): Promise<{ code: Uint8Array; inputs: string[] }> {
+async function bundle(
+  source: string,
+  folder = path.join(root, 'src'),
+): Promise<{ code: Uint8Array; inputs: string[] }> {
   const { outputFiles, metafile } = await build({
-    stdin: { contents: source, resolveDir: path.join(root, 'src'), loader: 'ts' },
+    stdin: { contents: source, resolveDir: folder, loader: 'ts' },
+    tsconfigRaw: {}, // "xlstm" is the package here, not the sources
     ...{ bundle: true, write: false, metafile: true, minify: true, logLevel: 'silent' },
     ...{ format: 'esm', platform: 'browser', target: 'es2022', absWorkingDir: root },
   });
@@ -30,6 +37,12 @@ describe('the library in a page', () => {
     expect(inputs.filter((name) => name.startsWith('src/')).length).toBeGreaterThan(150);
     const packages = new Set(inputs.flatMap((name) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(name)?.[1] ?? []));
     expect([...packages]).toEqual(PACKAGES);
+  });
+
+  it.skipIf(!commandIsBuilt)(`is what a bundler finds by the name of the package${built}`, async () => {
+    const { inputs } = await bundle("export * from 'xlstm';", root);
+    expect(inputs).toContain('dist/browser.js');
+    expect(inputs).not.toContain('dist/index.js');
   });
 
   it('imports of Node and native packages are found', async () => {
