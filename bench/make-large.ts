@@ -16,7 +16,7 @@ import { largeTensors, writeLargeConfig } from '../src/model/formats/large.js';
 import { parameterTable } from '../src/model/language-model.js';
 import { presetConfig } from '../src/model/presets.js';
 import { writeTensors } from '../src/model/safetensors-shards.js';
-import type { TensorToWrite } from '../src/model/safetensors.js';
+import type { TensorToWrite } from '../src/model/tensor-array.js';
 import { fold, normal, randomKey } from '../src/tensor/random.js';
 import { size } from '../src/tensor/shape.js';
 

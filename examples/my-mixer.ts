@@ -6,7 +6,7 @@
  */
 import { activate, countParameters, defineMixer, gatedActivation, linear, selectiveScan, Tensor } from 'xlstm';
 import type { Mixer, MixerContext, ParameterTable, ParameterTensors } from 'xlstm';
-import { z } from 'zod';
+import * as z from 'zod';
 
 export default defineMixer({
   name: 'leakyAverage',

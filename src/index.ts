@@ -2,6 +2,7 @@
 export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
 export { OutOfMemoryError } from './device/out-of-memory.js';
 export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
+export { WebGpuError } from './device/webgpu/adapter.js';
 export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
 export { Activation, InputGate, WeightFormat, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
 export { packedRowBytes } from './device/packing.js';
@@ -73,8 +74,13 @@ export { openModelSource, type SourceOptions } from './model/formats/open.js';
 export type { ModelFacts, ModelFormat, ModelSource, ParameterSource } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
 export type { WeightStorage } from './model/load-weights.js';
+export { modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export type { OpenModelOptions } from './model/open-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
-export { openSafetensors, SafetensorsError, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
+export { openSafetensors, writeSafetensors, type SafetensorsFile } from './model/safetensors.js';
+export { parseSafetensors, safetensorsBytes, type SafetensorsContent } from './model/safetensors-bytes.js';
+export { SafetensorsError } from './model/safetensors-header.js';
+export type { TensorArray, TensorToWrite } from './model/tensor-array.js';
 export { modelFingerprint } from './model/fingerprint.js';
 export type { SequenceEnds, SequenceInput, SequenceOutput } from './model/sequence-model.js';
 export { ModelState } from './model/state.js';
@@ -91,11 +97,14 @@ export { trainBpe } from './tokens/bpe-train.js';
 export { ByteTokenizer } from './tokens/bytes.js';
 export { charTokenizer } from './tokens/chars.js';
 export { loadTokenizer } from './tokens/load.js';
-export type { StreamDecoder, Tokenizer } from './tokens/tokenizer.js';
+export { saveTokenizer } from './tokens/tokenizer-files.js';
+export { tokenizerFromFiles } from './tokens/local-kinds.js';
+export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenizer.js';
 
 export { createBatches, evaluationBatches, type Batch, type Batches } from './data/batches.js';
 export { openDataset, type Dataset } from './data/dataset.js';
 export { packDocuments } from './data/pack.js';
+export { textPart, type NumberList, type TextPart } from './data/text-part.js';
 export { prepareDataset } from './data/prepare.js';
 export { listSourceFiles, textFile, type SourceFile } from './data/source-files.js';
 
@@ -108,6 +117,7 @@ export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from '.
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
+export { loadSession, saveSession } from './generate/session-file.js';
 export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';
 export type { SamplingOptions } from './generate/sampling-options.js';
 export type { TokenLogprob } from './generate/logprobs.js';

@@ -46,7 +46,7 @@ row with each alone. All on the reference device and on the cpu. The code is 1 w
 A file has its mixer as the default export:
 
   import { defineMixer, linear } from 'xlstm';
-  import { z } from 'zod';
+  import * as z from 'zod';
   export default defineMixer({ name, summary, options: z.strictObject({ ... }), feedForward: 'layer', create });
 
 Examples:

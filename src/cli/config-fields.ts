@@ -1,5 +1,5 @@
 /** @file The fields of a configuration as rows for people: path, type, default, meaning. Read from the schema itself. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { unwrap } from '../model/check-config.js';
 
 export interface ConfigField {

@@ -6,6 +6,7 @@ import { textFile } from '../data/source-files.js';
 import { formatBytes, formatCount, formatDuration } from '../format.js';
 import { Session } from '../generate/decode.js';
 import { readFiles } from '../generate/read-files.js';
+import { loadSession, saveSession } from '../generate/session-file.js';
 import { TextModel } from '../generate/text-model.js';
 import { readStateInfo } from '../model/state-file.js';
 import { shortFingerprint } from '../model/fingerprint.js';
@@ -51,7 +52,7 @@ async function saveCommand(folder: string, options: SaveOptions): Promise<void> 
   }
   const file = promptFile === undefined ? null : await textFile(promptFile);
   using text = await TextModel.load(folder, loadOptions(options));
-  using session = state === undefined ? new Session(text.model) : await Session.load(text.model, state);
+  using session = state === undefined ? new Session(text.model) : await loadSession(state, text.model);
   const { signal, release } = interruptSignal(() => process.stderr.write('\nstopping ...\n'));
   const started = performance.now();
   const before = session.position;
@@ -68,7 +69,7 @@ async function saveCommand(folder: string, options: SaveOptions): Promise<void> 
     process.exitCode = 130;
     return;
   }
-  await session.save(output);
+  await saveSession(output, session);
   const tokens = session.position - before;
   const seconds = (performance.now() - started) / 1000;
   process.stdout.write(

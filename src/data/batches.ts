@@ -3,8 +3,8 @@
  * seed and on `step` alone, so a run that resumes at step n sees what it would have seen; nothing is remembered.
  */
 import { draw, fold, type RandomKey, randomKey } from '../tensor/random.js';
-import type { DatasetPart } from './dataset.js';
 import { permute } from './permutation.js';
+import type { TextPart } from './text-part.js';
 
 /** tokens, targets and reset are [B,T], row-major. */
 export interface Batch {
@@ -46,7 +46,7 @@ type Place = (step: number, row: number) => { readonly start: number; readonly g
  * The batches of one part of a dataset.
  * @throws RangeError if B, T or the seed is not possible, or the text is too short for a single window.
  */
-export function createBatches(part: DatasetPart, options: BatchOptions): Batches {
+export function createBatches(part: TextPart, options: BatchOptions): Batches {
   const { B, T, seed = 0, order = 'shuffle' } = options;
   checkSizes(B, T);
   const lanes = order === 'stream' ? B : 1;
@@ -109,7 +109,7 @@ function checkSizes(B: number, T: number): void {
   }
 }
 
-function tooShort({ name, tokens, meta }: DatasetPart, lanes: number, T: number): RangeError {
+function tooShort({ name, tokens, meta }: TextPart, lanes: number, T: number): RangeError {
   const longest = Math.floor((tokens.length - 1) / lanes);
   const rows =
     lanes > 1
@@ -135,7 +135,7 @@ const emptyBatch = (B: number, T: number): Batch => ({
 });
 
 /** Puts `count` tokens from `start` on, with targets and resets at documents, at the start of a row. */
-function fillRow(batch: Batch, row: number, part: DatasetPart, start: number, count: number): void {
+function fillRow(batch: Batch, row: number, part: TextPart, start: number, count: number): void {
   const { T, tokens, targets, reset } = batch;
   const at = row * T;
   part.tokens.copy(tokens, at, start, count);
@@ -151,7 +151,7 @@ function fillRow(batch: Batch, row: number, part: DatasetPart, start: number, co
 }
 
 /** The first document that begins at `position` or after it. */
-function firstAtLeast({ documents }: DatasetPart, position: number): number {
+function firstAtLeast({ documents }: TextPart, position: number): number {
   let low = 0;
   let high = documents.length;
   while (low < high) {
@@ -175,7 +175,7 @@ export interface EvaluationBatches extends Iterable<Batch> {
  * @throws RangeError if B or T is not possible, or there is nothing to evaluate on.
  */
 export function evaluationBatches(
-  part: DatasetPart,
+  part: TextPart,
   options: { readonly B: number; readonly T: number; readonly batches?: number },
 ): EvaluationBatches {
   const { B, T, batches = 0 } = options;

@@ -8,8 +8,9 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorCode } from '../model/disk.js';
+import type { TextPart } from './text-part.js';
 import { type OpenOptions, openTokenFile, type TokenFile } from './token-file.js';
 
 export const DATASET_FORMAT = 'xlstm-dataset';
@@ -52,12 +53,10 @@ export type DatasetMeta = z.infer<typeof metaSchema>;
 export type PartMeta = z.infer<typeof partSchema>;
 
 /** One part of a dataset: a stream of tokens and where documents begin in it. */
-export interface DatasetPart {
+export interface DatasetPart extends TextPart {
   readonly name: PartName;
   readonly tokens: TokenFile;
   readonly documents: TokenFile;
-  /** The token with which a document begins and a text ends; null if the tokenizer has none. */
-  readonly eosId: number | null;
   readonly meta: PartMeta;
 }
 

@@ -6,23 +6,15 @@ import fs from 'node:fs';
 import { LibraryError, loadLibrary } from '../device/cpu/library.js';
 import { mapFile } from '../device/cpu/map-file.js';
 import { writeAll } from '../model/disk.js';
+import type { NumberList } from './text-part.js';
 
 export const numberArrays = { uint16: Uint16Array, uint32: Uint32Array, float64: Float64Array } as const;
 export type NumberType = keyof typeof numberArrays;
 type NumberArray = Uint16Array | Uint32Array | Float64Array;
 
-export interface TokenFile {
-  /** How many numbers it holds. */
-  readonly length: number;
+export interface TokenFile extends NumberList {
   /** How it is read. */
   readonly access: 'map' | 'read';
-  /**
-   * Copies `count` numbers from `start` on into `out` from `at` on.
-   * @throws RangeError if they are not all in the file, or it is closed.
-   */
-  copy(out: Int32Array | Float64Array, at: number, start: number, count: number): void;
-  /** The number at one place. @throws RangeError if it is not in the file. */
-  at(index: number): number;
   /** Ends reading. A mapping ends when it is collected, see `mapFile`. May be called twice. */
   close(): void;
 }

@@ -1,6 +1,7 @@
 /** @file Token ids that a person gives: on the command line, in a text file, or as a tensor. Checked, not computed with. */
 import fs from 'node:fs';
-import { openSafetensors, SafetensorsError } from '../model/safetensors.js';
+import { openSafetensors } from '../model/safetensors.js';
+import { SafetensorsError } from '../model/safetensors-header.js';
 import { formatShape } from '../tensor/shape.js';
 
 /** More is a mistake, or work for several files. */

@@ -2,7 +2,7 @@
  * @file compare.yaml: every field with its meaning and default. What it comes to, run by run, is in `plan.ts`.
  */
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { deviceNames } from '../device/open.js';
 import { findMixer } from '../mixers/registry.js';
 import { ARCHITECTURES } from '../model/architectures.js';

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import module from 'node:module';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MixerDefinition } from '../mixers/definition.js';
 import { findMixer, isCustomMixer, registerMixer } from '../mixers/registry.js';
 import type { RunSpec } from './run-spec.js';

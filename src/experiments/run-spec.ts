@@ -3,7 +3,7 @@
  * into the run's folder. How a compare.yaml becomes many of these is in `plan.ts`; who carries one out, `train-task.ts`.
  */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { deviceNames } from '../device/open.js';
 import type { ModelConfigInput } from '../model/config.js';
 

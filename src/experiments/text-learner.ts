@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Device } from '../device/device.js';
 import { checkConfig } from '../model/check-config.js';
 import { LanguageModel } from '../model/language-model.js';

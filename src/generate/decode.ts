@@ -3,7 +3,7 @@ import type { FloatArray } from '../device/device.js';
 import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelState } from '../model/state.js';
-import { loadState, saveState, type SavedState } from '../model/state-file.js';
+import type { SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Sampler } from './sampler.js';
@@ -48,16 +48,6 @@ export class Session {
     this.#state = from?.state ?? model.initialState(1);
     this.logits = from?.logits ?? null;
     this.position = from?.tokens ?? 0;
-  }
-
-  /** Goes on where `save` was. @throws Error for a file that is no state of this model or of more than one sequence. */
-  static async load(model: LanguageModel, file: string): Promise<Session> {
-    return new Session(model, await loadState(file, model));
-  }
-
-  /** Writes where the session is to a file. @throws RangeError when the model has diverged, WriteError from the disk. */
-  save(file: string): Promise<void> {
-    return saveState(file, this.#state, { model: this.model, tokens: this.position, logits: this.logits });
   }
 
   /** Reads tokens: one by one step, more of them chunkwise. */

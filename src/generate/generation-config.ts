@@ -4,7 +4,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkConfig } from '../model/check-config.js';
 import type { SamplingOptions } from './sampling-options.js';
 

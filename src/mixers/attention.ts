@@ -2,7 +2,7 @@
  * @file Softmax attention as a mixer: that of Llama with rotary positions and shared key heads, and that of GPT, whose
  * learned positions are the model's, as are feed-forward layer, norms and initial values.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { countParameters, prefixed, type ParameterTable } from '../layers/parameter.js';
 import { attention, attentionCache } from '../ops/attention.js';

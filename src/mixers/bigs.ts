@@ -3,7 +3,7 @@
  * each end, multiplied. One model serves all channels of a direction. It looks ahead; `direction: 'forward'` is a causal
  * variant of this library that leaves the second model out.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { hippoLegs } from '../layers/hippo.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {

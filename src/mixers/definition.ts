@@ -2,7 +2,7 @@
  * @file What a file with a mixer in it exports: a name, options with their meanings, and how a mixer is made of them.
  * The built-in ones are listed in `registry.ts`; a user's own is registered there at run time.
  */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { Mixer, MixerPlace } from './mixer.js';
 
 /**

@@ -3,7 +3,7 @@
  * Short convolutions on queries, keys and values, keys of length one, the delta rule, a norm per head. No decay and no
  * output gate: those are `gated-deltanet.ts`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';

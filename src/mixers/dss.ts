@@ -2,7 +2,7 @@
  * @file The layer of DSS (arXiv 2203.14343): a diagonal state-space model per channel with complex modes that need no
  * conjugates, GELU, and a gated map over channels. Its softmax form normalises every mode over a fixed number of steps.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { hippoLegs } from '../layers/hippo.js';
 import { applyDiagonalSsm, diagonalSsmParameters, type SsmContext } from '../layers/state-space.js';
 import { historyConv } from '../layers/history-conv.js';

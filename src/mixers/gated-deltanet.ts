@@ -2,7 +2,7 @@
  * @file Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464): DeltaNet whose memory also decays, by a scalar per head
  * that depends on the input as in Mamba-2, with a SiLU output gate behind the per-head norm.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {
   countParameters,

@@ -2,7 +2,7 @@
  * @file Gated linear attention (GLA, Yang et al. 2023, arXiv 2312.06635): a memory whose key channels decay each at a rate
  * that depends on the input, by a map of low rank; a norm per head and a SiLU output gate.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { prefixed, type ParameterTable } from '../layers/parameter.js';

@@ -2,7 +2,7 @@
  * @file H3 (arXiv 2212.14052): keys through a shift, multiplied with the values, through a diagonal state-space model, and
  * read by the queries. Both maps over time are linear; products between them make it recall.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {
   countParameters,

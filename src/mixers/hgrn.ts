@@ -2,7 +2,7 @@
  * @file HGRN (arXiv 2311.04823) in its real form, as the comparisons of later papers have it: a diagonal recurrence whose
  * forget gates have a lower bound that rises with depth, normed and gated.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';

@@ -2,7 +2,7 @@
  * @file HGRN2 (Qin et al. 2024, arXiv 2404.07904): linear attention whose keys are what their decays leave, 1 - f, so that
  * the gates of HGRN get a state of a matrix per head. The decays have lower bounds that rise with depth, as in `hgrn.ts`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { prefixed, type ParameterTable } from '../layers/parameter.js';

@@ -3,7 +3,7 @@
  * sine activations makes of the position, under an exponential window; so it has no recurrence, and its state is the last
  * inputs of the convolution.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { historyConv } from '../layers/history-conv.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {

@@ -2,7 +2,7 @@
  * @file Linear attention (Katharopoulos et al. 2020, arXiv 2006.16236): attention whose similarity is a product of features
  * elu(x) + 1, so that the past is one matrix. Causal, or over whole documents as in Long Range Arena. No decay.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';

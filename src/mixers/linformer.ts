@@ -2,7 +2,7 @@
  * @file Linformer (arXiv 2006.04768): attention over keys and values that are projected along the length of a document. It
  * needs the whole document, so it is for classification alone: it has no step form and no state.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { countParameters, prefixed } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';

@@ -2,7 +2,7 @@
  * @file The mixer of Mamba (arXiv 2312.00752 fig. 3): projection to two branches, a causal convolution and the selective
  * scan on one, gated by the other, and a projection back. It has no feed-forward layer behind it.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {

@@ -2,7 +2,7 @@
  * @file The mixer of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060 section 7): heads with one decay each that depends on the
  * input, keys and queries shared by groups of heads, short convolutions, a gate inside the norm. No feed-forward layer.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';

@@ -2,7 +2,7 @@
  * @file The mLSTM layer of xLSTM Large, the architecture of xLSTM-7B (arXiv 2503.13427; NX-AI/xlstm xlstm_large): dense
  * q k v from the block's input, capped gates, matrix-memory cell, per-head norm, sigmoid output gate. No convolution.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, type NormForm } from '../layers/norm.js';
 import {

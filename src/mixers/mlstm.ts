@@ -2,7 +2,7 @@
  * @file The mLSTM layer of the paper's pre-up-projection block (arXiv 2405.04517 fig. 11): up-projection, convolution,
  * head-wise q k v, matrix-memory cell, per-head norm, learnable skip, output gate, down-projection.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { roundUp } from '../layers/feed-forward.js';
 import { applyHeadwise, applyLinear, applyLinearHalf, headwiseParameters, linearParameters } from '../layers/linear.js';

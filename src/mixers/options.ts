@@ -1,5 +1,5 @@
 /** @file Options that several mixers have. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** @param of  what has a step size of its own: "channels" */
 export const stepRange = (of: string) =>

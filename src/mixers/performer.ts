@@ -2,7 +2,7 @@
  * @file Performer (Choromanski et al. 2020, arXiv 2009.14794): linear attention over random features, either those whose
  * products approximate softmax attention (FAVOR+), or plain relu. The features are fixed: drawn from a seed, not learned.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { orthogonal } from '../layers/orthogonal.js';
 import { activate, mul, scaled } from '../ops/elementwise.js';
 import { linearConcat } from '../ops/linear.js';

@@ -2,7 +2,7 @@
  * @file Retention (RetNet, Sun et al. 2023, arXiv 2307.08621): linear attention with rotary positions and a decay that is
  * fixed, one per head, a norm per head and a SiLU output gate.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { prefixed, type ParameterTable } from '../layers/parameter.js';

@@ -2,7 +2,7 @@
  * @file The time mix of RWKV-4 (arXiv 2305.13048 eq. 11-15): a decaying average of values weighted by their keys, read
  * through a gate, with inputs mixed from this step and the one before. The channel mix behind it belongs to the block.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import {
   constant,

@@ -3,7 +3,7 @@
  * channel that is learned but fixed, a bonus for the present token, a norm per head, a SiLU gate. The channel mix behind it
  * belongs to the block.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, NORMS } from '../layers/norm.js';
 import { constant, prefixed, type Init, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';

@@ -2,7 +2,7 @@
  * @file The time mix of RWKV-6 (Finch, Peng et al. 2024, arXiv 2404.05892): that of RWKV-5 with a decay that depends on the
  * input, and with a token shift that does, both through maps of low rank.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { constant, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { dropout } from '../ops/dropout.js';

@@ -3,7 +3,7 @@
  * holds is taken at a rate that each channel learns in context, with a decay of each key channel, values mixed with
  * those of the first block, and a bonus for the present token. The channel mix behind it belongs to the block.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { applyNorm, NORMS } from '../layers/norm.js';
 import {

@@ -3,7 +3,7 @@
  * starts as HiPPO-LegS, GELU, and a gated map over channels. Whole sequences without a state are one convolution; with
  * one, and for steps, it is the recurrence.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { hippoLegs } from '../layers/hippo.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import { inEveryChannel, logStepInit, complexNormal, modeRate } from '../layers/state-space.js';

@@ -2,7 +2,7 @@
  * @file The layer of S4D (arXiv 2206.11893): a diagonal state-space model per channel, GELU, and a gated map over channels.
  * Whole sequences without a state are one convolution; with one, and for steps, it is the recurrence.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { hippoLegs } from '../layers/hippo.js';
 import { applyDiagonalSsm, diagonalSsmParameters, type ModeStart } from '../layers/state-space.js';
 import { countParameters, prefixed, type ParameterTensors } from '../layers/parameter.js';

@@ -2,7 +2,7 @@
  * @file The sLSTM layer of the paper's post-up-projection block (arXiv 2405.04517 fig. 10), and the LSTM in its place:
  * convolution for the input and forget gates, head-wise gate maps, recurrent cell, per-head norm.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyConv, convParameters } from '../layers/conv1d.js';
 import { applyHeadwise, headwiseParameters } from '../layers/linear.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';

@@ -2,7 +2,7 @@
  * @file Synthesizer (Tay et al. 2020, arXiv 2005.00743): attention whose logits do not come from queries that meet keys. They
  * are parameters by position (random), a product of two such (factorised), or a small network of each step (dense).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { applyLinear, linearParameters } from '../layers/linear.js';
 import { constant, countParameters, prefixed, type Init, type ParameterTable } from '../layers/parameter.js';
 import type { ParameterTensors } from '../layers/parameter.js';

@@ -1,7 +1,7 @@
 /**
  * @file Checks a configuration against its schema; a wrong field or value names itself and the nearest right one.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** A configuration that does not fit its schema; the message has one line per fault. */
 export class ConfigError extends Error {

@@ -4,17 +4,18 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import type { Device, FloatArray } from '../device/device.js';
+import type { Device } from '../device/device.js';
 import type { DeviceBuffer, KernelName } from '../device/kernels.js';
 import { checkShape } from '../tensor/shape.js';
-import { CONFIG_FILE, configText, WEIGHTS_FILE } from './formats/native.js';
+import { CONFIG_FILE, configText, WEIGHTS_FILE } from './formats/native-config.js';
 import { openModelSource, type SourceOptions } from './formats/open.js';
 import type { ModelFacts, ModelFormat } from './formats/source.js';
 import { kernelsOf } from './kernels-of.js';
-import { LanguageModel, parameterTable } from './language-model.js';
-import { checkNames, loadFrozen, writeFloats, type WeightOptions } from './load-weights.js';
-import type { ParameterPlace, Parameters } from './parameters.js';
-import { writeSafetensors, type SafetensorsFile, type TensorArray, type TensorToWrite } from './safetensors.js';
+import type { LanguageModel } from './language-model.js';
+import { modelTensors } from './named-tensors.js';
+import { openModel, type OpenModelOptions } from './open-model.js';
+import type { Parameters } from './parameters.js';
+import { writeSafetensors, type SafetensorsFile } from './safetensors.js';
 
 /**
  * Writes config.json and model.safetensors (float32) into an existing folder.
@@ -26,18 +27,8 @@ export async function saveModel(
   facts: { readonly tokenizer: string | null; readonly training?: Readonly<Record<string, unknown>> },
 ): Promise<void> {
   fs.writeFileSync(path.join(folder, CONFIG_FILE), configText({ model: model.config, ...facts }));
-  const values = await model.device.read(model.parameters.values);
-  const tensors = namedTensors(model.parameters.places, Float32Array.from(values as FloatArray));
+  const tensors = await modelTensors(model);
   await writeSafetensors(path.join(folder, WEIGHTS_FILE), tensors, { format: 'xlstm' });
-}
-
-/** The stretches of a flat array that belong to each parameter. */
-export function namedTensors(places: readonly ParameterPlace[], flat: FloatArray, prefix = ''): TensorToWrite[] {
-  const dtype = flat instanceof Float64Array ? 'F64' : 'F32';
-  return places.map(({ name, spec, offset, length }) => {
-    const data = flat.subarray(offset, offset + length) as TensorArray;
-    return { name: prefix + name, dtype, shape: spec.shape, data };
-  });
 }
 
 /** Reads what `namedTensors` wrote into a flat buffer. @throws RangeError for a missing tensor or a wrong shape. */
@@ -54,13 +45,7 @@ export function readNamedTensors(file: SafetensorsFile, parameters: Parameters, 
   }
 }
 
-export interface LoadModelOptions extends SourceOptions, Partial<WeightOptions> {
-  /**
-   * Parameters of the device's own floats, to be trained and saved. Default true where no storage is given; else the
-   * model is opened to be run: matrices as they are stored (in place where the device can) or packed.
-   */
-  readonly trainable?: boolean;
-}
+export interface LoadModelOptions extends SourceOptions, OpenModelOptions {}
 
 export interface LoadedModel {
   readonly model: LanguageModel;
@@ -81,24 +66,5 @@ export function kernelsOfFolder(folder: string, options: LoadModelOptions = {}):
 export function loadModel(folder: string, device: Device, options: LoadModelOptions = {}): LoadedModel {
   using source = openModelSource(folder, options);
   const { config, parameters, format, facts } = source;
-  const { storage, trainable = storage === undefined } = options;
-  if (!trainable) {
-    const frozen = loadFrozen(device, parameterTable(config), parameters, folder, { storage: 'stored', ...options });
-    return { model: new LanguageModel(config, device, frozen), format, facts };
-  }
-  checkNames(parameterTable(config), parameters, folder);
-  const model = new LanguageModel(config, device);
-  const { places } = model.parameters;
-  try {
-    for (const [k, { name, spec }] of places.entries()) {
-      const parameter = parameters.get(name)!;
-      checkShape(`${folder}: ${name}`, parameter.shape, spec.shape);
-      writeFloats(model.tensors[name]!, parameter);
-      options.onProgress?.((k + 1) / places.length);
-    }
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
-  return { model, format, facts };
+  return { model: openModel(config, parameters, device, folder, options), format, facts };
 }

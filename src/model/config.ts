@@ -1,5 +1,5 @@
 /** @file The configuration of a language model: every field with its meaning and default. Presets are in `presets.ts`. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { MixerDefinition } from '../mixers/definition.js';
 import { findMixer, isCustomMixer, mixerNames, MIXERS, type MixerName } from '../mixers/registry.js';
 import { checkConfig } from './check-config.js';

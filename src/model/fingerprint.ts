@@ -6,8 +6,8 @@
  * another initialisation or rounding moves all of them. Hashing all 7 billion values of a large model would take half a
  * minute and read the whole file from disk; the sample reads about a hundredth.
  */
-import { createHash } from 'node:crypto';
 import type { FloatArray } from '../device/device.js';
+import { Sha256 } from '../sha256.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { modelConfigSchema, writtenConfig, type ModelConfig } from './config.js';
 import type { LanguageModel } from './language-model.js';
@@ -33,7 +33,7 @@ const RUN = 64;
  * Takes milliseconds to a second, by the size of the model.
  */
 export async function modelFingerprint(model: LanguageModel): Promise<string> {
-  const hash = createHash('sha256').update(`${canonicalConfig(model.config)}\n`);
+  const hash = new Sha256().update(`${canonicalConfig(model.config)}\n`);
   const entries = Object.entries(model.tensors).sort(([a], [b]) => (a < b ? -1 : 1));
   for (const [name, tensor] of entries) {
     hash.update(`${name} [${tensor.shape.join(',')}]\n`);
@@ -42,7 +42,7 @@ export async function modelFingerprint(model: LanguageModel): Promise<string> {
       hash.update(new Uint8Array(values.buffer));
     }
   }
-  return hash.digest('hex');
+  return hash.hex();
 }
 
 /** How a fingerprint is shown to people. */

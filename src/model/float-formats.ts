@@ -1,5 +1,5 @@
 /** @file Conversions between the number formats of checkpoints and float32, exact or rounded to nearest even. */
-import type { TensorArray } from './safetensors.js';
+import type { TensorArray } from './tensor-array.js';
 import type { SafetensorsDtype } from './safetensors-header.js';
 
 /** A copy of `data` as float32. */

@@ -10,7 +10,7 @@ import { checkShape, size } from '../tensor/shape.js';
 import { Tensor, type Packing } from '../tensor/tensor.js';
 import type { ParameterSource } from './formats/source.js';
 import { FrozenParameters } from './parameters.js';
-import { toFloats } from './safetensors.js';
+import { toFloats } from './tensor-array.js';
 
 /** How matrices are held: as the folder has them, or in a narrower format. */
 export type WeightStorage = 'stored' | 'bf16' | 'int8' | 'int4';

@@ -7,11 +7,11 @@ import type { Device } from '../device/device.js';
 import { packedRowBytes } from '../device/packing.js';
 import { checkShape } from '../tensor/shape.js';
 import type { Packing } from '../tensor/tensor.js';
-import { CONFIG_FILE, configText, quantizationOf } from './formats/native.js';
+import { CONFIG_FILE, configText, quantizationOf } from './formats/native-config.js';
 import type { ModelSource, ParameterSource } from './formats/source.js';
 import { parameterTable } from './language-model.js';
 import { checkNames, packedPieces, packingOf } from './load-weights.js';
-import { arrayOf, type TensorToWrite } from './safetensors.js';
+import { arrayOf, type TensorToWrite } from './tensor-array.js';
 import { writeTensors, writeText } from './safetensors-shards.js';
 
 export interface QuantizeOptions {

@@ -1,6 +1,6 @@
 /**
  * @file The header of a safetensors file: parsed with every rule of the format checked, and built.
- * It works on bytes and numbers; `safetensors.ts` opens and writes the files.
+ * It works on bytes and numbers; `safetensors.ts` opens and writes the files, `safetensors-bytes.ts` does it in memory.
  *
  * A file is: the header's length (8 bytes, little-endian), the header (JSON, padded with spaces), the data.
  * The header maps each name to {dtype, shape, data_offsets: [begin, end)} relative to the data, and `__metadata__` to
@@ -149,7 +149,7 @@ export function findDuplicateKey(text: string): { key: string; byte: number } | 
       keyNext = false;
       const key = JSON.parse(text.slice(begin, at + 1)) as string; // "\u0061" and "a" are one key
       const keys = open.at(-1)!;
-      if (keys.has(key)) return { key, byte: Buffer.byteLength(text.slice(0, begin)) };
+      if (keys.has(key)) return { key, byte: utf8(text.slice(0, begin)).length };
       keys.add(key);
     }
   }
@@ -271,8 +271,7 @@ export function buildSafetensorsHeader<T extends TensorToPlace>(
   alignment = 8,
 ): { readonly bytes: Uint8Array; readonly order: readonly T[]; readonly dataBytes: number } {
   const order = [...tensors].sort(
-    (a, b) =>
-      ELEMENT_BYTES[b.dtype] - ELEMENT_BYTES[a.dtype] || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)),
+    (a, b) => ELEMENT_BYTES[b.dtype] - ELEMENT_BYTES[a.dtype] || compareBytes(utf8(a.name), utf8(b.name)),
   );
   const fields: string[] = [];
   const keys = Object.keys(metadata).sort();
@@ -290,15 +289,23 @@ export function buildSafetensorsHeader<T extends TensorToPlace>(
     fields.push(field(name, JSON.stringify({ dtype, shape, data_offsets: [offset, offset + bytes] })));
     offset += bytes;
   }
-  const json = Buffer.from(`{${fields.join(',')}}`);
+  const json = utf8(`{${fields.join(',')}}`);
   const padded = Math.ceil((LENGTH_BYTES + json.length) / alignment) * alignment - LENGTH_BYTES;
   if (padded > MAX_HEADER_BYTES) {
     throw new RangeError(`writeSafetensors: the header would have ${padded} bytes, the limit is ${MAX_HEADER_BYTES}`);
   }
-  const bytes = Buffer.alloc(LENGTH_BYTES + padded, ' ');
-  bytes.writeBigUInt64LE(BigInt(padded), 0);
-  json.copy(bytes, LENGTH_BYTES);
+  const bytes = new Uint8Array(LENGTH_BYTES + padded).fill(0x20); // a space
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  bytes.set(json, LENGTH_BYTES);
   return { bytes, order, dataBytes: offset };
+}
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** Which of two runs of bytes comes first: negative for `a`. */
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const at = a.findIndex((byte, k) => byte !== b[k]);
+  return at === -1 ? a.length - b.length : a[at]! - (b[at] ?? -1);
 }
 
 function field(key: string, json: string): string {

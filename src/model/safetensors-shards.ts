@@ -5,15 +5,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { explainWriteFailure } from './disk.js';
-import {
-  openSafetensors,
-  SafetensorsError,
-  writeSafetensors,
-  type SafetensorsFile,
-  type TensorSet,
-  type TensorToWrite,
-} from './safetensors.js';
-import { tensorBytes, type TensorInfo } from './safetensors-header.js';
+import { openSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import type { TensorSet } from './tensor-set.js';
+import { SafetensorsError, tensorBytes, type TensorInfo } from './safetensors-header.js';
+import type { TensorToWrite } from './tensor-array.js';
 
 const SINGLE = 'model.safetensors';
 export const INDEX = 'model.safetensors.index.json';

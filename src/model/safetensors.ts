@@ -10,45 +10,12 @@ import { toFloat32 } from './float-formats.js';
 import { cleanLeftovers, explainWriteFailure, removeQuietly, syncFolder, temporaryName, writeAll } from './disk.js';
 import {
   buildSafetensorsHeader,
-  ELEMENT_BYTES,
   parseSafetensorsHeader,
   SafetensorsError,
-  type SafetensorsDtype,
   type TensorEntry,
-  type TensorInfo,
 } from './safetensors-header.js';
-
-export { SafetensorsError, type SafetensorsDtype, type TensorInfo };
-
-/** How elements of each type are held; F16 and BF16 as their 16 bits, BOOL as 0 and 1. */
-// prettier-ignore
-const ARRAYS = {
-  F64: Float64Array, F32: Float32Array, F16: Uint16Array, BF16: Uint16Array, I64: BigInt64Array, I32: Int32Array,
-  I16: Int16Array, I8: Int8Array, U64: BigUint64Array, U32: Uint32Array, U16: Uint16Array, U8: Uint8Array, BOOL: Uint8Array,
-} as const satisfies Record<SafetensorsDtype, unknown>;
-export type TensorArray = InstanceType<(typeof ARRAYS)[SafetensorsDtype]>;
-
-/** Tensors by name: those of a file, or of all shards of a folder. */
-export interface TensorSet {
-  /** The file, or the folder of the shards. */
-  readonly path: string;
-  readonly metadata: Readonly<Record<string, string>>;
-  /** What is there, by name, in the order of the data. */
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /**
-   * The bytes of a tensor in place, mapped from the file (without the native library a copy). Not to be written to. They
-   * stay valid after `close`. Whoever truncates the file meanwhile ends the process, as with every mapped file.
-   * @throws RangeError if there is no such tensor.
-   */
-  view(name: string): Uint8Array;
-  /**
-   * As `view`, for a device to share (`Device.share`); null without the native library.
-   * @param begin, length  a range of the tensor's bytes, default all
-   */
-  memory(name: string, begin?: number, length?: number): HostMemory | null;
-  close(): void;
-  [Symbol.dispose](): void;
-}
+import type { TensorSet } from './tensor-set.js';
+import { arrayOf, piecesOf, type TensorArray, type TensorToWrite } from './tensor-array.js';
 
 export interface SafetensorsFile extends TensorSet {
   /**
@@ -108,7 +75,7 @@ class OpenFile implements SafetensorsFile {
   read(name: string): TensorArray {
     const { dtype, offset, byteLength } = this.entry(name);
     const bytes = this.opened().read(offset, byteLength);
-    return new ARRAYS[dtype](bytes.buffer as ArrayBuffer, 0, byteLength / ELEMENT_BYTES[dtype]);
+    return arrayOf(dtype, bytes);
   }
 
   view(name: string): Uint8Array {
@@ -181,26 +148,6 @@ function openSource(file: string): ByteSource {
   };
 }
 
-/** Bytes of a tensor as elements: in place where they are aligned, else a copy. */
-export function arrayOf(dtype: SafetensorsDtype, bytes: Uint8Array): TensorArray {
-  const { buffer, byteOffset } = bytes.byteOffset % ELEMENT_BYTES[dtype] === 0 ? bytes : bytes.slice();
-  return new ARRAYS[dtype](buffer as ArrayBuffer, byteOffset, bytes.length / ELEMENT_BYTES[dtype]);
-}
-
-/** Bytes of a tensor as numbers that a device takes: F64 and F32 as they are, everything else as float32. */
-export function toFloats(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array | Float64Array {
-  const data = arrayOf(dtype, bytes);
-  return data instanceof Float64Array || data instanceof Float32Array ? data : toFloat32(data, dtype);
-}
-
-export interface TensorToWrite {
-  readonly name: string;
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
-  /** The elements, or a function that gives them when their turn comes, whole or in pieces: not all is in memory. */
-  readonly data: TensorArray | (() => TensorArray | Promise<TensorArray> | AsyncIterable<TensorArray>);
-}
-
 export interface WriteSafetensorsOptions {
   /**
    * The data begins at a multiple of it, itself a multiple of 8. Default 8, as other libraries have it; 64 puts rows of
@@ -245,23 +192,4 @@ export async function writeSafetensors(
     throw explainWriteFailure(error, 'the tensors', file, bytes.length + dataBytes, stands);
   }
   syncFolder(path.dirname(file));
-}
-
-/** The elements of a tensor, in pieces; checks their type and that all are there. */
-async function* piecesOf({ name, dtype, shape, data }: TensorToWrite): AsyncGenerator<TensorArray> {
-  const length = shape.reduce((product, size) => product * size, 1);
-  const given = typeof data === 'function' ? await data() : data;
-  let kind = ARRAYS[dtype].name;
-  let done = 0;
-  for await (const piece of Symbol.asyncIterator in given ? given : [given]) {
-    kind = piece.constructor.name;
-    done += piece.length;
-    if (!(piece instanceof ARRAYS[dtype]) || done > length) break;
-    yield piece;
-  }
-  if (done === length && kind === ARRAYS[dtype].name) return;
-  throw new RangeError(
-    `writeSafetensors: tensor "${name}" is ${dtype} [${shape.join(',')}], which takes a ${ARRAYS[dtype].name} of ${length}, ` +
-      `got a ${kind} of ${done}`,
-  );
 }

@@ -9,7 +9,8 @@ import type { StateSpec } from '../mixers/mixer.js';
 import { checkShape } from '../tensor/shape.js';
 import { modelFingerprint, shortFingerprint } from './fingerprint.js';
 import type { LanguageModel } from './language-model.js';
-import { openSafetensors, writeSafetensors, type SafetensorsFile, type TensorToWrite } from './safetensors.js';
+import { openSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import type { TensorToWrite } from './tensor-array.js';
 import type { ModelState } from './state.js';
 
 const FORMAT = 'xlstm-state';

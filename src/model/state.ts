@@ -4,8 +4,6 @@ import type { DeviceBuffer } from '../device/kernels.js';
 import type { MixerState } from '../mixers/mixer.js';
 import type { Ownable } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
-import type { LanguageModel } from './language-model.js';
-import { loadState, saveState, type StateFacts } from './state-file.js';
 
 export class ModelState implements Ownable {
   readonly blocks: readonly MixerState[];
@@ -45,22 +43,6 @@ export class ModelState implements Ownable {
       tensor.device.kernels.copy(copy.buffer, tensor.buffer, tensor.size);
       return copy;
     });
-  }
-
-  /**
-   * Writes the state to a file, with the fingerprint of its model and the number of tokens read (see `saveState`).
-   * @throws RangeError when a value is not finite. @throws WriteError when the disk refuses.
-   */
-  save(file: string, facts: StateFacts): Promise<void> {
-    return saveState(file, this, facts);
-  }
-
-  /**
-   * The state of a file, which the caller owns; `loadState` also gives the tokens read and the logits.
-   * @throws Error for a file that is no state, is damaged, or belongs to another model.
-   */
-  static async load(file: string, model: LanguageModel): Promise<ModelState> {
-    return (await loadState(file, model)).state;
   }
 
   #map(each: (tensor: Tensor) => Tensor): ModelState {

@@ -10,7 +10,7 @@ import { toFloat32 } from './float-formats.js';
 import type { ModelSource, ParameterSource } from './formats/source.js';
 import { parameterTable } from './language-model.js';
 import { storedTensor } from './load-weights.js';
-import { toFloats } from './safetensors.js';
+import { toFloats } from './tensor-array.js';
 
 /** What the values of a parameter are like. */
 export interface ValueStatistics {

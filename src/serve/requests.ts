@@ -2,7 +2,7 @@
  * @file The bodies of requests: what OpenAI's API has of them, with what this server adds, checked and in the terms of a job.
  * Unknown fields are refused, so that a misspelt one is not silently without effect.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_LOGPROBS, type SamplingOptions } from '../generate/sampling-options.js';
 import { ApiError } from './errors.js';
 import type { ChatMessage, Job, JobPrompt } from './protocol.js';

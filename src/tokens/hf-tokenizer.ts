@@ -3,8 +3,7 @@
  * `@huggingface/tokenizers` library: slower than ours, but it knows them.
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
-import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from './tokenizer.js';
-import { writeTokenizerTexts } from './tokenizer-files.js';
+import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer, TokenizerFiles } from './tokenizer.js';
 import { fingerprintOf, specialIds, type TokenizerConfig, type TokenizerJson } from './tokenizer-json.js';
 
 /** What is used of the library; its own type files do not resolve under `nodenext`. */
@@ -98,7 +97,10 @@ export class HfTokenizer implements Tokenizer {
     return fingerprintOf(this.#json);
   }
 
-  async save(folder: string): Promise<void> {
-    writeTokenizerTexts(folder, JSON.stringify(this.#json, null, 2), JSON.stringify(this.#config, null, 2));
+  files(): TokenizerFiles {
+    return {
+      'tokenizer.json': JSON.stringify(this.#json, null, 2),
+      'tokenizer_config.json': JSON.stringify(this.#config, null, 2),
+    };
   }
 }

@@ -1,9 +1,6 @@
-/** @file Opening a tokenizer from disk: which of the tokenizers here fits the file. It does not encode. */
-import { bpeFromJson } from './bpe-json.js';
-import { BYTE_TO_CHARACTER } from './byte-alphabet.js';
-import { ByteTokenizer } from './bytes.js';
-import { CharTokenizer } from './chars.js';
+/** @file Opening a tokenizer from disk: one of those here, or the Hugging Face library. It does not encode. */
 import { HfTokenizer } from './hf-tokenizer.js';
+import { localTokenizer } from './local-kinds.js';
 import type { Tokenizer } from './tokenizer.js';
 import { readTokenizerTexts } from './tokenizer-files.js';
 import { parseObject, parseTokenizerJson, type TokenizerConfig, type TokenizerJson } from './tokenizer-json.js';
@@ -21,33 +18,5 @@ export async function loadTokenizer(fileOrFolder: string): Promise<Tokenizer> {
 
 /** The tokenizer of a parsed tokenizer.json. @param name  the file, for errors. */
 export function tokenizerFromJson(json: TokenizerJson, config: TokenizerConfig | null, name: string): Tokenizer {
-  if (isByteTokenizer(json)) return new ByteTokenizer(json, config);
-  if (isCharTokenizer(json)) return new CharTokenizer(json, config);
-  return bpeFromJson(json, config, name) ?? new HfTokenizer(json, config, name);
-}
-
-const merges = (json: TokenizerJson): number => (Array.isArray(json.model.merges) ? json.model.merges.length : -1);
-
-/** Vocabulary entries that are not added tokens. */
-function modelTokens(json: TokenizerJson): [token: string, id: number][] {
-  const added = new Set(json.added_tokens.map((token) => token.content));
-  return Object.entries(json.model.vocab as Record<string, number>).filter(([token]) => !added.has(token));
-}
-
-/** Byte-level, without merges, and each byte is its own id. */
-function isByteTokenizer(json: TokenizerJson): boolean {
-  const { normalizer, pre_tokenizer: cut, post_processor: after, decoder, model } = json;
-  if (normalizer !== null || after !== null || model.type !== 'BPE' || merges(json) !== 0) return false;
-  if (cut?.type !== 'ByteLevel' || cut.add_prefix_space !== false || decoder?.type !== 'ByteLevel') return false;
-  const tokens = modelTokens(json);
-  return tokens.length === 256 && tokens.every(([token, id]) => BYTE_TO_CHARACTER[id] === token);
-}
-
-/** Single characters, no merges, nothing before or after: what `chars.ts` writes. */
-function isCharTokenizer(json: TokenizerJson): boolean {
-  const { normalizer, pre_tokenizer: cut, post_processor: after, decoder, model } = json;
-  if (normalizer !== null || cut !== null || after !== null || decoder?.type !== 'Fuse') return false;
-  if (model.type !== 'BPE' || merges(json) !== 0 || (model.unk_token ?? null) !== null || model.byte_fallback === true)
-    return false;
-  return modelTokens(json).every(([token]) => [...token].length === 1);
+  return localTokenizer(json, config, name) ?? new HfTokenizer(json, config, name);
 }

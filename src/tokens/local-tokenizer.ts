@@ -1,11 +1,10 @@
 /**
  * @file What the tokenizers written here share: added tokens, normalisation, special tokens, decoding, fingerprint and
- * saving. How a stretch of ordinary text becomes ids is left to `bytes.ts`, `chars.ts` and `bpe.ts`.
+ * files. How a stretch of ordinary text becomes ids is left to `bytes.ts`, `chars.ts` and `bpe.ts`.
  */
 import { AddedTokens } from './added-tokens.js';
 import { IdBuffer } from './id-buffer.js';
-import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from './tokenizer.js';
-import { writeTokenizerTexts } from './tokenizer-files.js';
+import type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer, TokenizerFiles } from './tokenizer.js';
 import { fingerprintOf, specialIds, type TokenizerConfig, type TokenizerJson } from './tokenizer-json.js';
 import { Vocabulary } from './vocabulary.js';
 
@@ -76,10 +75,12 @@ export abstract class LocalTokenizer implements Tokenizer {
     return (this.#fingerprint ??= fingerprintOf(this.#parts.json));
   }
 
-  // Async, as a tokenizer in another environment may be unable to write at once.
-  async save(folder: string): Promise<void> {
+  files(): TokenizerFiles {
     const { json, config } = this.#parts;
-    writeTokenizerTexts(folder, JSON.stringify(json, null, 2), JSON.stringify(config ?? configOf(this), null, 2));
+    return {
+      'tokenizer.json': JSON.stringify(json, null, 2),
+      'tokenizer_config.json': JSON.stringify(config ?? configOf(this), null, 2),
+    };
   }
 }
 

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { explainWriteFailure, makeFolder, removeQuietly, syncPath, temporaryName, writeAll } from '../model/disk.js';
+import type { Tokenizer } from './tokenizer.js';
 
 export const TOKENIZER_FILE = 'tokenizer.json';
 export const CONFIG_FILE = 'tokenizer_config.json';
@@ -59,14 +60,11 @@ export function copyTokenizerFiles(from: string, to: string): void {
 }
 
 /**
- * Writes both files, creating the folder; each goes to a temporary name first and is renamed.
+ * Writes tokenizer.json and tokenizer_config.json, creating the folder; each goes to a temporary name first and is renamed.
  * @throws WriteError when the disk refuses; what was there before stands.
  */
-export function writeTokenizerTexts(folder: string, tokenizer: string, config: string): void {
-  for (const [name, text] of [
-    [TOKENIZER_FILE, tokenizer],
-    [CONFIG_FILE, config],
-  ] as const) {
+export function saveTokenizer(folder: string, tokenizer: Tokenizer): void {
+  for (const [name, text] of Object.entries(tokenizer.files())) {
     const file = path.join(folder, name);
     const temporary = temporaryName(file);
     const bytes = Buffer.from(text, 'utf8');

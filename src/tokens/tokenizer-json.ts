@@ -2,7 +2,7 @@
  * @file The tokenizer.json format: its types, reading it with checks, its canonical form and fingerprint, and the
  * special ids that it and tokenizer_config.json name. It does not encode, and it does not touch the disk.
  */
-import { createHash } from 'node:crypto';
+import { Sha256 } from '../sha256.js';
 
 export interface AddedTokenJson {
   readonly id: number;
@@ -107,9 +107,7 @@ export function fingerprintOf(json: TokenizerJson): string {
     model.merges = model.merges.map((merge: unknown) => (typeof merge === 'string' ? merge.split(' ') : merge));
   }
   const { version: _version, truncation: _truncation, padding: _padding, ...rest } = json;
-  return createHash('sha256')
-    .update(JSON.stringify(sorted({ ...rest, model })))
-    .digest('hex');
+  return new Sha256().update(JSON.stringify(sorted({ ...rest, model }))).hex();
 }
 
 /** The same value with the keys of every object in order. */

@@ -26,6 +26,12 @@ export interface StreamDecoder {
   end(): string;
 }
 
+/** The files of a tokenizer by name, as text. */
+export interface TokenizerFiles {
+  readonly 'tokenizer.json': string;
+  readonly 'tokenizer_config.json': string;
+}
+
 export interface Tokenizer {
   /** One more than the largest id. */
   readonly vocabSize: number;
@@ -47,6 +53,6 @@ export interface Tokenizer {
    * their files. A model keeps it, to refuse a tokenizer that does not match.
    */
   fingerprint(): string;
-  /** Writes tokenizer.json and tokenizer_config.json into the folder, each under a temporary name and renamed. */
-  save(folder: string): Promise<void>;
+  /** The texts of tokenizer.json and tokenizer_config.json; `saveTokenizer` writes them. */
+  files(): TokenizerFiles;
 }

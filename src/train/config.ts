@@ -1,5 +1,5 @@
 /** @file The configuration of a training run: every field with its meaning and default. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { deviceNames } from '../device/open.js';
 import { checkConfig, ConfigError, suggestion } from '../model/check-config.js';
 import { modelConfigSchema, writtenConfig } from '../model/config.js';

@@ -9,6 +9,7 @@ import { ByteTokenizer, END_OF_TEXT } from '../tokens/bytes.js';
 import { charTokenizer } from '../tokens/chars.js';
 import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
+import { saveTokenizer } from '../tokens/tokenizer-files.js';
 import type { RunConfig } from './config.js';
 import { runPaths } from './run-folder.js';
 import type { HostBatch } from './trainer.js';
@@ -55,7 +56,7 @@ export async function prepareRunData(config: RunConfig, folder: string, options:
   const { files, field, validationFraction, splitBy } = config.data;
   const { signal, onPrepare = () => {} } = options;
   const tokenizer = await makeTokenizer(config, onPrepare);
-  await tokenizer.save(folder);
+  saveTokenizer(folder, tokenizer);
   await prepareDataset({
     files,
     tokenizer,

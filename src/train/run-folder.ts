@@ -4,16 +4,19 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FloatArray } from '../device/device.js';
 import { checkConfig } from '../model/check-config.js';
-import { namedTensors, readNamedTensors, saveModel } from '../model/checkpoint.js';
+import { readNamedTensors, saveModel } from '../model/checkpoint.js';
+import { namedTensors } from '../model/named-tensors.js';
 import { formatOf } from '../model/formats/open.js';
 import type { LanguageModel } from '../model/language-model.js';
-import { openSafetensors, writeSafetensors, type TensorArray, type TensorToWrite } from '../model/safetensors.js';
+import { openSafetensors, writeSafetensors } from '../model/safetensors.js';
+import type { TensorArray, TensorToWrite } from '../model/tensor-array.js';
 import { ModelState } from '../model/state.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
+import { saveTokenizer } from '../tokens/tokenizer-files.js';
 import { keepLast, listSteps, writeFolderAtomically } from './atomic-folder.js';
 import type { Trainer } from './trainer.js';
 
@@ -62,7 +65,7 @@ export async function saveCheckpoint(
     target,
     async (dir) => {
       await saveModel(dir, trainer.model, { tokenizer: tokenizer.fingerprint(), training });
-      await tokenizer.save(dir);
+      saveTokenizer(dir, tokenizer);
       await writeSafetensors(path.join(dir, TRAINING), await trainingTensors(trainer));
       fs.writeFileSync(path.join(dir, PROGRESS), `${JSON.stringify(progress, null, 2)}\n`);
     },

@@ -34,7 +34,7 @@ describe.skipIf(!commandIsBuilt)('xlstm check', () => {
   it('a JavaScript file, with the same module instances', async () => {
     const text = `
       import * as library from 'xlstm';
-      import { z } from 'zod';
+      import * as z from 'zod';
       const lstm = library.findMixer('lstm');
       export default library.defineMixer({
         ...lstm,
@@ -71,7 +71,7 @@ describe.skipIf(!commandIsBuilt)('xlstm check', () => {
 
   it('what is wrong with a file, in a sentence', async () => {
     const definition = 'name: "a", summary: "b", options: z.strictObject({}), feedForward: "layer", create() {}';
-    const of = (text: string) => `import { z } from 'zod';\nexport default {${text}};`;
+    const of = (text: string) => `import * as z from 'zod';\nexport default {${text}};`;
     const wrong: readonly (readonly [name: string, text: string, message: string | RegExp])[] = [
       ['a.ts', 'export const mixer = 1;', 'has no mixer as its default export; write export default defineMixer('],
       ['a.ts', 'const x: number = ;', /cannot be loaded: .*a\.ts:1: /],

@@ -1,6 +1,6 @@
 /** @file The checks of mixers find what is wrong with one, and say it: each broken mixer fails in its own way, and only so. */
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import myMixer from '../../examples/my-mixer.js';
 import { checkMixer, passes } from '../../src/experiments/check-mixer.js';
 import type { ParameterTensors } from '../../src/layers/parameter.js';

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decode, Session, type DecodeOptions } from '../../src/generate/decode.js';
+import { saveSession } from '../../src/generate/session-file.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { loadState } from '../../src/model/state-file.js';
 import { randomKey, uniform } from '../../src/tensor/random.js';
@@ -30,7 +31,7 @@ describe.each(testDevices())('on $name', ({ create }) => {
     for (const cut of [1, 17, 39, 40]) {
       using session = new Session(model);
       await session.read(prompt.subarray(0, cut));
-      await session.save(file);
+      await saveSession(file, session);
       const state = await loadState(file, model);
       const rest = prompt.subarray(cut);
       expect(await collect(model, rest, { state }), `cut at ${cut}`).toEqual(whole);

@@ -3,12 +3,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  openSafetensors,
-  SafetensorsError,
-  writeSafetensors,
-  type TensorToWrite,
-} from '../../src/model/safetensors.js';
+import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
+import { SafetensorsError } from '../../src/model/safetensors-header.js';
+import type { TensorToWrite } from '../../src/model/tensor-array.js';
 import { INDEX, openTensors, writeTensors } from '../../src/model/safetensors-shards.js';
 import { temporaryFolder } from '../support/folders.js';
 import { goldenFolder } from '../support/models.js';

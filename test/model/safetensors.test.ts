@@ -4,8 +4,9 @@ import path from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WriteError } from '../../src/model/disk.js';
 import { buildSafetensorsHeader, parseSafetensorsHeader } from '../../src/model/safetensors-header.js';
-import { openSafetensors, SafetensorsError, writeSafetensors } from '../../src/model/safetensors.js';
-import type { TensorToWrite } from '../../src/model/safetensors.js';
+import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
+import { SafetensorsError } from '../../src/model/safetensors-header.js';
+import type { TensorToWrite } from '../../src/model/tensor-array.js';
 import { canMount, smallDisk, systemError, temporaryFolder } from '../support/folders.js';
 
 afterEach(() => vi.restoreAllMocks());

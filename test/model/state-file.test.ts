@@ -4,12 +4,14 @@ import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Session } from '../../src/generate/decode.js';
+import { loadSession, saveSession } from '../../src/generate/session-file.js';
 import { WriteError } from '../../src/model/disk.js';
 import { modelFingerprint } from '../../src/model/fingerprint.js';
 import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { LanguageModel } from '../../src/model/language-model.js';
-import { openSafetensors, writeSafetensors, type TensorToWrite } from '../../src/model/safetensors.js';
-import { ModelState } from '../../src/model/state.js';
+import { openSafetensors, writeSafetensors } from '../../src/model/safetensors.js';
+import type { TensorToWrite } from '../../src/model/tensor-array.js';
+import type { ModelState } from '../../src/model/state.js';
 import { loadState, readStateInfo, saveState } from '../../src/model/state-file.js';
 import { randomKey, uniform } from '../../src/tensor/random.js';
 import { Trainer } from '../../src/train/trainer.js';
@@ -39,7 +41,7 @@ async function changedFile(
   const file = path.join(temporaryFolder(), 'a.state');
   using session = new Session(model);
   await session.read(tokensOf(1, 6));
-  await session.save(file);
+  await saveSession(file, session);
   const { tensors, metadata } = (() => {
     using open = openSafetensors(file);
     const read = [...open.tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape, data: open.read(name) }));
@@ -60,8 +62,8 @@ describe.each(testDevices())('on $name', ({ create }) => {
       fc.asyncProperty(fc.integer({ min: 0, max: 21 }), fc.integer({ min: 1, max: 9 }), async (before, after) => {
         using first = new Session(model);
         await first.read(tokensOf(before, before));
-        await first.save(file);
-        using second = await Session.load(model, file);
+        await saveSession(file, first);
+        using second = await loadSession(file, model);
         expect(second.position).toBe(before);
         expect(second.logits).toEqual(first.logits);
         const [here, there] = [first.snapshot().state, second.snapshot().state];
@@ -77,22 +79,22 @@ describe.each(testDevices())('on $name', ({ create }) => {
     );
   });
 
-  it('of several sequences, and as a method of the state', async () => {
+  it('of several sequences', async () => {
     using model = LanguageModel.create(config, device, 1);
     const file = path.join(temporaryFolder(), 'b.state');
     using state = model.initialState(3);
     const values = await valuesOf(state);
-    await state.save(file, { model, tokens: 0, sequences: 3 });
+    await saveState(file, state, { model, tokens: 0, sequences: 3 });
     expect(readStateInfo(file)).toMatchObject({
       tokens: 0,
       sequences: 3,
       hasLogits: false,
       precision: device.precision,
     });
-    using back = await ModelState.load(file, model);
+    using back = (await loadState(file, model)).state;
     expect(await valuesOf(back)).toEqual(values);
     const held = device.memory.bytes;
-    await expect(Session.load(model, file)).rejects.toThrow('goes on from the state of one sequence, got one of 3');
+    await expect(loadSession(file, model)).rejects.toThrow('goes on from the state of one sequence, got one of 3');
     expect(device.memory.bytes).toBe(held);
   });
 
@@ -187,7 +189,7 @@ it('a state of one precision is read in the other', async () => {
   const file = path.join(temporaryFolder(), 'a.state');
   using session = new Session(precise);
   await session.read(tokensOf(3, 11));
-  await session.save(file);
+  await saveSession(file, session);
   expect(readStateInfo(file)).toMatchObject({ precision: 'float64', tokens: 11, hasLogits: true });
   const { state } = await loadState(file, fast);
   const { state: exact } = session.snapshot();

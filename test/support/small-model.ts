@@ -5,6 +5,7 @@ import { saveModel } from '../../src/model/checkpoint.js';
 import type { ModelConfigInput } from '../../src/model/config.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
+import { saveTokenizer } from '../../src/tokens/tokenizer-files.js';
 import { referenceDevice } from './devices.js';
 import { temporaryFolder } from './folders.js';
 
@@ -22,6 +23,6 @@ export async function smallModelFolder(
   const tokenizer = new ByteTokenizer();
   using model = LanguageModel.create({ vocabSize: tokenizer.vocabSize, ...SMALL, ...config }, referenceDevice(), seed);
   await saveModel(folder, model, { tokenizer: withTokenizer ? tokenizer.fingerprint() : null });
-  if (withTokenizer) await tokenizer.save(folder);
+  if (withTokenizer) saveTokenizer(folder, tokenizer);
   return folder;
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { trainBpe } from '../../../src/tokens/bpe-train.js';
+import { saveTokenizer } from '../../../src/tokens/tokenizer-files.js';
 
 export interface TextSource {
   readonly cache: string;
@@ -51,6 +52,6 @@ export async function tokenizerFolder(source: TextSource): Promise<string> {
   if (fs.existsSync(path.join(folder, 'tokenizer.json'))) return folder;
   fs.mkdirSync(folder, { recursive: true });
   const tokenizer = await trainBpe(wholeText(source), { vocabSize: VOCABULARY });
-  await tokenizer.save(folder);
+  saveTokenizer(folder, tokenizer);
   return folder;
 }

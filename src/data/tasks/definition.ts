@@ -1,5 +1,5 @@
 /** @file What a file with a task in it exports: options with their meanings, presets, and how a task is made of them. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { fold, type RandomKey } from '../../tensor/random.js';
 import { Draws } from './draws.js';
 import type { Example, ExampleSet, Task } from './task.js';

@@ -10,7 +10,7 @@
  *   characters, which is the same for English.
  */
 import fs from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** How probable a continuation is: the sum of log p of its tokens, and whether each is the most probable one. */
 export interface Continuation {

@@ -2,7 +2,7 @@
  * @file Nearest-neighbour search (arXiv 2405.04517 figure 2 and appendix B): the first vector is a search key; at each step
  * the model says the value of the vector nearest to it so far, so it has to revise what it stored.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { fold } from '../../tensor/random.js';
 import { defineTask, generatedSet } from './definition.js';
 import type { Draws } from './draws.js';

@@ -8,7 +8,7 @@
  * once; where there are fewer slots than keys, as at (756, 256), which the published generator refuses, as many random keys
  * are asked as there are slots.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { fold } from '../../tensor/random.js';
 import { defineTask, generatedSet } from './definition.js';
 import type { Draws } from './draws.js';

@@ -8,7 +8,7 @@ import { size, type Shape } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import type { ModelConfig } from '../config.js';
 import { ELEMENT_BYTES, SafetensorsError, type SafetensorsDtype } from '../safetensors-header.js';
-import type { TensorSet } from '../safetensors.js';
+import type { TensorSet } from '../tensor-set.js';
 import type { ParameterSource } from './source.js';
 
 export interface ForeignTensor {

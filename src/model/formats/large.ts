@@ -2,7 +2,7 @@
  * @file xLSTM Large, the architecture of xLSTM-7B, as Hugging Face transformers ("hf") and NX-AI/xlstm ("nxai-large")
  * write it: fields of the configuration and names of tensors. The two differ in little.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { feedForwardWidth } from '../../layers/feed-forward.js';
 import { size } from '../../tensor/shape.js';
 import type { ParameterTable } from '../../layers/parameter.js';

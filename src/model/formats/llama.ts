@@ -2,7 +2,7 @@
  * @file Llama as Hugging Face transformers writes it: fields of the configuration and names of tensors, in both directions.
  * Rotary frequencies that are scaled for longer contexts are refused.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { feedForwardWidth } from '../../layers/feed-forward.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';

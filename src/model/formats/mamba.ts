@@ -2,7 +2,7 @@
  * @file Mamba as Hugging Face transformers writes it: fields of the configuration and names of tensors, in both
  * directions. Projections of one input that it joins are parameters of their own here.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { size } from '../../tensor/shape.js';
 import { checkConfig } from '../check-config.js';

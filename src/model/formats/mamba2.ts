@@ -2,7 +2,7 @@
  * @file Mamba-2 as Hugging Face transformers writes it: fields of the configuration and names of tensors, in both
  * directions. Projections and convolutions that it joins are parameters of their own here.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';
 import { mambaTensors, notMambaFrame } from './mamba.js';

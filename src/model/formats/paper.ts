@@ -3,7 +3,7 @@
  * its tensors, and its traps. The gates of the sLSTM are swapped by name (the input gate is fed from the module "fgate",
  * blocks/slstm/layer.py), and its two backends store recurrent matrices and biases in two layouts (blocks/slstm/cell.py).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';
 import { modelConfigSchema, type ModelConfig } from '../config.js';

@@ -3,7 +3,7 @@
  * directions. That library halves activations every few layers (`rescale_every`) to stay within float16; norms undo it, so
  * here nothing is halved.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { feedForwardWidth } from '../../layers/feed-forward.js';
 import type { ParameterTable } from '../../layers/parameter.js';
 import { checkConfig } from '../check-config.js';

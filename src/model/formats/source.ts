@@ -6,7 +6,7 @@ import type { HostMemory } from '../../device/device.js';
 import type { Shape } from '../../tensor/shape.js';
 import type { Packing } from '../../tensor/tensor.js';
 import type { ModelConfig } from '../config.js';
-import type { SafetensorsDtype } from '../safetensors.js';
+import type { SafetensorsDtype } from '../safetensors-header.js';
 
 /** Who wrote a folder: this library, Hugging Face transformers, or NX-AI's xlstm (Large, and the paper's architecture). */
 export type ModelFormat = 'native' | 'hf' | 'nxai-large' | 'nxai';

@@ -2,7 +2,7 @@
  * @file What the formal languages of arXiv 2405.04517 (figures 4 and 12, appendix B.1.1) have in common: a string of random
  * length with the places that are asked for, sets of short strings to train on and of long ones to test on.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { fold } from '../../../tensor/random.js';
 import { defineTask, generatedSet, type TaskDefinition } from '../definition.js';
 import type { Draws } from '../draws.js';

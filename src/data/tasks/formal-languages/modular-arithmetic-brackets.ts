@@ -1,5 +1,5 @@
 /** @file Modular arithmetic with brackets: the value of a nested expression modulo five (deterministic context-free). */
-import { z } from 'zod';
+import * as z from 'zod';
 import { drawExpression, MODULUS, symbolsOf } from './expression.js';
 import { languageTaskWith } from './language.js';
 

@@ -9,7 +9,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { defineTask } from '../definition.js';
 import type { Example, ExampleSet, Task } from '../task.js';
 import { needIn } from './files.js';

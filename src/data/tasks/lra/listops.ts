@@ -11,7 +11,7 @@
  * three sets a tree belongs to is decided by a hash of its tokens, so no tree is in two of them; that one set has a tree twice
  * is possible, and with more than 500 tokens about as likely as guessing 400 digits.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { fold } from '../../../tensor/random.js';
 import { defineTask, generatedSet } from '../definition.js';
 import type { Draws } from '../draws.js';

@@ -10,7 +10,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { permute } from '../../permutation.js';
 import { fold, randomKey, type RandomKey } from '../../../tensor/random.js';
 import { defineTask } from '../definition.js';

@@ -1,5 +1,5 @@
 /** @file Grey images as sequences, row by row: as tokens or as numbers, and as text for people. It reads no files. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { SequenceInput } from '../../../model/sequence-model.js';
 import type { Example } from '../task.js';
 

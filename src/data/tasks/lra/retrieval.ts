@@ -5,7 +5,7 @@
  * A part is a file with a line per pair: label, first text, second text, with tabs between; or, as the arena has it, label,
  * two names, two texts. A label is 0 or 1, also written 0.0 or 1.0.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { defineTask } from '../definition.js';
 import type { Example, ExampleSet, Task } from '../task.js';
 import { BYTE_VOCAB, byteTokens, cellsOf, LineFile, needIn, type Part, textOf } from './files.js';
