@@ -13,6 +13,7 @@ import { decode } from '../../src/generate/decode.js';
 import { loadModel } from '../../src/model/checkpoint.js';
 import { modelFingerprint } from '../../src/model/fingerprint.js';
 import { LanguageModel } from '../../src/model/language-model.js';
+import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
 import { referenceDevice } from '../support/devices.js';
@@ -36,11 +37,13 @@ const WORKER_PAGE = `<!doctype html><title>library</title><script type="module">
 
 /** A page without a build: the library is one file. */
 const PLAIN_PAGE = `<!doctype html><title>library</title><script type="module">
-  import { LanguageModel, openDevice, Tensor } from '/library.js';
+  import { LanguageModel, openDevice, scope, Tensor } from '/library.js';
   const device = await openDevice();
   const model = LanguageModel.create({ vocabSize: 9, dim: 16, blocks: ['mlstm'], mlstm: { heads: 2 } }, device, 1);
-  const { hidden } = model.forward(Tensor.from(device, Int32Array.of(1, 2, 3), [1, 3]));
-  globalThis.answer = { device: device.name, logits: Array.from(await model.logits(hidden).data()) };
+  const logits = scope(device, {}, () =>
+    model.logits(model.forward(Tensor.from(device, Int32Array.of(1, 2, 3), [1, 3])).hidden),
+  );
+  globalThis.answer = { device: device.name, logits: Array.from(await logits.data()) };
 </script>`;
 
 /** What the server gives, by path. */
@@ -90,7 +93,7 @@ describe.skipIf(reason !== '')(`in a worker of headless Chromium${reason}`, () =
         if (message.type() === 'error') complaints.push(message.text());
       });
       await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`);
-      await page.waitForFunction('globalThis.answer !== undefined', undefined, { timeout: 200_000 }).catch((cause) => {
+      await page.waitForFunction('globalThis.answer !== undefined', undefined, { timeout: 60_000 }).catch((cause) => {
         throw new Error(`${name} does not answer: ${complaints.join('; ')}`, { cause });
       });
       const answer = await page.evaluate('globalThis.answer');
@@ -106,8 +109,11 @@ describe.skipIf(reason !== '')(`in a worker of headless Chromium${reason}`, () =
     expect(device).toBe('webgpu');
     const config = { vocabSize: 9, dim: 16, blocks: ['mlstm'], mlstm: { heads: 2 } };
     using model = LanguageModel.create(config, referenceDevice(), 1);
-    const { hidden } = model.forward(Tensor.from(model.device, Int32Array.of(1, 2, 3), [1, 3]));
-    const expected = await model.logits(hidden).data();
+    const tokens = Int32Array.of(1, 2, 3);
+    const reference = scope(model.device, {}, () =>
+      model.logits(model.forward(Tensor.from(model.device, tokens, [1, 3])).hidden),
+    );
+    const expected = await reference.data();
     expect(logits.length).toBe(expected.length);
     const largest = Math.max(...expected.map(Math.abs));
     const error = Math.max(...logits.map((logit, k) => Math.abs(logit - expected[k]!)));
