@@ -93,7 +93,7 @@ describe.skipIf(reason !== '')(`in a worker of headless Chromium${reason}`, () =
         if (message.type() === 'error') complaints.push(message.text());
       });
       await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`);
-      await page.waitForFunction('globalThis.answer !== undefined', undefined, { timeout: 60_000 }).catch((cause) => {
+      await page.waitForFunction('globalThis.answer !== undefined', undefined, { timeout: 200_000 }).catch((cause) => {
         throw new Error(`${name} does not answer: ${complaints.join('; ')}`, { cause });
       });
       const answer = await page.evaluate('globalThis.answer');
