@@ -58,34 +58,5 @@ fn end_back(j: u32, at: u32, plane: u32) { dstateIn_add(at, c[j]); }`,
 
 export function lstm(gpu: Gpu) {
   const { forward, backward } = recurrence(gpu, CELL);
-  return {
-    lstmForward(h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset, B, T, NH, DH) {
-      forward({ h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset }, { B, T, NH, DH });
-    },
-    lstmBackward(
-      ...[
-        di,
-        df,
-        dz,
-        do_,
-        drecurrent,
-        dbias,
-        dstateIn,
-        dh,
-        dstateOut,
-        h,
-        saved,
-        recurrent,
-        stateIn,
-        reset,
-        B,
-        T,
-        NH,
-        DH,
-      ]
-    ) {
-      const gradients = { di, df, dz, do_, drecurrent, dbias, dstateIn };
-      backward({ ...gradients, dh, dstateOut, h, saved, recurrent, stateIn, reset }, { B, T, NH, DH });
-    },
-  } satisfies Partial<Kernels>;
+  return { lstmForward: forward, lstmBackward: backward } satisfies Partial<Kernels>;
 }

@@ -5,7 +5,7 @@
  * Around the dispatch lie others that see all steps at once: the inputs of the gates gathered before it, the gradients of
  * what is not carried from step to step behind it. Gates lie together there: [B,T,NH,4,DH].
  */
-import type { DeviceBuffer } from '../../kernels.js';
+import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
 import { map, mapGroups, program, type Program } from '../program.js';
@@ -199,42 +199,10 @@ fn kernel(group: u32, lane: u32) {
   });
 }
 
-interface Sizes {
-  readonly B: number;
-  readonly T: number;
-  readonly NH: number;
-  readonly DH: number;
-}
-
-export interface ForwardBuffers {
-  readonly h: DeviceBuffer;
-  readonly stateOut: Opt;
-  readonly saved: Opt;
-  readonly i: DeviceBuffer;
-  readonly f: DeviceBuffer;
-  readonly z: DeviceBuffer;
-  readonly o: DeviceBuffer;
-  readonly recurrent: DeviceBuffer;
-  readonly bias: Opt;
-  readonly stateIn: Opt;
-  readonly reset: Opt;
-}
-
-export interface BackwardBuffers {
-  readonly di: DeviceBuffer;
-  readonly df: DeviceBuffer;
-  readonly dz: DeviceBuffer;
-  readonly do_: DeviceBuffer;
-  readonly drecurrent: DeviceBuffer;
-  readonly dbias: Opt;
-  readonly dstateIn: Opt;
-  readonly dh: DeviceBuffer;
-  readonly dstateOut: Opt;
-  readonly h: DeviceBuffer;
-  readonly saved: DeviceBuffer;
-  readonly recurrent: DeviceBuffer;
-  readonly stateIn: Opt;
-  readonly reset: Opt;
+/** Arguments as in the contract, which are the same for both cells. */
+interface Recurrence {
+  readonly forward: Kernels['slstmForward'] & Kernels['lstmForward'];
+  readonly backward: Kernels['slstmBackward'] & Kernels['lstmBackward'];
 }
 
 /** Of no steps the state stays as it is. */
@@ -245,7 +213,7 @@ function keepState(gpu: Gpu, { empty }: Cell, stateOut: Opt, stateIn: Opt, plane
 }
 
 /** The kernels of a cell: functions that enqueue a whole sequence, forward and backward. */
-export function recurrence(gpu: Gpu, cell: Cell) {
+export function recurrence(gpu: Gpu, cell: Cell): Recurrence {
   const [forwards, backwards] = [forwardProgram, backwardProgram].map((make) => THREADS.map((n) => make(cell, n)));
   const variant = (DH: number): number => (DH <= 32 ? 0 : 1);
 
@@ -260,29 +228,26 @@ export function recurrence(gpu: Gpu, cell: Cell) {
   };
 
   return {
-    forward(buffers: ForwardBuffers, { B, T, NH, DH }: Sizes): void {
+    forward(h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset, B, T, NH, DH) {
       check(DH);
-      const { h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset } = buffers;
       if (T === 0) {
         keepState(gpu, cell, stateOut, stateIn, B * NH * DH);
         return;
       }
       const units = B * T * NH * DH;
       gpu.withScratch([4 * units, NH * 4 * DH * DH], (gates, transposed) => {
-        gpu.run(GATHER, { gates: gates, i, f, z, o, bias }, { N: units, NH, DH }, mapGroups(units));
+        gpu.run(GATHER, { gates, i, f, z, o, bias }, { N: units, NH, DH }, mapGroups(units));
         const N = NH * 4 * DH * DH;
         gpu.run(TRANSPOSE, { y: transposed, recurrent }, { N, DH }, mapGroups(N));
-        const all = { h, stateOut, saved, gates: gates, transposed: transposed, stateIn, reset };
+        const all = { h, stateOut, saved, gates, transposed, stateIn, reset };
         gpu.run(forwards![variant(DH)]!, all, { B, T, NH, units }, B * NH, { DH });
       });
     },
-    backward(buffers: BackwardBuffers, { B, T, NH, DH }: Sizes): void {
+    // prettier-ignore
+    backward(di, df, dz, do_, drecurrent, dbias, dstateIn, dh, dstateOut, h, saved, recurrent, stateIn, reset, B, T, NH, DH) {
       check(DH);
-      const { di, df, dz, do_, drecurrent, dbias, dstateIn, dh, dstateOut, h, saved, recurrent, stateIn, reset } =
-        buffers;
       const [width, units] = [NH * DH, B * T * NH * DH];
-      gpu.withScratch([4 * units, units], (scratch, before) => {
-        const dgates = scratch;
+      gpu.withScratch([4 * units, units], (dgates, before) => {
         const all = { dgates, dstateIn, dh, dstateOut, saved, recurrent, stateIn, reset };
         gpu.run(backwards![variant(DH)]!, all, { B, T, NH, units }, B * NH, { DH });
         gpu.run(SCATTER, { di, df, dz, do_, dgates }, { N: units, DH }, mapGroups(units));

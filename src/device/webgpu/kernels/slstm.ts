@@ -111,34 +111,5 @@ fn end_back(j: u32, at: u32, plane: u32) {
 
 export function slstm(gpu: Gpu) {
   const { forward, backward } = recurrence(gpu, CELL);
-  return {
-    slstmForward(h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset, B, T, NH, DH) {
-      forward({ h, stateOut, saved, i, f, z, o, recurrent, bias, stateIn, reset }, { B, T, NH, DH });
-    },
-    slstmBackward(
-      ...[
-        di,
-        df,
-        dz,
-        do_,
-        drecurrent,
-        dbias,
-        dstateIn,
-        dh,
-        dstateOut,
-        h,
-        saved,
-        recurrent,
-        stateIn,
-        reset,
-        B,
-        T,
-        NH,
-        DH,
-      ]
-    ) {
-      const gradients = { di, df, dz, do_, drecurrent, dbias, dstateIn };
-      backward({ ...gradients, dh, dstateOut, h, saved, recurrent, stateIn, reset }, { B, T, NH, DH });
-    },
-  } satisfies Partial<Kernels>;
+  return { slstmForward: forward, slstmBackward: backward } satisfies Partial<Kernels>;
 }
