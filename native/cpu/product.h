@@ -48,7 +48,7 @@ void product(const Product &p);
 // [K, PRODUCT_COLUMNS] (the last one [K, W] if it has no more columns), padded with zeros. b_k is not used.
 void product_packed(const Product &p);
 
-// The same with A in panels too, as pack_panels() makes them: the rows of tile i at a + TileRows(M).panel(i, K), as
+// The same with A in panels too, as pack.h makes them: the rows of tile i at a + TileRows(M).panel(i, K), as
 // [K, rows], so that a tile reads both operands front to back. a_row and a_k are not used.
 void product_panels(const Product &p);
 constexpr int64_t panels_floats(int64_t M, int64_t K) { return M * K + (M / PRODUCT_ROWS + 1) * PANEL_GAP; }
