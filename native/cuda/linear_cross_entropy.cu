@@ -2,7 +2,7 @@
 //
 // Forward 2 N D V operations, and the logits written and read once (8 N V bytes). Backward 6 N D V: the logits are computed
 // again, their gradients lie beside them in the type of x, and two products add to dx and dweight; dweight is read and
-// written once per chunk. Chunks so small that their logits stay in the cache were tried: products of so few rows cost more
+// written once per chunk. Both passes at once save the second computation. Chunks so small that their logits stay in the cache were tried: products of so few rows cost more
 // than that saves.
 #include "fault.cuh"
 #include "product.h"
@@ -119,22 +119,27 @@ int forward(const char *name, float *loss, float *logsumexp, const T *x, const T
   return launched(name);
 }
 
+// With `loss`, logsumexp is computed too, else it is read.
 template <class T>
-int backward(const char *name, T *dx, float *dweight, const float *dloss, const T *x, const T *weight,
+int backward(const char *name, T *dx, float *dweight, float *loss, const float *dloss, const T *x, const T *weight,
              const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V, float cap) {
   if (N <= 0) return XL_OK;
   const Tokens rows{targets, V, faults(), name, -1};
   constexpr int64_t size = sizeof(T);
   const int64_t chunk = chunk_of(N, (4 + size) * V), elements = round_up(chunk * V, 8);
-  auto *logits = static_cast<float *>(scratch((4 + size) * elements));
+  auto *logits = static_cast<float *>(scratch((4 + size) * elements + (loss ? 4 * N : 0)));
   if (!logits) return XL_OUT_OF_MEMORY;
   T *dlogits = reinterpret_cast<T *>(logits + elements);
+  auto *own = reinterpret_cast<float *>(dlogits + elements);
+  if (loss) logsumexp = own;
+  const auto loss_of = V % 4 == 0 ? loss_kernel<T, 4> : loss_kernel<T, 1>;
   const auto kernel = V % 8 == 0 ? dlogits_kernel<T, 8> : dlogits_kernel<T, 1>;
   const unsigned parts = unsigned(V < 8192 ? 1 : 4);
   for (int64_t n = 0; n < N; n += chunk) {
     const int64_t count = n + chunk < N ? chunk : N - n;
     if (int status = product(name, logits, x + n * D, weight, {count, V, D, false, true, D, D, V, false}))
       return status;
+    if (loss) loss_of<<<unsigned(count), 512, 0, stream()>>>(loss, own, logits, rows, n, V, Logit<T>{cap});
     kernel<<<dim3(unsigned(count), parts), 256, 0, stream()>>>(dlogits, logits, dloss, logsumexp, rows, n, V,
                                                               Logit<T>{cap});
     if (int status = product(name, dx + n * D, dlogits, weight, {count, D, V, false, false, V, D, D, true}))
@@ -162,14 +167,26 @@ XL_API int xl_linear_cross_entropy_forward_bf16(float *loss, float *logsumexp, c
 int xl_linear_cross_entropy_backward(float *dx, float *dweight, const float *dloss, const float *x,
                                      const float *weight, const int32_t *targets, const float *logsumexp, int64_t N,
                                      int64_t D, int64_t V, float soft_cap) {
-  return backward("linear_cross_entropy_backward", dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V,
+  return backward("linear_cross_entropy_backward", dx, dweight, nullptr, dloss, x, weight, targets, logsumexp, N, D, V,
                   soft_cap);
 }
 XL_API int xl_linear_cross_entropy_backward_bf16(bf16 *dx, float *dweight, const float *dloss, const bf16 *x,
                                                  const bf16 *weight, const int32_t *targets, const float *logsumexp,
                                                  int64_t N, int64_t D, int64_t V, float soft_cap) {
-  return backward("linear_cross_entropy_backward_bf16", dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V,
-                  soft_cap);
+  return backward("linear_cross_entropy_backward_bf16", dx, dweight, nullptr, dloss, x, weight, targets, logsumexp, N,
+                  D, V, soft_cap);
+}
+int xl_linear_cross_entropy_forward_backward(float *dx, float *dweight, float *loss, const float *dloss, const float *x,
+                                             const float *weight, const int32_t *targets, int64_t N, int64_t D,
+                                             int64_t V, float soft_cap) {
+  return backward("linear_cross_entropy_forward_backward", dx, dweight, loss, dloss, x, weight, targets, nullptr, N, D,
+                  V, soft_cap);
+}
+XL_API int xl_linear_cross_entropy_forward_backward_bf16(bf16 *dx, float *dweight, float *loss, const float *dloss,
+                                                         const bf16 *x, const bf16 *weight, const int32_t *targets,
+                                                         int64_t N, int64_t D, int64_t V, float soft_cap) {
+  return backward("linear_cross_entropy_forward_backward_bf16", dx, dweight, loss, dloss, x, weight, targets, nullptr,
+                  N, D, V, soft_cap);
 }
 
 }  // extern "C"

@@ -284,6 +284,9 @@ XL_API int xl_linear_cross_entropy_forward(float *loss /* [N] */, float *logsume
 XL_API int xl_linear_cross_entropy_backward(xl_data *dx, float *dweight, const float *dloss /* [N] */, const xl_data *x,
     const xl_data *weight, const int32_t *targets, const float *logsumexp, int64_t N, int64_t D, int64_t V,
     float soft_cap);
+XL_API int xl_linear_cross_entropy_forward_backward(xl_data *dx /* [N,D] */, float *dweight /* [V,D] */,
+    float *loss /* [N] */, const float *dloss /* [N] */, const xl_data *x, const xl_data *weight,
+    const int32_t *targets, int64_t N, int64_t D, int64_t V, float soft_cap);
 
 /* ---- optimizer -------------------------------------------------------------------------------------------------- */
 

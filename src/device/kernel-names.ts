@@ -78,6 +78,7 @@ const NAMES = {
   embeddingBackward: true,
   linearCrossEntropyForward: true,
   linearCrossEntropyBackward: true,
+  linearCrossEntropyForwardBackward: true,
   sumOfSquares: true,
   adamw: true,
 } satisfies Record<keyof Kernels, true>;

@@ -405,6 +405,10 @@ export interface Kernels extends StateSpaceKernels {
   linearCrossEntropyBackward(dx: Buf /* [N,D] */, dweight: Buf /* [V,D] */, dloss: Buf /* [N] */, x: Buf /* [N,D] */,
     weight: Buf /* [V,D] */, targets: Buf /* [N] int32 */, logsumexp: Buf /* [N] */, N: number, D: number, V: number,
     softCap: number): void;
+  /** Both passes at once, where dloss is known before the loss, so that the logits are computed once. */
+  linearCrossEntropyForwardBackward(dx: Buf /* [N,D] */, dweight: Buf /* [V,D] */, loss: Buf /* [N] */,
+    dloss: Buf /* [N] */, x: Buf /* [N,D] */, weight: Buf /* [V,D] */, targets: Buf /* [N] int32 */, N: number,
+    D: number, V: number, softCap: number): void;
 
   // ---- optimizer -----------------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
-import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
+import { linearCrossEntropy, linearCrossEntropyBackward } from '../ops/linear-cross-entropy.js';
 import { linear } from '../ops/linear.js';
 import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
+import type { BackwardOptions } from '../tensor/tape.js';
 import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { Backbone, type ForwardOptions } from './backbone.js';
 import type { Block } from './block.js';
@@ -106,6 +107,18 @@ export class LanguageModel {
   losses(tokens: Tensor, targets: Tensor, options: ForwardOptions = {}): { losses: Tensor; state: ModelState } {
     const { hidden, state } = this.forward(tokens, options);
     return { losses: linearCrossEntropy(hidden, this.#head().unpacked(), targets, this.config.logitSoftCap), state };
+  }
+
+  /**
+   * The same losses from `hidden` of a forward pass, and the gradients of scale * their sum: the backward pass through all
+   * that the current scope has recorded.
+   * @param targets  int32 [B,T], -1 where there is none
+   * @param scale    a scalar []
+   * @returns        losses [B,T]
+   */
+  lossesBackward(hidden: Tensor, targets: Tensor, scale: Tensor, options: BackwardOptions = {}): Tensor {
+    const { logitSoftCap: softCap } = this.config;
+    return linearCrossEntropyBackward(hidden, this.#head().unpacked(), targets, scale, { softCap, ...options });
   }
 
   /**

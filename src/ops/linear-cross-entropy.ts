@@ -1,7 +1,10 @@
-/** @file Output layer and cross-entropy in one op, so that the logits of all tokens never exist at once. */
+/**
+ * @file Output layer and cross-entropy in one op, so that the logits of all tokens never exist at once; and both with the
+ * backward pass, so that they are computed once.
+ */
 import { checkShape, formatShape } from '../tensor/shape.js';
 import { currentScope } from '../tensor/scope.js';
-import { isRecorded, record } from '../tensor/tape.js';
+import { isRecorded, propagate, record, type BackwardOptions } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /**
@@ -15,6 +18,50 @@ import { Tensor } from '../tensor/tensor.js';
  * @throws RangeError or TypeError when shapes, types or softCap do not fit; the device reports a target out of range.
  */
 export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, softCap = 0): Tensor {
+  const { device } = x;
+  const { sizes, matrix } = checked(x, weight, targets, softCap);
+  const loss = Tensor.output(device, targets.shape);
+  const logsumexp = currentScope(device).alloc('float', targets.size);
+  const inputs = [x.buffer, matrix, targets.buffer] as const;
+  device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, ...sizes);
+  if (isRecorded([x, weight])) {
+    record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>
+      device.kernels.linearCrossEntropyBackward(x.grad, weight.grad, dloss!, ...inputs, logsumexp, ...sizes),
+    );
+  }
+  return loss;
+}
+
+/**
+ * The same losses, and the backward pass from scale * (their sum) through all that the current scope has recorded, with
+ * the logits computed once: a training step ends so. `options` are those of `backward`.
+ * @param scale  a scalar []: 1 / (number of targets) for the mean
+ * @returns      loss per token [...]; nothing is recorded of it
+ * @throws RangeError or TypeError as `linearCrossEntropy`.
+ */
+export function linearCrossEntropyBackward(
+  x: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  scale: Tensor,
+  { softCap = 0, ...options }: { readonly softCap?: number } & BackwardOptions = {},
+): Tensor {
+  const { device } = x;
+  const { sizes, matrix } = checked(x, weight, targets, softCap);
+  checkShape('linearCrossEntropyBackward: scale', scale.shape, []);
+  const loss = Tensor.output(device, targets.shape);
+  const scope = currentScope(device);
+  const dloss = scope.alloc('float', targets.size);
+  device.kernels.fill(dloss, 0, targets.size);
+  device.kernels.sumBackward(dloss, scale.buffer, targets.size, 1);
+  const inputs = [dloss, x.buffer, matrix, targets.buffer] as const;
+  device.kernels.linearCrossEntropyForwardBackward(x.grad, weight.grad, loss.buffer, ...inputs, ...sizes);
+  propagate(scope, options);
+  return loss;
+}
+
+/** The sizes N, D, V and softCap of a call, and the weight in the type of x. */
+function checked(x: Tensor, weight: Tensor, targets: Tensor, softCap: number) {
   const D = x.extent(-1);
   if (weight.shape.length !== 2 || weight.extent(1) !== D) {
     throw new RangeError(`linearCrossEntropy: weight must be [V,${D}], got ${formatShape(weight.shape)}`);
@@ -24,18 +71,6 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, s
   if (!(softCap >= 0 && softCap < Infinity)) {
     throw new RangeError(`linearCrossEntropy: softCap must be 0 (none) or above and finite, got ${softCap}`);
   }
-  const { device } = x;
-  const V = weight.extent(0);
-  const N = targets.size;
-  const loss = Tensor.output(device, targets.shape);
-  const logsumexp = currentScope(device).alloc('float', N);
-  const matrix = x.dtype === 'bf16' ? weight.asBf16() : weight.buffer;
-  const inputs = [x.buffer, matrix, targets.buffer] as const;
-  device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, N, D, V, softCap);
-  if (isRecorded([x, weight])) {
-    record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>
-      device.kernels.linearCrossEntropyBackward(x.grad, weight.grad, dloss!, ...inputs, logsumexp, N, D, V, softCap),
-    );
-  }
-  return loss;
+  const sizes = [targets.size, D, weight.extent(0), softCap] as const;
+  return { sizes, matrix: x.dtype === 'bf16' ? weight.asBf16() : weight.buffer };
 }

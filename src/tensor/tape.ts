@@ -68,10 +68,11 @@ export function backward(roots: Tensor | readonly (readonly [Tensor, Tensor])[],
   } else {
     for (const [root, cotangent] of pairs) device.kernels.accumulate(root.grad, cotangent.buffer, 1, root.size);
   }
-  walk(scope, options.release ?? false);
+  propagate(scope, options);
 }
 
-function walk(scope: Scope, release: boolean): void {
+/** The reverse walk of `backward` from gradients that an op has added already; it empties the tape, if there is any. */
+export function propagate(scope: Scope, { release = false }: BackwardOptions): void {
   for (const node of scope.tape.reverse()) {
     const cotangents = node.outputs.map((output) => output.gradIfAny);
     if (cotangents.some((cotangent) => cotangent !== null)) node.rule(cotangents);

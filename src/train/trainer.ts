@@ -3,12 +3,12 @@
  * schedules; `run.ts` puts those around it.
  */
 import type { Device } from '../device/device.js';
-import type { LanguageModel } from '../model/language-model.js';
+import type { ForwardOptions, LanguageModel } from '../model/language-model.js';
 import type { ModelState } from '../model/state.js';
+import { mul } from '../ops/elementwise.js';
 import { sum } from '../ops/sum.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
-import { backward } from '../tensor/tape.js';
 import { Tensor, type FloatDtype } from '../tensor/tensor.js';
 import type { Adamw, AdamwOptions } from './adamw.js';
 import { Update, type UpdateResult } from './update.js';
@@ -91,10 +91,12 @@ export class Trainer {
       const key = fold(fold(this.options.key, index), micro);
       const before = this.options.stateful ? this.#state : null;
       const after = scope(this.#device, { record: true }, () => {
-        const { losses, state } = this.forward(batch, key, before);
+        const inputs = this.#inputs(batch, key, before, this.options.checkpointBlocks);
+        const { hidden, state } = this.model.forward(inputs.tokens, inputs.options);
         if (this.options.stateful) state.retain();
-        const loss = sum(losses, 1 / targets).retain();
-        backward(loss, { release: true });
+        const scale = Tensor.from(this.#device, Float64Array.of(1 / targets), []);
+        const losses = this.model.lossesBackward(hidden, inputs.targets, scale, { release: true });
+        const loss = mul(sum(losses), scale);
         kernels.accumulate(this.#update.lossBuffer, loss.buffer, 1, 1);
         return this.options.stateful ? state : null;
       });
@@ -102,25 +104,23 @@ export class Trainer {
     });
   }
 
-  /** Losses [B,T] of a batch, in the current scope. */
-  forward(
-    batch: HostBatch,
-    key: RandomKey | null,
-    state: ModelState | null,
-    checkpointBlocks = this.options.checkpointBlocks,
-  ): { losses: Tensor; state: ModelState } {
-    const { B, T } = batch;
-    const tokens = Tensor.from(this.#device, batch.tokens, [B, T]);
-    const targets = Tensor.from(this.#device, batch.targets, [B, T]);
-    const reset = batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]);
-    return this.model.losses(tokens, targets, {
+  /** Losses [B,T] of a batch without checkpoints of blocks, in the current scope. */
+  losses(batch: HostBatch, key: RandomKey | null, state: ModelState | null): Tensor {
+    const { tokens, targets, options } = this.#inputs(batch, key, state, false);
+    return this.model.losses(tokens, targets, options).losses;
+  }
+
+  #inputs({ B, T, ...batch }: HostBatch, key: RandomKey | null, state: ModelState | null, checkpointBlocks: boolean) {
+    const options: ForwardOptions = {
       state: state?.detach() ?? null,
       wantState: this.options.stateful,
-      reset,
+      reset: batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]),
       key,
       checkpointBlocks,
       activations: this.options.activations ?? 'float',
-    });
+    };
+    const [tokens, targets] = [batch.tokens, batch.targets].map((ids) => Tensor.from(this.#device, ids, [B, T]));
+    return { tokens: tokens!, targets: targets!, options };
   }
 
   /** The state carried between steps when stateful; the trainer owns it. */

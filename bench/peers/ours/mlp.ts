@@ -1,12 +1,11 @@
 /** @file Training steps of a language model of two layers: relu(x w1^T) w2^T, cross-entropy, plain gradient descent. */
 import { createCpuDevice } from '../../../src/device/cpu/cpu.js';
 import { openSafetensors } from '../../../src/model/safetensors.js';
-import { activate } from '../../../src/ops/elementwise.js';
+import { activate, mul } from '../../../src/ops/elementwise.js';
 import { linear } from '../../../src/ops/linear.js';
-import { linearCrossEntropy } from '../../../src/ops/linear-cross-entropy.js';
+import { linearCrossEntropyBackward } from '../../../src/ops/linear-cross-entropy.js';
 import { sum } from '../../../src/ops/sum.js';
 import { scope } from '../../../src/tensor/scope.js';
-import { backward } from '../../../src/tensor/tape.js';
 import { Tensor } from '../../../src/tensor/tensor.js';
 import { answer, readJob, time } from './job.js';
 
@@ -16,6 +15,7 @@ const file = openSafetensors(job.weights);
 const shapeOf = (name: string) => file.tensors.get(name)!.shape;
 const targets = Tensor.from(device, file.read('targets') as Int32Array, shapeOf('targets'));
 const x = Tensor.from(device, file.readFloat32('x'), shapeOf('x')); // [N,D]
+const scale = Tensor.from(device, Float64Array.of(1 / targets.size), []);
 const weights = ['w1', 'w2'].map((name) => {
   const weight = Tensor.from(device, file.readFloat32(name), shapeOf(name));
   weight.attachGrad(device.alloc('float', weight.size));
@@ -26,9 +26,7 @@ async function step(): Promise<number> {
   for (const weight of weights) device.kernels.fill(weight.grad, 0, weight.size);
   const loss = scope(device, { record: true }, () => {
     const hidden = activate(linear(x, weights[0]), 'relu'); // [N,H]
-    const mean = sum(linearCrossEntropy(hidden, weights[1], targets), 1 / targets.size).retain();
-    backward(mean, { release: true });
-    return mean;
+    return mul(sum(linearCrossEntropyBackward(hidden, weights[1], targets, scale, { release: true })), scale);
   });
   for (const weight of weights) {
     device.kernels.accumulate(weight.buffer, weight.grad, -job.learningRate, weight.size);

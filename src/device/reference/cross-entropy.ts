@@ -29,6 +29,34 @@ function logSumExp(x: Float64Array): number {
   return top + Math.log(sum);
 }
 
+/** dloss * the gradient of one row's loss with respect to x . weight[v], from its logits [V]. */
+function logitGradients(logits: Float64Array, logsumexp: number, target: number, dloss: number, cap: number) {
+  return logits.map((logit, v) => {
+    // loss = logsumexp(logits) - logits[target]
+    const dlogit = dloss * (Math.exp(logit - logsumexp) - (v === target ? 1 : 0));
+    // logits[v] = cap * tanh(x . weight[v] / cap)
+    return cap === 0 ? dlogit : dlogit * softCapDerivative(logit, cap);
+  });
+}
+
+/** Backward of the products x[n] . weight[v] of one row n. */
+function addProducts(
+  DX: Float64Array,
+  DW: Float64Array,
+  dlogits: Float64Array,
+  X: Float64Array,
+  W: Float64Array,
+  n: number,
+  D: number,
+): void {
+  for (const [v, dlogit] of dlogits.entries()) {
+    for (let d = 0; d < D; d++) {
+      DX[n * D + d]! += dlogit * W[v * D + d]!;
+      DW[v * D + d]! += dlogit * X[n * D + d]!;
+    }
+  }
+}
+
 export const languageModel = {
   embeddingForward(y, tokens, table, N, D, V) {
     const [Y, I, W] = [floats(y, N * D), ints(tokens, N), floats(table, V * D)];
@@ -63,16 +91,21 @@ export const languageModel = {
       const target = tokenAt(I, n, V, 'linearCrossEntropyBackward', true);
       if (target < 0) continue;
       const logits = logitsOf(X, W, n, D, V, cap);
-      for (let v = 0; v < V; v++) {
-        // loss = logsumexp(logits) - logits[target]
-        let dlogit = DL[n]! * (Math.exp(logits[v]! - E[n]!) - (v === target ? 1 : 0));
-        // logits[v] = cap * tanh(x . weight[v] / cap)
-        if (cap !== 0) dlogit *= softCapDerivative(logits[v]!, cap);
-        for (let d = 0; d < D; d++) {
-          DX[n * D + d]! += dlogit * W[v * D + d]!;
-          DW[v * D + d]! += dlogit * X[n * D + d]!;
-        }
-      }
+      const dlogits = logitGradients(logits, E[n]!, target, DL[n]!, cap);
+      addProducts(DX, DW, dlogits, X, W, n, D);
+    }
+  },
+  linearCrossEntropyForwardBackward(dx, dweight, loss, dloss, x, weight, targets, N, D, V, cap) {
+    const [DX, DW, L, DL] = [floats(dx, N * D), floats(dweight, V * D), floats(loss, N), floats(dloss, N)];
+    const [X, W, I] = [floats(x, N * D), floats(weight, V * D), ints(targets, N)];
+    for (let n = 0; n < N; n++) {
+      const target = tokenAt(I, n, V, 'linearCrossEntropyForwardBackward', true);
+      L[n] = 0;
+      if (target < 0) continue;
+      const logits = logitsOf(X, W, n, D, V, cap);
+      const logsumexp = logSumExp(logits);
+      L[n] = logsumexp - logits[target]!;
+      addProducts(DX, DW, logitGradients(logits, logsumexp, target, DL[n]!, cap), X, W, n, D);
     }
   },
 } satisfies Partial<Kernels>;

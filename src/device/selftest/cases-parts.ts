@@ -287,7 +287,13 @@ function vocabularyOfOne(): Problem {
   return { name, forward, values };
 }
 
-const crossEntropyProblems = (): Problem[] => [
+/** The same problems for the kernel of both passes. */
+const bothPasses = (problem: Problem): Problem[] =>
+  problem.backward === undefined ? [problem] : [problem, { ...problem, backward: 'linearCrossEntropyForwardBackward' }];
+
+const crossEntropyProblems = (): Problem[] => crossEntropyShapes().flatMap(bothPasses);
+
+const crossEntropyShapes = (): Problem[] => [
   crossEntropy('plain', 37, 33, 103, 1, () => false),
   crossEntropy('some ignored', 37, 33, 103, 1, (n) => n % 3 === 0),
   crossEntropy('all ignored', 5, 7, 11, 1, () => true),

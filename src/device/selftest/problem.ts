@@ -154,6 +154,8 @@ export function makeCall(kernel: KernelName, problem: Problem, buffers: Map<stri
       name: key,
       role: alias === undefined && !isTarget ? roleOf(kernel, role, values) : 'update',
       ...source,
+      // Fresh memory, also where another kernel's result is known already.
+      ...(role === 'output' && alias === undefined && roleOf(kernel, role, values) === 'output' && { data: null }),
     };
     buffers.set(key, made);
     args.push(made);

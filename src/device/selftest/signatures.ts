@@ -164,6 +164,10 @@ export const signatures: Readonly<Record<KernelName, Signature>> = {
   embeddingBackward: backward('dtable', 'dy tokens', 'N D V'),
   linearCrossEntropyForward: forward('loss logsumexp', 'x weight targets', 'N D V softCap'),
   linearCrossEntropyBackward: backward('dx dweight', 'dloss x weight targets logsumexp', 'N D V softCap'),
+  linearCrossEntropyForwardBackward: {
+    buffers: [...backward('dx dweight', '', '').buffers, ...forward('loss', 'dloss x weight targets', '').buffers],
+    options: words('N D V softCap'),
+  },
 
   sumOfSquares: forward('y', 'x', 'N'),
   adamw: change(

@@ -93,6 +93,7 @@ export const float32Tolerance: Readonly<Record<KernelName, number>> = {
   embeddingBackward: SUM,
   linearCrossEntropyForward: SUM,
   linearCrossEntropyBackward: SUM,
+  linearCrossEntropyForwardBackward: SUM,
   sumOfSquares: SUM,
   adamw: ELEMENTWISE,
 };

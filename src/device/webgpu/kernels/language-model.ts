@@ -145,6 +145,22 @@ function forChunks(
   });
 }
 
+/** The gradients of a stretch of rows, from its raw logits [rows,V], which are lost, and its x [rows,D]. */
+function lossBackward(
+  gpu: Gpu,
+  dx: DeviceBuffer,
+  dweight: DeviceBuffer,
+  { weight, x, ...read }: Record<'logits' | 'dloss' | 'targets' | 'logsumexp' | 'weight' | 'x', DeviceBuffer>,
+  { first, rows, D, V, cap }: Record<'first' | 'rows' | 'D' | 'V' | 'cap', number>,
+): void {
+  gpu.run(LOSS_BACKWARD, read, { N: rows * V, V, first, cap }, mapGroups(rows * V), { CAPPED: cap !== 0 });
+  // dx [rows,D] += dlogits [rows,V] weight [V,D];  dweight [V,D] += dlogits^T [V,rows] x [rows,D]
+  const [into, a, accumulate] = [gpu.view(dx, first * D, rows * D), read.logits, true];
+  multiply(gpu, { c: into, a, b: weight, M: rows, N: D, K: V, lda: V, ldb: D, ldc: D, accumulate });
+  const shape = { M: V, N: D, K: rows, lda: V, ldb: D, ldc: D };
+  multiply(gpu, { c: dweight, a, b: x, ...shape, transA: true, accumulate });
+}
+
 export const languageModel = (gpu: Gpu) =>
   ({
     embeddingForward(y, tokens, table, N, D, V) {
@@ -164,15 +180,28 @@ export const languageModel = (gpu: Gpu) =>
     linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V, cap) {
       checkTokens(gpu, 'linearCrossEntropyBackward', targets, N, V, -1);
       forChunks(gpu, x, weight, [N, D, V], (first, rows, part, logits) => {
-        const sizes = { N: rows * V, V, first, cap };
-        const read = { dloss, targets, logsumexp };
-        gpu.run(LOSS_BACKWARD, { logits, ...read }, sizes, mapGroups(rows * V), { CAPPED: cap !== 0 });
-        // dx [rows,D] += dlogits [rows,V] weight [V,D];  dweight [V,D] += dlogits^T [V,rows] x [rows,D]
-        const into = gpu.view(dx, first * D, rows * D);
-        const accumulate = true;
-        multiply(gpu, { c: into, a: logits, b: weight, M: rows, N: D, K: V, lda: V, ldb: D, ldc: D, accumulate });
-        const shape = { M: V, N: D, K: rows, lda: V, ldb: D, ldc: D };
-        multiply(gpu, { c: dweight, a: logits, b: part, ...shape, transA: true, accumulate });
+        lossBackward(
+          gpu,
+          dx,
+          dweight,
+          { logits, dloss, targets, logsumexp, weight, x: part },
+          { first, rows, D, V, cap },
+        );
+      });
+    },
+    linearCrossEntropyForwardBackward(dx, dweight, loss, dloss, x, weight, targets, N, D, V, cap) {
+      checkTokens(gpu, 'linearCrossEntropyForwardBackward', targets, N, V, -1);
+      gpu.withScratch([N], (logsumexp) => {
+        forChunks(gpu, x, weight, [N, D, V], (first, rows, part, logits) => {
+          gpu.run(LOSS, { loss, logsumexp, logits, targets }, { V, first, cap }, rows, { CAPPED: cap !== 0 });
+          lossBackward(
+            gpu,
+            dx,
+            dweight,
+            { logits, dloss, targets, logsumexp, weight, x: part },
+            { first, rows, D, V, cap },
+          );
+        });
       });
     },
   }) satisfies Partial<Kernels>;
