@@ -17,6 +17,8 @@ export interface Options {
   readonly quick: boolean;
   readonly write: boolean;
   readonly list: boolean;
+  /** Results of earlier runs to make the report of, instead of running; null to run. */
+  readonly from: readonly string[] | null;
 }
 
 const HELP = `Usage: npm run bench:peers -- [options]
@@ -35,6 +37,7 @@ process, bound to as many processors as it may use. Run it on a machine that doe
   --text FILE        the text of the tokenizer rows (default: speeches, repeated)
   --quick            one short process each, smaller inputs: shows that all agree, and no speed
   --write            write bench/PEERS.md
+  --from FILE,...    report what these results.json of one machine and commit say, and run nothing
   --list             name the rows, and run nothing
   --help             this text`;
 
@@ -53,6 +56,7 @@ export function readOptions(): Options | null {
       quick: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
+      from: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -73,6 +77,7 @@ export function readOptions(): Options | null {
     quick,
     write: values.write,
     list: values.list,
+    from: values.from?.split(',') ?? null,
   };
 }
 

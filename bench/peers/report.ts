@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
+import { packageVersion } from '../../src/package-version.js';
 import { printTable } from '../measure.js';
 import type { Installed } from './install.js';
 import { failuresOf, formatThreads, HEAD, linesOf, ODD_HEAD, oddLines, type Result } from './lines.js';
@@ -19,9 +20,14 @@ export interface Circumstances {
   readonly loadBefore: number;
 }
 
+/** The commit of the clone; the version where it is none. */
+function commitOf(): string {
+  const { status, stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : packageVersion();
+}
+
 export function circumstances(options: Options, device: string, failures: Installed['failures']): Circumstances {
-  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-  return { commit, device, options, failures, loadBefore: os.loadavg()[0]! };
+  return { commit: commitOf(), device, options, failures, loadBefore: os.loadavg()[0]! };
 }
 
 /** Other work is noticed above it. */
@@ -73,6 +79,28 @@ export function printEnd(about: Circumstances, results: readonly Result[]): void
 export function writeJson(folder: string, about: Circumstances, results: readonly Result[]): void {
   fs.mkdirSync(folder, { recursive: true });
   fs.writeFileSync(path.join(folder, 'results.json'), `${JSON.stringify({ ...about, results }, null, 1)}\n`);
+}
+
+/**
+ * What several runs of one state on one machine wrote, as if it were one: their rows, each with all its numbers of threads.
+ * @throws Error where the runs are not of one commit and device.
+ */
+export function joinResults(files: readonly string[]): { about: Circumstances; results: Result[] } {
+  const runs = files.map((file) => JSON.parse(fs.readFileSync(file, 'utf8')) as Circumstances & { results: Result[] });
+  const [first] = runs;
+  if (first === undefined) throw new Error('bench:peers: --from names no file');
+  const strange = runs.findIndex(({ commit, device }) => commit !== first.commit || device !== first.device);
+  if (strange > 0) throw new Error(`bench:peers: ${files[strange]} is of another commit or machine than ${files[0]}`);
+  const rows = new Map<string, Result>();
+  for (const result of runs.flatMap(({ results }) => results)) {
+    const known = rows.get(result.row.id);
+    rows.set(
+      result.row.id,
+      known === undefined ? result : { ...known, measured: [...known.measured, ...result.measured] },
+    );
+  }
+  const loadBefore = Math.max(...runs.map((run) => run.loadBefore));
+  return { about: { ...first, loadBefore }, results: [...rows.values()] };
 }
 
 /** A table of Markdown. */

@@ -6,7 +6,15 @@ import { installPeers } from './install.js';
 import { measureRow, type MeasuredRow, type Measuring } from './measure-row.js';
 import { readOptions, type Options } from './options.js';
 import { processorCount } from './process.js';
-import { circumstances, printEnd, printResult, writeJson, writeMarkdown } from './report.js';
+import {
+  circumstances,
+  joinResults,
+  printEnd,
+  printResult,
+  writeJson,
+  writeMarkdown,
+  type Circumstances,
+} from './report.js';
 import type { Row } from './row.js';
 import { rowsFor } from './rows.js';
 import type { Result } from './lines.js';
@@ -19,6 +27,16 @@ function chosen(rows: readonly Row[], only: Options['only']): Row[] {
 }
 
 async function main(options: Options): Promise<void> {
+  if (options.from !== null) {
+    const { about, results } = joinResults(options.from);
+    const order = rowsFor({ cache: '', text: null }).map(({ id }) => id);
+    finish(
+      options,
+      about,
+      results.toSorted((a, b) => order.indexOf(a.row.id) - order.indexOf(b.row.id)),
+    );
+    return;
+  }
   const cache = path.resolve(options.cache);
   const rows = chosen(rowsFor({ cache, text: options.text }), options.only);
   if (options.list) {
@@ -40,8 +58,12 @@ async function main(options: Options): Promise<void> {
     printResult(results.at(-1)!);
     writeJson(cache, about, results);
   }
+  finish(options, about, results);
+}
+
+function finish({ write }: Options, about: Circumstances, results: readonly Result[]): void {
   printEnd(about, results);
-  if (options.write) writeMarkdown('bench/PEERS.md', about, results);
+  if (write) writeMarkdown('bench/PEERS.md', about, results);
 }
 
 /** Measures a row at each number of threads; when our own side fails, the rows behind it are still measured. */

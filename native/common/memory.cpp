@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "lock.h"
+#include "recording.h"
 #include "scratch.h"
 #include "status.h"
 #include "system_memory.h"
@@ -65,11 +66,25 @@ int out_of_memory(int64_t bytes) {
 
 using namespace xl;
 
+void xl::give_back(void *freed, int64_t bytes) {
+  std::lock_guard<std::mutex> lock(mutex);
+  const SizeClass size = size_class(bytes);
+  auto *block = static_cast<FreeBlock *>(freed);
+  block->next = free_lists[size.index];
+  free_lists[size.index] = block;
+  kept += size.bytes;
+  in_use -= size.bytes;
+}
+
 extern "C" int xl_alloc(double *address, int64_t bytes) {
   if (bytes < 0) return fail(XL_INVALID, "alloc: bytes must not be negative, got %lld", (long long)bytes);
   std::lock_guard<std::mutex> lock(mutex);
   if (bytes > largest) return out_of_memory(bytes);
   SizeClass size = size_class(bytes);
+  if (void *recorded = is_recording() ? take_recorded(size.bytes) : nullptr) {
+    *address = double(reinterpret_cast<uintptr_t>(recorded));
+    return XL_OK;
+  }
   void *block = free_lists[size.index];
   if (block) {
     free_lists[size.index] = static_cast<FreeBlock *>(block)->next;
@@ -90,13 +105,11 @@ extern "C" int xl_alloc(double *address, int64_t bytes) {
 extern "C" int xl_free(uintptr_t address, int64_t bytes) {
   if (address == 0) return XL_OK;
   if (bytes < 0 || bytes > largest) return fail(XL_INVALID, "free: impossible size %lld", (long long)bytes);
-  std::lock_guard<std::mutex> lock(mutex);
-  SizeClass size = size_class(bytes);
-  FreeBlock *block = reinterpret_cast<FreeBlock *>(address);
-  block->next = free_lists[size.index];
-  free_lists[size.index] = block;
-  kept += size.bytes;
-  in_use -= size.bytes;
+  auto *block = reinterpret_cast<void *>(address);
+  if (is_recording())
+    keep_recorded(block, size_class(bytes).bytes);
+  else
+    give_back(block, bytes);
   return XL_OK;
 }
 
@@ -109,12 +122,14 @@ extern "C" int xl_trim(void) {
 }
 
 extern "C" int xl_write(uintptr_t destination, const void *source, int64_t bytes) {
+  if (is_recording()) return fail(XL_INVALID, "write: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "write: bytes must not be negative, got %lld", (long long)bytes);
   if (bytes > 0) std::memcpy(reinterpret_cast<void *>(destination), source, size_t(bytes));
   return XL_OK;
 }
 
 extern "C" int xl_read(void *destination, uintptr_t source, int64_t bytes) {
+  if (is_recording()) return fail(XL_INVALID, "read: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "read: bytes must not be negative, got %lld", (long long)bytes);
   if (bytes > 0) std::memcpy(destination, reinterpret_cast<const void *>(source), size_t(bytes));
   return XL_OK;

@@ -67,6 +67,17 @@ XL_API int xl_read(void *destination, uintptr_t source, int64_t bytes);
 XL_API int xl_map_file(double *address_and_size, const char *path);
 XL_API int xl_unmap_file(uintptr_t address, int64_t bytes);
 
+/* ---- kernels recorded and run again ----------------------------------------------------------------------------- */
+
+/*
+ * Between begin and end kernels are recorded, not run; graph[0] receives the handle. Memory allocated or freed between
+ * stays the graph's own until it is destroyed. No xl_write or xl_read while recording.
+ */
+XL_API int xl_capture_begin(void);
+XL_API int xl_capture_end(double *graph);
+XL_API int xl_graph_launch(uintptr_t graph);
+XL_API int xl_graph_destroy(uintptr_t graph);
+
 /* ---- memory and elementwise ------------------------------------------------------------------------------------- */
 
 XL_API int xl_fill(xl_data *y, float value, int64_t N);

@@ -39,15 +39,6 @@ XL_API int xl_poison_workspace(int32_t is_on);
 /* Waits for all that was enqueued. */
 XL_API int xl_synchronize(void);
 
-/*
- * Between begin and end kernels are recorded, not run; graph[0] receives the handle. Memory allocated or freed between
- * stays the graph's own until it is destroyed. No xl_write or xl_read while recording.
- */
-XL_API int xl_capture_begin(void);
-XL_API int xl_capture_end(double *graph);
-XL_API int xl_graph_launch(uintptr_t graph);
-XL_API int xl_graph_destroy(uintptr_t graph);
-
 /* Points in time on the stream: event[0] receives the handle, milliseconds[0] the time between two, once they passed. */
 XL_API int xl_event_create(double *event);
 XL_API int xl_event_record(uintptr_t event);

@@ -28,7 +28,8 @@ export function kernelDeclarations(prototypes) {
  */
 export function dispatcher(prototypes, isas, version) {
   const kernels = prototypes.filter((p) => p.kernel);
-  const parts = [NOTICE, '#include "denormals.h"\n#include "isa.h"\n#include "lock.h"\n#include "xl.h"\n'];
+  const headers = ['denormals', 'isa', 'lock', 'recording', 'xl'].map((name) => `#include "${name}.h"\n`);
+  const parts = [NOTICE, headers.join('')];
   for (const { suffix } of isas) {
     const lines = kernels.map((p) => `extern "C" int ${p.name}_${suffix}${signature(p)};`);
     parts.push(`${lines.join('\n')}\n`);
@@ -50,12 +51,14 @@ export function dispatcher(prototypes, isas, version) {
     'int used_isa() { return current; }',
     '}  // namespace xl',
     `extern "C" int xl_abi_version(void) { return ${version}; }`,
-    ...kernels.map(
-      (p) =>
+    ...kernels.map((p) => {
+      const call = `return tables[xl::current].${p.name}(${p.parameters.map(({ name }) => name).join(', ')});`;
+      return (
         `extern "C" int ${p.name}${signature(p)} {\n` +
-        '  xl::KernelLock lock;\n  xl::FlushDenormals flush;\n' +
-        `  return tables[xl::current].${p.name}(${p.parameters.map(({ name }) => name).join(', ')});\n}`,
-    ),
+        `  if (xl::is_recording()) {\n    xl::record([=] { ${call} });\n    return XL_OK;\n  }\n` +
+        `  xl::KernelLock lock;\n  xl::FlushDenormals flush;\n  ${call}\n}`
+      );
+    }),
   );
   return `${parts.join('\n')}\n`;
 }

@@ -1,0 +1,89 @@
+// The recordings of xl.h: lists of kernels with their arguments, and the memory that only they use.
+#include "recording.h"
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "denormals.h"
+#include "lock.h"
+#include "status.h"
+#include "xl.h"
+
+namespace xl {
+namespace {
+
+struct Recording {
+  std::vector<std::function<int()>> kernels;
+  std::map<int64_t, std::vector<void *>> freed;  // by size
+
+  ~Recording() {
+    for (const auto &[bytes, blocks] : freed)
+      for (void *block : blocks) give_back(block, bytes);
+  }
+};
+
+thread_local std::unique_ptr<Recording> current;
+std::mutex mutex;
+std::set<Recording *> alive;
+
+}  // namespace
+
+bool is_recording() { return current != nullptr; }
+
+void record(std::function<int()> kernel) { current->kernels.push_back(std::move(kernel)); }
+
+void *take_recorded(int64_t bytes) {
+  auto &blocks = current->freed[bytes];
+  if (blocks.empty()) return nullptr;
+  void *block = blocks.back();
+  blocks.pop_back();
+  return block;
+}
+
+void keep_recorded(void *block, int64_t bytes) { current->freed[bytes].push_back(block); }
+
+}  // namespace xl
+
+using namespace xl;
+
+extern "C" int xl_capture_begin(void) {
+  if (current) return fail(XL_INVALID, "capture_begin: this thread is recording already");
+  current = std::make_unique<Recording>();
+  return XL_OK;
+}
+
+extern "C" int xl_capture_end(double *graph) {
+  if (!current) return fail(XL_INVALID, "capture_end: this thread is not recording");
+  std::lock_guard<std::mutex> lock(mutex);
+  alive.insert(current.get());
+  *graph = double(reinterpret_cast<uintptr_t>(current.release()));
+  return XL_OK;
+}
+
+extern "C" int xl_graph_launch(uintptr_t graph) {
+  auto *recording = reinterpret_cast<Recording *>(graph);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (alive.count(recording) == 0) return fail(XL_INVALID, "graph_launch: no such graph; was it destroyed?");
+  }
+  KernelLock lock;
+  FlushDenormals flush;
+  for (const auto &kernel : recording->kernels)
+    if (int status = kernel()) return status;
+  return XL_OK;
+}
+
+extern "C" int xl_graph_destroy(uintptr_t graph) {
+  auto *recording = reinterpret_cast<Recording *>(graph);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (alive.erase(recording) == 0)
+      return fail(XL_INVALID, "graph_destroy: no such graph; was it destroyed already?");
+  }
+  KernelLock lock;  // it may be running on another thread
+  delete recording;
+  return XL_OK;
+}

@@ -1,0 +1,26 @@
+// Kernels recorded once and run again with one call, which spares a decoding step its several hundred calls from
+// JavaScript. A thread records what it itself enqueues; other threads run kernels meanwhile.
+#ifndef XL_COMMON_RECORDING_H
+#define XL_COMMON_RECORDING_H
+#include <cstdint>
+#include <functional>
+
+namespace xl {
+
+// Whether this thread records.
+bool is_recording();
+
+// Adds a kernel with its arguments. It is run under the lock of kernels, with tiny floats flushed.
+void record(std::function<int()> kernel);
+
+// Memory of `bytes`, a size class, that was freed in this recording; NULL: none.
+void *take_recorded(int64_t bytes);
+
+// Keeps freed memory for this recording, whose kernels use it, until it is destroyed.
+void keep_recorded(void *block, int64_t bytes);
+
+// Gives memory of a size class back to the pool (memory.cpp).
+void give_back(void *block, int64_t bytes);
+
+}  // namespace xl
+#endif
