@@ -8,7 +8,6 @@ import { randomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { sum } from '../ops/sum.js';
 import type { ModelConfigInput } from './config.js';
 import { LanguageModel } from './language-model.js';
 
@@ -41,7 +40,9 @@ function runOnce(config: ModelConfigInput, device: Device, training: boolean): v
   });
   if (!training) return;
   model.parameters.zeroGradients();
-  scope(device, { record: true }, () => backward(sum(model.losses(tokens(), tokens(), { key: randomKey(0) }).losses)));
+  scope(device, { record: true }, () => {
+    backward(model.rootLoss(tokens(), tokens(), Tensor.full(device, [], 1), { key: randomKey(0) }).loss);
+  });
 }
 
 function notingDevice(called: Set<KernelName>): Device {

@@ -3,11 +3,12 @@
  * It does not train, sample or read files.
  */
 import { bytesOf, type Device } from '../device/device.js';
+import { WeightFormat } from '../device/kernels.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
-import { linearCrossEntropy } from '../ops/linear-cross-entropy.js';
+import { linearCrossEntropy, rootCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { linear } from '../ops/linear.js';
 import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
@@ -57,6 +58,7 @@ export class LanguageModel {
   /** Every parameter by name, to be read. */
   readonly tensors: ParameterTensors;
   readonly #store: Parameters | FrozenParameters;
+  #readingActivations: FloatDtype | null = null;
 
   /**
    * A model with uninitialised parameters that can be trained (see `create`), or one that takes over the parameters
@@ -109,6 +111,21 @@ export class LanguageModel {
   }
 
   /**
+   * scale * the sum of `losses`, to begin a backward pass with: gradients of the output layer are made at once.
+   * @param scale  []
+   * @returns      the loss [] and the state after the last step
+   */
+  rootLoss(
+    tokens: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    options: ForwardOptions = {},
+  ): { loss: Tensor; state: ModelState } {
+    const { hidden, state } = this.forward(tokens, options);
+    return { loss: rootCrossEntropy(hidden, this.#head().unpacked(), targets, scale, this.config.logitSoftCap), state };
+  }
+
+  /**
    * One token of each sequence.
    * @param tokens  int32 [B]
    * @returns       logits [B,V] and the next state, which with `inPlace` may hold tensors of the one given
@@ -141,6 +158,20 @@ export class LanguageModel {
   /** Bytes of the parameters on the device, mapped files included. */
   get parameterBytes(): number {
     return Object.values(this.tensors).reduce((total, { buffer }) => total + bytesOf(this.device, buffer), 0);
+  }
+
+  /**
+   * How activations are stored where a prompt is read: as bf16 where all matrices are and device and mixers can, which is
+   * the faster way there; else as float.
+   */
+  get readingActivations(): FloatDtype {
+    return (this.#readingActivations ??= this.#matricesAreBf16() && this.backbone.takesBf16(this.device) ? 'bf16' : 'float');
+  }
+
+  #matricesAreBf16(): boolean {
+    return Object.entries(tableOf(this.config, this.backbone)).every(
+      ([name, { dense }]) => dense !== true || this.#tensor(name).packing?.format === WeightFormat.bf16,
+    );
   }
 
   /** Floats in the state of one sequence. */

@@ -3,6 +3,8 @@ import { checkShape, formatShape } from '../tensor/shape.js';
 import { currentScope } from '../tensor/scope.js';
 import { isRecorded, record } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { mul } from './elementwise.js';
+import { sum } from './sum.js';
 
 /**
  * Cross-entropy in nats of softmax(logits) against the targets, logits = x weight^T or, with a soft cap, softCap *
@@ -15,6 +17,41 @@ import { Tensor } from '../tensor/tensor.js';
  * @throws RangeError or TypeError when shapes, types or softCap do not fit; the device reports a target out of range.
  */
 export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, softCap = 0): Tensor {
+  const { device } = x;
+  const { loss, logsumexp, inputs, sizes } = forwardCall(x, weight, targets, softCap);
+  device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, ...sizes);
+  if (isRecorded([x, weight])) {
+    record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>
+      device.kernels.linearCrossEntropyBackward(x.grad, weight.grad, dloss!, ...inputs, logsumexp, ...sizes),
+    );
+  }
+  return loss;
+}
+
+/**
+ * scale * the sum of `linearCrossEntropy`, to begin `backward` with: while gradients are recorded they are made at once,
+ * for the cotangent 1 of the result. A device that is given forward and backward call together computes the logits once.
+ * @param scale  []
+ * @returns      []
+ */
+export function rootCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, softCap = 0): Tensor {
+  const { device } = x;
+  const { kernels } = device;
+  if (!isRecorded([x, weight])) return mul(sum(linearCrossEntropy(x, weight, targets, softCap)), scale);
+  const { loss, logsumexp, inputs, sizes } = forwardCall(x, weight, targets, softCap);
+  // loss = scale * sum of losses, so each loss has the cotangent `scale`
+  const dloss = Tensor.full(device, targets.shape, 0);
+  kernels.sumBackward(dloss.buffer, scale.buffer, dloss.size, 1);
+  const [dx, dweight] = [x.grad, weight.grad];
+  kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, ...sizes);
+  kernels.linearCrossEntropyBackward(dx, dweight, dloss.buffer, ...inputs, logsumexp, ...sizes);
+  const total = mul(sum(loss), scale);
+  record('rootCrossEntropy', [total], [logsumexp, dloss.buffer, loss.buffer], () => {});
+  return total;
+}
+
+/** What forward and backward call take. @throws RangeError or TypeError as `linearCrossEntropy`. */
+function forwardCall(x: Tensor, weight: Tensor, targets: Tensor, softCap: number) {
   const D = x.extent(-1);
   if (weight.shape.length !== 2 || weight.extent(1) !== D) {
     throw new RangeError(`linearCrossEntropy: weight must be [V,${D}], got ${formatShape(weight.shape)}`);
@@ -25,17 +62,11 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, s
     throw new RangeError(`linearCrossEntropy: softCap must be 0 (none) or above and finite, got ${softCap}`);
   }
   const { device } = x;
-  const V = weight.extent(0);
-  const N = targets.size;
-  const loss = Tensor.output(device, targets.shape);
-  const logsumexp = currentScope(device).alloc('float', N);
-  const matrix = x.dtype === 'bf16' ? weight.asBf16() : weight.buffer;
-  const inputs = [x.buffer, matrix, targets.buffer] as const;
-  device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, N, D, V, softCap);
-  if (isRecorded([x, weight])) {
-    record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>
-      device.kernels.linearCrossEntropyBackward(x.grad, weight.grad, dloss!, ...inputs, logsumexp, N, D, V, softCap),
-    );
-  }
-  return loss;
+  const [N, V] = [targets.size, weight.extent(0)];
+  return {
+    loss: Tensor.output(device, targets.shape),
+    logsumexp: currentScope(device).alloc('float', N),
+    inputs: [x.buffer, x.dtype === 'bf16' ? weight.asBf16() : weight.buffer, targets.buffer] as const,
+    sizes: [N, D, V, softCap] as const,
+  };
 }

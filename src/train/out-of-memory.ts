@@ -54,18 +54,9 @@ function advice({ model }: Trainer, training: RunConfig['training']): string {
   const settings = [
     ...(half > 0 ? [`training.batchSize=${half}${batchSize % 2 === 0 ? sameStep : ''}`] : []),
     ...(checkpointBlocks ? [] : ['training.checkpointBlocks=true']),
-    ...(activations !== 'bf16' && takesBf16(model) ? ['training.activations=bf16'] : []),
+    ...(activations !== 'bf16' && model.backbone.takesBf16(model.device) ? ['training.activations=bf16'] : []),
     ...(contextLength > 1 ? [`training.contextLength=${Math.floor(contextLength / 2)}`] : []),
     'a smaller model.dim',
   ];
   return `To need less: ${settings.slice(0, MOST_ADVICE).join('; or ')}`;
-}
-
-function takesBf16({ backbone, device }: { backbone: Trainer['model']['backbone']; device: Device }): boolean {
-  try {
-    backbone.checkBf16(device);
-    return true;
-  } catch {
-    return false;
-  }
 }
