@@ -37,7 +37,7 @@ export {
 } from './ops/elementwise.js';
 export { embedding } from './ops/embedding.js';
 export { l2norm } from './ops/l2norm.js';
-export { linearCrossEntropy, linearCrossEntropyBackward } from './ops/linear-cross-entropy.js';
+export { linearCrossEntropy, rootCrossEntropy } from './ops/linear-cross-entropy.js';
 export { headwiseLinear, linear, linearConcat } from './ops/linear.js';
 export { linformer, type LinformerInputs } from './ops/linformer.js';
 export { longConv, type LongConvOptions } from './ops/long-conv.js';

@@ -84,7 +84,7 @@ async function measure(device: CudaDevice, model: LanguageModel, B: number, copy
   one.step();
   const plain = await device.read(one.logits);
   one.restart();
-  const graph = device.record(() => one.step());
+  const graph = device.recorder.record(() => one.step());
   graph.launch();
   graph.launch();
   const replayed = await device.read(one.logits);

@@ -31,5 +31,6 @@ export function profiled(device: CudaDevice): { device: Device; rows(runs: numbe
         `${((100 * ms) / total).toFixed(1)} %`,
       ]);
   };
-  return { device: Object.create(device, { kernels: { value: kernels } }) as Device, rows };
+  // A recording would have no times.
+  return { device: Object.create(device, { kernels: { value: kernels }, recorder: { value: undefined } }) as Device, rows };
 }

@@ -17,10 +17,11 @@ import { large } from './large.js';
 import { PROFILE_HEAD, profiled } from './profiled.js';
 
 const HELP = `Usage: npx tsx bench/cuda/train.ts [--dim 768] [--blocks 12] [--heads 4] [--vocab 50304] [--batch 16] [--length 2048]
-       [--steps 10] [--float32] [--checkpoint] [--kernels]
+       [--steps 10] [--float32] [--checkpoint] [--plain] [--kernels]
 
   --float32     also time float32 activations
   --checkpoint  recompute each block in the backward pass
+  --plain       no recording: each kernel launched by itself
   --kernels     where the time of a step goes`;
 
 const { values } = parseArgs({
@@ -34,6 +35,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '10' },
     float32: { type: 'boolean', default: false },
     checkpoint: { type: 'boolean', default: false },
+    plain: { type: 'boolean', default: false },
     kernels: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -109,13 +111,14 @@ async function time(device: Device, activations: FloatDtype): Promise<void> {
 if (values.help) {
   console.log(HELP);
 } else {
-  const device = createCudaDevice();
-  console.log(device.info.description);
+  const cuda = createCudaDevice();
+  console.log(cuda.info.description);
+  const device = values.plain ? (Object.create(cuda, { recorder: { value: undefined } }) as Device) : cuda;
   await prove(device);
   await time(device, 'bf16');
   if (values.float32) await time(device, 'float');
   if (values.kernels) {
-    const { device: watched, rows } = profiled(device);
+    const { device: watched, rows } = profiled(cuda);
     await time(watched, 'bf16');
     printTable(PROFILE_HEAD, rows(steps + 3));
   }

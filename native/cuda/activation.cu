@@ -1,5 +1,5 @@
 // Activations, gated activations and the soft cap. Bound by memory; bytes per element in float32, half in bfloat16:
-// activation 8 forward, 16 backward; gated activation 12 and 28; soft cap 8 and 16.
+// activation 8 forward, 16 backward; gated activation 12 and 28, 20 where the gradients were zero; soft cap 8 and 16.
 #include "activation.cuh"
 
 #include "deferred.h"
@@ -66,11 +66,12 @@ struct GatedActivateBackward {
   T *dgate, *dup;
   const T *dy, *gate, *up;
   int activation;
+  bool gate_is_zero, up_is_zero;
   template <int V>
   __device__ void at(int64_t n) const {
     const Lanes<V> g = load<V>(dy + n), x = load<V>(gate + n);
-    add(dgate + n, g * load<V>(up + n) * activate_derivative<sizeof(T) == 2>(x, activation));
-    add(dup + n, g * activate<sizeof(T) == 2>(x, activation));
+    add(dgate + n, g * load<V>(up + n) * activate_derivative<sizeof(T) == 2>(x, activation), gate_is_zero);
+    add(dup + n, g * activate<sizeof(T) == 2>(x, activation), up_is_zero);
   }
 };
 
@@ -78,8 +79,11 @@ template <class T>
 int gated_backward(const char *name, T *dgate, T *dup, const T *dy, const T *gate, const T *up, int64_t N,
                    int activation) {
   if (int status = check_activation(name, activation)) return status;
-  return each<lanes_of<T>>(name, GatedActivateBackward<T>{dgate, dup, dy, gate, up, activation}, N,
-                           is_aligned(dgate, dup, dy, gate, up));
+  const int64_t bytes = int64_t(sizeof(T)) * N;
+  const bool gate_is_zero = claim_zeros(dgate, bytes), up_is_zero = claim_zeros(dup, bytes);
+  return each<lanes_of<T>>(
+      name, GatedActivateBackward<T>{dgate, dup, dy, gate, up, activation, gate_is_zero, up_is_zero}, N,
+      is_aligned(dgate, dup, dy, gate, up));
 }
 
 template <class T>

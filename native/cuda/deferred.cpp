@@ -7,6 +7,9 @@
 //   step of the mLSTM -> layer norm of its h per head -> gated activation with it: one launch;
 //   layer norm -> gated activation with it: one launch.
 //
+// So are zeros, which a backward pass fills gradients with before it adds to them. They go out first: nothing else is kept
+// when they come.
+//
 // Every call still writes all its results. A call fits only if what it writes is disjoint from all that the others
 // read or write, and what it reads from what they write (but for the results it goes on from): blocks of one launch run
 // in any order. Freed memory that was handed out again is found in this way too.
@@ -15,6 +18,7 @@
 #include <initializer_list>
 #include <utility>
 
+#include "device.h"
 #include "few_rows.h"
 
 namespace xl {
@@ -73,6 +77,15 @@ struct Deferred {
 };
 
 Deferred pending;
+
+struct Zeros {
+  void *y;
+  int64_t bytes;
+};
+constexpr int MOST_ZEROS = 8;
+Zeros zeros[MOST_ZEROS];
+int zeros_count = 0;
+
 int failure = XL_OK;  // of a deferred launch, until it is told
 
 void note_failure(int status) {
@@ -222,10 +235,31 @@ bool defer_gated_activation(float *y, const float *gate, const float *up, int64_
   return true;
 }
 
+void defer_zeros(void *y, int64_t bytes) {
+  if (pending.kind != Kind::none || zeros_count == MOST_ZEROS) launch_deferred();
+  zeros[zeros_count++] = {y, bytes};
+}
+
+bool claim_zeros(const void *y, int64_t bytes) {
+  for (int k = 0; k < zeros_count; k++) {
+    if (zeros[k].y != y || zeros[k].bytes != bytes) continue;
+    for (zeros_count--; k < zeros_count; k++) zeros[k] = zeros[k + 1];
+    return true;
+  }
+  return false;
+}
+
 void launch_deferred() {
-  if (pending.kind == Kind::none) return;
+  if (zeros_count == 0 && pending.kind == Kind::none) return;
+  // All is taken first, since the launches ask for the stream, which would come here.
+  Zeros fills[MOST_ZEROS];
+  const int fills_count = zeros_count;
+  for (int k = 0; k < fills_count; k++) fills[k] = zeros[k];
   Deferred now = pending;
-  pending = {};  // first, since the launches ask for the stream
+  zeros_count = 0;
+  pending = {};
+  for (int k = 0; k < fills_count; k++)
+    note_failure(check("fill", cudaMemsetAsync(fills[k].y, 0, size_t(fills[k].bytes), stream())));
   if (now.kind == Kind::rms_norm) note_failure(rmsnorm_now(now.rms_norm));
   if (now.kind == Kind::step || now.kind == Kind::step_and_norm) note_failure(mlstm_step_now(now.step));
   if (now.kind == Kind::layer_norm || now.kind == Kind::step_and_norm) note_failure(layernorm_now(now.layer_norm));

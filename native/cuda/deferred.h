@@ -47,6 +47,12 @@ bool defer_soft_cap(float *y, const float *x, int64_t N, float cap);
 bool defer_add(float *y, const float *a, const float *b, int64_t N);
 bool defer_gated_activation(float *y, const float *gate, const float *up, int64_t N, int activation);
 
+// Zeros of `bytes` at y, for memory that is added to next: they are written when anything else is enqueued, but for a
+// kernel that claims them and stores its results instead of adding them.
+void defer_zeros(void *y, int64_t bytes);
+// Whether y [bytes] is such memory. The caller must then write all of it; it asks before it asks for the stream.
+bool claim_zeros(const void *y, int64_t bytes);
+
 // Launches what was deferred. `stream` does so, thus everything that is enqueued comes after it.
 void launch_deferred();
 // The status of a deferred launch that failed and was not told yet, else XL_OK; its sentence is the last error.

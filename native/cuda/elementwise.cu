@@ -20,6 +20,10 @@ struct Fill {
 
 template <class T>
 int fill(const char *name, T *y, float value, int64_t N) {
+  if (N > 0 && value == 0 && !signbit(value)) {
+    defer_zeros(y, int64_t(sizeof(T)) * N);
+    return XL_OK;
+  }
   return each<lanes_of<T>>(name, Fill<T>{y, value}, N, is_aligned(y));
 }
 

@@ -144,6 +144,12 @@ __device__ inline void add(T *to, const Lanes<V> &x) {
   store(to, load<V>(to) + x);
 }
 
+// The same, or to = x where it is known to be zero.
+template <int V, class T>
+__device__ inline void add(T *to, const Lanes<V> &x, bool is_zero) {
+  store(to, is_zero ? x : load<V>(to) + x);
+}
+
 // Elements of T in 16 bytes.
 template <class T>
 constexpr int lanes_of = 16 / sizeof(T);

@@ -16,6 +16,7 @@
 // it the L2 cache, from which blocks read two to three times as much. Measured: 1.74 and 6.2 ms. L = 256 trades 15 %
 // more operations for a quarter of the states of L = 64; L = 512 came out 6 % slower. States need two bytes a number,
 // since the tensor cores take them as bf16.
+#include "deferred.h"
 #include "mlstm.cuh"
 
 namespace xl {
@@ -191,6 +192,7 @@ struct Gradients {
   float *di, *df, *dCin, *dnin, *dmin;
   const T *dh;
   const float *dCout, *dnout, *dmout;
+  bool dq_is_zero = false, dk_is_zero = false, dv_is_zero = false;
 };
 
 template <class T>
@@ -236,6 +238,7 @@ int backward_group(bool fast, const Shape &s, const Memory &mem, const Tensors &
   dq.y = v;
   dq.z = k;
   dq.out = d.dq;
+  dq.is_zero = d.dq_is_zero;
   dq.partner = q;
   dq.row_vector = g.query_n;
   dq.inter = mem.from_state;
@@ -247,6 +250,7 @@ int backward_group(bool fast, const Shape &s, const Memory &mem, const Tensors &
   dk.y = d.dh;
   dk.z = q;
   dk.out = d.dk;
+  dk.is_zero = d.dk_is_zero;
   dk.partner = k;
   dk.states = mem.dstates;
   dk.vectors = mem.dvectors;
@@ -261,6 +265,7 @@ int backward_group(bool fast, const Shape &s, const Memory &mem, const Tensors &
   dv.y = q;
   dv.z = d.dh;
   dv.out = d.dv;
+  dv.is_zero = d.dv_is_zero;
   if (const int status = run_mix(fast, VALUE, s, g, dv)) return status;
 
   if (!fast)
@@ -283,11 +288,15 @@ int backward_group(bool fast, const Shape &s, const Memory &mem, const Tensors &
 }
 
 template <class T>
-int backward(const Gradients<T> &d, const T *q, const T *k, const T *v, const Tensors &in, const T *h, const float *m,
+int backward(Gradients<T> d, const T *q, const T *k, const T *v, const Tensors &in, const T *h, const float *m,
              const float *denominator, Shape shape, int32_t input_gate, int64_t L) {
   const char *name = "mlstm backward";
   if (const int status = check(name, shape.B, shape.T, shape.NH, shape.DK, shape.DV, L, input_gate)) return status;
   if (shape.B == 0) return XL_OK;
+  const int64_t rows = int64_t(sizeof(T)) * shape.B * shape.T * shape.NH;
+  d.dq_is_zero = claim_zeros(d.dq, rows * shape.DK);
+  d.dk_is_zero = claim_zeros(d.dk, rows * shape.DK);
+  d.dv_is_zero = claim_zeros(d.dv, rows * shape.DV);
   const bool fast =
       takes_mma(shape, q, k, v) && aligned(h) && aligned(d.dq) && aligned(d.dk) && aligned(d.dv) && aligned(d.dh);
   return for_groups(name, shape, fast, true, [&](const Shape &s, const Memory &mem) {

@@ -84,6 +84,7 @@ template <class T>
 struct Mix {
   const T *x, *y, *z;
   T *out;
+  bool is_zero;          // out, to which dq, dk and dv are added
   const T *partner;      // QUERY, KEY: q, k, whose products with the result the gates' gradients need
   const void *states;    // M of each chunk, [heads, NC, DK, DV]
   const float *vectors;  // n or dn of each chunk, [heads, NC, DK]

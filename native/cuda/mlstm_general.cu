@@ -159,7 +159,8 @@ __global__ void __launch_bounds__(tile_threads) mix_kernel(Shape s, Gates g, Mix
     for (int c = 0; c < 4; c++) {
       if (row0 + r >= n || o0 + column0 + c >= DO) continue;
       T *out = mix.out + s.row(at, begin + row0 + r) * DO + o0 + column0 + c;
-      store(out, mode == FORWARD ? acc[r][c] / denominator[r] : load(out) + acc[r][c]);
+      const float old = mode == FORWARD || mix.is_zero ? 0.0f : load(out);
+      store(out, mode == FORWARD ? acc[r][c] / denominator[r] : old + acc[r][c]);
     }
 }
 

@@ -359,6 +359,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         const int r = row_of(mt, half);
         const bool valid = r0 + r < n;
         const float factor = mode == FORWARD && valid ? rows.state_sum[r] : 1.0f;
+        const bool adds = mode != FORWARD && !mix.is_zero;
         bf16 *const to = mix.out + (first_row + int64_t(r0 + r) * s.NH) * DO;
         auto result = [&](int nt, uint32_t old) {
           const float2 y = unpack(old);
@@ -370,9 +371,9 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
           const bool inside = valid && column < DO;
           uint4 *const p = reinterpret_cast<uint4 *>(to + column);
           uint4 old{0, 0, 0, 0};
-          if (mode != FORWARD && inside) old = *p;
+          if (adds && inside) old = *p;
           uint32_t y[4] = {old.x, old.y, old.z, old.w};
-          if (mode != FORWARD) transpose_quad(y);
+          if (adds) transpose_quad(y);
 #pragma unroll
           for (int j = 0; j < 4; j++) y[j] = result(n0 + j, y[j]);
           transpose_quad(y);
@@ -383,7 +384,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
           const int column = warp_column + nt * 8 + quad * 2;
           if (!valid || column >= DO) continue;
           uint32_t *const p = reinterpret_cast<uint32_t *>(to + column);
-          *p = result(nt, mode == FORWARD ? 0 : *p);
+          *p = result(nt, adds ? *p : 0);
         }
       }
   }

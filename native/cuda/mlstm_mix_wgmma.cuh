@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
   const int y_jobs = (DA + mix_y - 1) / mix_y, block_jobs = y_jobs + 1;
   const int first_product = m_jobs + (with_state ? partner_jobs : 0),
             last_product = first_product + blocks * block_jobs;
-  const int jobs = last_product + partner_jobs + (mode == FORWARD ? 0 : 2);
+  const bool adds = mode != FORWARD && !mix.is_zero;
+  const int jobs = last_product + partner_jobs + (adds ? 2 : 0);
   // Blocks in the order in which the other rows of the chunk take them too, so that they meet in the L2 cache.
   auto column_of = [&](int block) { return (rows_are_t ? block : first_block + blocks - 1 - block) * mix_columns; };
   int issued = 0, issue_slot = 0, done_slot = 0, issue_job = 0, issue_block = 0;
@@ -383,7 +384,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
         uint32_t y[4];
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-          const float2 old = mode == FORWARD ? float2{0, 0} : in_tile(here, half, n0 + j);
+          const float2 old = adds ? in_tile(here, half, n0 + j) : float2{0, 0};
           y[j] = pack(fmaf(acc[n0 + j][2 * half], factors[half], old.x),
                       fmaf(acc[n0 + j][2 * half + 1], factors[half], old.y));
         }
@@ -393,7 +394,7 @@ __global__ void __launch_bounds__(mma_threads, BN <= 64 ? 2 : 1)
       }
     }
   };
-  if (mode == FORWARD) {
+  if (!adds) {
     store_rows(0);
   } else {
     for (int job = 0; job < 2; job++) {

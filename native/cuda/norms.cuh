@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "activation.cuh"
+#include "deferred.h"
 #include "overlap.cuh"
 #include "reduce.cuh"
 
@@ -106,6 +107,7 @@ struct NormBackward {
   const float *weight, *mean, *rstd;
   int64_t N, G, D;
   float offset;
+  bool is_zero = false;  // dx, so that it need not be read
 };
 
 // norm = (x - mean) * rstd;  y = norm * (offset + weight) + bias. A block has rows of one group g, its teams in turn, and
@@ -163,7 +165,7 @@ __global__ void __launch_bounds__(256, 2) norm_backward_kernel(const NormBackwar
     columns([&](const Stored<V, T> &input, const Stored<V, T> &cotangent, int64_t d, int k) {
       const Lanes<V> g = cotangent.lanes(), norm = (input.lanes() - mean) * rstd;
       const Lanes<V> dnorm = g * (p.offset + load<V>(weight + d));
-      add(dx + d, (dnorm - mean_dnorm - norm * mean_dot) * rstd);
+      add(dx + d, (dnorm - mean_dnorm - norm * mean_dot) * rstd, p.is_zero);
       if constexpr (K > 0) {
         dweight[k] = dweight[k] + g * norm;
         if (LAYER) dbias[k] = dbias[k] + g;
@@ -251,6 +253,7 @@ int norm_backward(const char *name, NormBackward<T, LAYER> p) {
   if (p.N <= 0 || p.G <= 0 || p.D <= 0) return XL_OK;
   float *const dweight = p.dweight, *const dbias = p.dbias;
   const int64_t width = p.G * p.D;
+  p.is_zero = claim_zeros(p.dx, int64_t(sizeof(T)) * p.N * width);
   return for_width<lanes_of<T>>(p.D, is_aligned(p.dx, p.dy, p.x, p.weight), [&](auto team, auto v, auto k) {
     constexpr int rows_per_block = 256 / team;
     const int64_t wanted = ceil_div(1024, p.G), most = ceil_div(p.N, rows_per_block);

@@ -49,6 +49,19 @@ XL_API int xl_event_destroy(uintptr_t event);
 XL_API int xl_cast_to_bf16(uint8_t *y, const float *x, int64_t N);
 XL_API int xl_cast_from_bf16(float *y, const uint8_t *x, int64_t N);
 
+/*
+ * The update of a recorded training step, whose numbers that change lie in memory. scale[0] = the factor that brings a
+ * gradient of norm sqrt(found[1]) down to clip, at most 1; NaN where the norm or the loss found[0] is not finite.
+ */
+XL_API int xl_clip_scale(float *scale, const float *found, double clip);
+/*
+ * xl_adamw with grad_scale = scale[0], lr / correction1 = rates[0], 1 / correction2 = rates[1] and
+ * lr * weight_decay = rates[2]; copy [N], if not NULL, becomes the new parameters as bfloat16. Does nothing where scale[0]
+ * is NaN.
+ */
+XL_API int xl_adamw_recorded(float *parameter, uint8_t *copy, float *m, float *v, const float *gradient,
+                             const float *scale, const float *rates, int64_t N, double beta1, double beta2, double eps);
+
 #ifdef __cplusplus
 }
 #endif

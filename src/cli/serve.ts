@@ -14,7 +14,7 @@ interface Options extends ModelOptions {
   apiKey?: string;
   corsOrigin: string[];
   maxBatch: number;
-  prefillChunk: number;
+  prefillChunk?: number;
   maxQueue: number;
   maxBody: number;
   maxPromptTokens: number;
@@ -37,7 +37,7 @@ export function serveCommand(): Command {
     .option('--api-key <key>', 'key that clients must send (default: $XLSTM_API_KEY, else none)')
     .option('--cors-origin <origins...>', 'web origins whose pages may ask (default: none)', [])
     .option('--max-batch <n>', 'sequences that are decoded together', whole(1), 8)
-    .option('--prefill-chunk <n>', 'prompt tokens that are read between two steps', whole(1), 128)
+    .option('--prefill-chunk <n>', 'prompt tokens that are read between two steps (default: 128, on cuda 1024)', whole(1))
     .option('--max-queue <n>', 'requests that may wait; more are refused with 429', whole(0), 64)
     .option('--max-body <bytes>', 'largest body of a request', whole(1), 4 << 20)
     .option('--max-prompt-tokens <n>', 'longest prompt', whole(1), 1_000_000)
@@ -73,7 +73,7 @@ async function serve(folder: string, options: Options): Promise<void> {
       name,
       load: loadOptions(options),
       maxBatch: options.maxBatch,
-      prefillChunk: options.prefillChunk,
+      ...(options.prefillChunk !== undefined && { prefillChunk: options.prefillChunk }),
       maxPromptTokens: options.maxPromptTokens,
       stateMemory: options.stateMemory * 1e6,
       stateDisk: options.stateDisk * 1e6,

@@ -25,6 +25,48 @@ export interface HostMemory {
   bytes(): Uint8Array;
 }
 
+/** Kernels recorded once, to be run again with one call. They read and write the very buffers of the recording. */
+export interface Recording {
+  launch(): void;
+  /** Gives back what the recording allocated and has freed since. */
+  destroy(): void;
+  /** Whether it is gone: destroyed, or taken back by a device that ran out of memory. */
+  readonly isDestroyed: boolean;
+}
+
+export interface Recorder {
+  /** Records the kernels that `run` enqueues; they do not run yet. No write and no read meanwhile. */
+  record(run: () => void): Recording;
+  /** What a recorded training step ends with; null where calls cost so little beside training that it is not recorded. */
+  readonly update: RecordedUpdate | null;
+}
+
+/** The update of a recorded training step, whose numbers that change lie in memory. */
+export interface RecordedUpdate {
+  /**
+   * scale[0] = the factor that brings a gradient of norm sqrt(found[1]) down to `clip`, at most 1; NaN where the norm or
+   * the loss found[0] is not finite.
+   */
+  clipScale(scale: DeviceBuffer /* [1] */, found: DeviceBuffer /* [2] */, clip: number): void;
+  /**
+   * The kernel `adamw` with gradScale = scale[0], lr / correction1 = rates[0], 1 / correction2 = rates[1] and
+   * lr * weightDecay = rates[2]; copy, if there is one, becomes the new parameters as bf16. Does nothing where scale[0] is NaN.
+   */
+  adamw(
+    parameter: DeviceBuffer /* [N] */,
+    copy: DeviceBuffer | null /* bf16 [N] */,
+    m: DeviceBuffer,
+    v: DeviceBuffer,
+    gradient: DeviceBuffer,
+    scale: DeviceBuffer /* [1] */,
+    rates: DeviceBuffer /* [3] */,
+    N: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+  ): void;
+}
+
 export interface Device {
   readonly name: DeviceName;
   /** What `float` means here. */
@@ -35,6 +77,8 @@ export interface Device {
   readonly info: DeviceInfo;
   /** Kernels that it does not have yet, each with the reason; a call of one throws. */
   readonly absent: ReadonlyMap<KernelName, string>;
+  /** Where kernels can be recorded and run again with one call. */
+  readonly recorder?: Recorder;
   /**
    * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
    * that skips an element is seen. @throws OutOfMemoryError when memory is exhausted, saying how much was asked and is held.

@@ -2,7 +2,7 @@
 
 export class OutOfMemoryError extends Error {
   override readonly name = 'OutOfMemoryError';
-  /** Bytes of buffers held when more was asked for; unknown where a kernel asked, for itself. */
+  /** Bytes of buffers held when more was asked for, where the device tells. */
   held?: number;
 }
 

@@ -8,6 +8,8 @@ import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Sampler } from './sampler.js';
 import type { SamplingOptions } from './sampling-options.js';
+import { Stepper, type Step } from './stepper.js';
+import { tokensAtOnce } from './tokens-at-once.js';
 
 export interface DecodeOptions extends SamplingOptions {
   /** Largest number of tokens to generate. Default 256. */
@@ -20,7 +22,7 @@ export interface DecodeOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Prompt tokens that are read at once; bounds the memory of a long prompt. */
+/** Prompt tokens that are read at once, but on a GPU. */
 export const PREFILL = 512;
 
 /**
@@ -29,6 +31,7 @@ export const PREFILL = 512;
  */
 export class Session {
   readonly model: LanguageModel;
+  readonly #stepper: Stepper;
   #state: ModelState;
   /** Logits [V] after the last token read; null before the first. */
   logits: FloatArray | null = null;
@@ -45,6 +48,7 @@ export class Session {
       throw new RangeError(`Session: goes on from the state of one sequence, got one of ${from.sequences}`);
     }
     this.model = model;
+    this.#stepper = new Stepper(model);
     this.#state = from?.state ?? model.initialState(1);
     this.logits = from?.logits ?? null;
     this.position = from?.tokens ?? 0;
@@ -52,29 +56,29 @@ export class Session {
 
   /** Reads tokens: one by one step, more of them chunkwise. */
   async read(tokens: Int32Array, signal?: AbortSignal): Promise<void> {
-    for (let start = 0; start < tokens.length && signal?.aborted !== true; start += PREFILL) {
-      const part = tokens.subarray(start, start + PREFILL);
-      const { device } = this.model;
-      const { logits, state } = scope(device, {}, () => (part.length === 1 ? this.#step(part) : this.#prefill(part)));
+    const most = tokensAtOnce(this.model.device, PREFILL);
+    for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
+      const part = tokens.subarray(start, start + most);
+      const { logits, state } = part.length === 1 ? this.#stepper.step(part, this.#state) : this.#prefill(part);
       this.#state.giveWayTo(state);
       this.#state = state;
-      this.logits = await logits.data();
-      logits.dispose();
+      this.logits = await logits;
       this.position += part.length;
       if (tokens.length > 1) await giveWay();
     }
   }
 
-  #step(token: Int32Array): { logits: Tensor; state: ModelState } {
-    return this.model.step(Tensor.from(this.model.device, token, [1]), this.#state, { inPlace: true });
-  }
-
-  #prefill(tokens: Int32Array): { logits: Tensor; state: ModelState } {
+  #prefill(tokens: Int32Array): Step {
+    const { device } = this.model;
     const T = tokens.length;
-    const input = Tensor.from(this.model.device, tokens, [1, T]);
-    const { hidden, state } = this.model.forward(input, { state: this.#state });
-    const last = hidden.reshape([T, hidden.extent(-1)]).rows(T - 1, T); // [1,D]
-    return { logits: this.model.logits(last), state };
+    const { logits, state } = scope(device, {}, () => {
+      const input = Tensor.from(device, tokens, [1, T]);
+      const options = { state: this.#state, activations: this.model.readingActivations };
+      const { hidden, state: next } = this.model.forward(input, options);
+      const last = hidden.reshape([T, hidden.extent(-1)]).rows(T - 1, T); // [1,D]
+      return { logits: this.model.logits(last.asFloat()), state: next };
+    });
+    return { logits: logits.take(), state };
   }
 
   /** A copy of where the session is, whose state the caller owns. */
@@ -83,6 +87,7 @@ export class Session {
   }
 
   dispose(): void {
+    this.#stepper.dispose();
     this.#state.dispose();
   }
 

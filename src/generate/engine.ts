@@ -10,6 +10,7 @@ import type { SavedState } from '../model/state-file.js';
 import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { givenLogprobs } from './logprobs.js';
+import { tokensAtOnce } from './tokens-at-once.js';
 import {
   checkRequest,
   checkWhole,
@@ -19,13 +20,14 @@ import {
   type EngineRequest,
   type Reading,
 } from './request.js';
+import { Stepper } from './stepper.js';
 
 export type { EngineEvent, EngineRequest } from './request.js';
 
 export interface EngineOptions {
   /** Sequences that are decoded together at the most. Default 8. */
   readonly maxBatch?: number;
-  /** Prompt tokens that are read between two steps. Default 256. */
+  /** Prompt tokens that are read between two steps. Default 256, on a GPU 1024. */
   readonly prefillChunk?: number;
 }
 
@@ -51,18 +53,23 @@ export class Engine {
   /** The sequences of the batch, in the order of the rows of its state. */
   #sequences: Sequence[] = [];
   readonly #batch: StateBatch;
+  readonly #stepper: Stepper;
   #prefilled = 0;
   #generated = 0;
   #closed = false;
   #loop: Promise<void> | null = null;
 
   /** @throws RangeError when an option is no whole number of at least 1. */
-  constructor(model: LanguageModel, { maxBatch = 8, prefillChunk = 256 }: EngineOptions = {}) {
+  constructor(
+    model: LanguageModel,
+    { maxBatch = 8, prefillChunk = tokensAtOnce(model.device, 256) }: EngineOptions = {},
+  ) {
     checkWhole('maxBatch', maxBatch, 1);
     checkWhole('prefillChunk', prefillChunk, 1);
     this.model = model;
     this.#maxBatch = maxBatch;
     this.#batch = new StateBatch(model, maxBatch);
+    this.#stepper = new Stepper(model);
     this.#prefillChunk = prefillChunk;
   }
 
@@ -96,6 +103,7 @@ export class Engine {
   async close(): Promise<void> {
     this.#closed = true;
     await this.#loop;
+    this.#stepper.dispose();
   }
 
   async #run(): Promise<void> {
@@ -166,12 +174,17 @@ export class Engine {
 
   async #readChunk(reading: Reading): Promise<void> {
     const { tokens, keepStatesAt = [], promptLogprobs } = reading.running.request;
+    // Log-probabilities of a prompt are asked for to be compared, so they are not rounded.
+    const activations = promptLogprobs === undefined ? this.model.readingActivations : 'float';
     const start = reading.position;
     const border = Math.min(...keepStatesAt.filter((at) => at > start), tokens.length);
     const end = Math.min(start + this.#prefillChunk, border);
     const { device } = this.model;
     const { hidden, state } = scope(device, {}, () =>
-      this.model.forward(Tensor.from(device, tokens.subarray(start, end), [1, end - start]), { state: reading.state }),
+      this.model.forward(Tensor.from(device, tokens.subarray(start, end), [1, end - start]), {
+        state: reading.state,
+        activations,
+      }),
     );
     reading.state.dispose();
     reading.state = state;
@@ -212,7 +225,7 @@ export class Engine {
 
   /** Logits of hidden vectors [n,D], on the host. */
   #logitsOf(hidden: Tensor): Promise<FloatArray> {
-    return dataOf(scope(this.model.device, {}, () => this.model.logits(hidden)));
+    return scope(this.model.device, {}, () => this.model.logits(hidden.asFloat())).take();
   }
 
   /** The prompt has been read: its completions take their first token and join the batch. */
@@ -244,16 +257,12 @@ export class Engine {
   /** One step of all sequences of the batch. */
   async #decode(): Promise<void> {
     if (this.#batch.count === 0) return;
-    const { device, config } = this.model;
     const sequences = this.#sequences;
-    const before = this.#batch.state;
     const tokens = Int32Array.from(sequences, ({ last }) => last);
-    const { logits, state } = scope(device, {}, () =>
-      this.model.step(Tensor.from(device, tokens, [tokens.length]), before, { inPlace: true }),
-    );
+    const { logits, state } = this.#stepper.step(tokens, this.#batch.state);
     this.#batch.advance(state);
-    const values = await dataOf(logits);
-    const V = config.vocabSize;
+    const values = await logits;
+    const V = this.model.config.vocabSize;
     const stays = sequences.map((sequence, row) => {
       sequence.read++;
       const own = values.subarray(row * V, (row + 1) * V);
@@ -309,14 +318,5 @@ export class Engine {
   #keep(stays: readonly boolean[]): void {
     const before = this.#sequences;
     this.#sequences = this.#batch.keep(stays).map((row) => before[row]!);
-  }
-}
-
-/** The values of a tensor, which is freed. */
-async function dataOf(tensor: Tensor): Promise<FloatArray> {
-  try {
-    return await tensor.data();
-  } finally {
-    tensor.dispose();
   }
 }

@@ -14,6 +14,7 @@ import {
 import {
   initialState,
   stateSize,
+  type Mixer,
   type MixerContext,
   type MixerState,
   type SharedValues,
@@ -87,8 +88,17 @@ export class Backbone {
   /** @throws RangeError where activations cannot be bf16, naming the device or the mixer. */
   checkBf16({ name, hasBf16 }: Device): void {
     if (!hasBf16) throw new RangeError(`model: the device ${name} has no bf16 activations; use float32`);
-    const without = this.blocks.find(({ mixer }) => mixer.hasBf16 !== true)?.mixer;
+    const without = this.#withoutBf16();
     if (without !== undefined) throw new RangeError(`model: ${without.kind} has no bf16 activations yet; use float32`);
+  }
+
+  /** Whether activations can be bf16. */
+  takesBf16({ hasBf16 }: Device): boolean {
+    return hasBf16 && this.#withoutBf16() === undefined;
+  }
+
+  #withoutBf16(): Mixer | undefined {
+    return this.blocks.find(({ mixer }) => mixer.hasBf16 !== true)?.mixer;
   }
 
   /** x [B,T,D] -> hidden vectors [B,T,D], normed, and the state after the last step. */

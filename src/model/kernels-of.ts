@@ -6,9 +6,8 @@ import type { Device } from '../device/device.js';
 import type { DeviceBuffer, Dtype, KernelName, Kernels } from '../device/kernels.js';
 import { randomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
+import { backward } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { mul } from '../ops/elementwise.js';
-import { sum } from '../ops/sum.js';
 import type { ModelConfigInput } from './config.js';
 import { LanguageModel } from './language-model.js';
 
@@ -40,12 +39,10 @@ function runOnce(config: ModelConfigInput, device: Device, training: boolean): v
     model.step(Tensor.from(device, new Int32Array(B), [B]), state);
   });
   if (!training) return;
-  model.parameters.zeroGradients();
   scope(device, {}, () => model.losses(tokens(), tokens()));
+  model.parameters.zeroGradients();
   scope(device, { record: true }, () => {
-    const { hidden } = model.forward(tokens(), { key: randomKey(0) });
-    const scale = Tensor.from(device, new Float32Array(1), []);
-    mul(sum(model.lossesBackward(hidden, tokens(), scale)), scale);
+    backward(model.rootLoss(tokens(), tokens(), Tensor.full(device, [], 1), { key: randomKey(0) }).loss);
   });
 }
 

@@ -3,16 +3,16 @@
  * It does not train, sample or read files.
  */
 import { bytesOf, type Device } from '../device/device.js';
+import { WeightFormat } from '../device/kernels.js';
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { countParameters, prefixed, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { StepOptions } from '../mixers/mixer.js';
 import { embedding } from '../ops/embedding.js';
-import { linearCrossEntropy, linearCrossEntropyBackward } from '../ops/linear-cross-entropy.js';
+import { linearCrossEntropy, rootCrossEntropy } from '../ops/linear-cross-entropy.js';
 import { linear } from '../ops/linear.js';
 import { softCap } from '../ops/soft-cap.js';
 import { fold, randomKey } from '../tensor/random.js';
 import { formatShape } from '../tensor/shape.js';
-import type { BackwardOptions } from '../tensor/tape.js';
 import type { FloatDtype, Tensor } from '../tensor/tensor.js';
 import { Backbone, type ForwardOptions } from './backbone.js';
 import type { Block } from './block.js';
@@ -58,6 +58,7 @@ export class LanguageModel {
   /** Every parameter by name, to be read. */
   readonly tensors: ParameterTensors;
   readonly #store: Parameters | FrozenParameters;
+  #readingActivations: FloatDtype | null = null;
 
   /**
    * A model with uninitialised parameters that can be trained (see `create`), or one that takes over the parameters
@@ -110,15 +111,18 @@ export class LanguageModel {
   }
 
   /**
-   * The same losses from `hidden` of a forward pass, and the gradients of scale * their sum: the backward pass through all
-   * that the current scope has recorded.
-   * @param targets  int32 [B,T], -1 where there is none
-   * @param scale    a scalar []
-   * @returns        losses [B,T]
+   * scale * the sum of `losses`, to begin a backward pass with: gradients of the output layer are made at once.
+   * @param scale  []
+   * @returns      the loss [] and the state after the last step
    */
-  lossesBackward(hidden: Tensor, targets: Tensor, scale: Tensor, options: BackwardOptions = {}): Tensor {
-    const { logitSoftCap: softCap } = this.config;
-    return linearCrossEntropyBackward(hidden, this.#head().unpacked(), targets, scale, { softCap, ...options });
+  rootLoss(
+    tokens: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    options: ForwardOptions = {},
+  ): { loss: Tensor; state: ModelState } {
+    const { hidden, state } = this.forward(tokens, options);
+    return { loss: rootCrossEntropy(hidden, this.#head().unpacked(), targets, scale, this.config.logitSoftCap), state };
   }
 
   /**
@@ -154,6 +158,21 @@ export class LanguageModel {
   /** Bytes of the parameters on the device, mapped files included. */
   get parameterBytes(): number {
     return Object.values(this.tensors).reduce((total, { buffer }) => total + bytesOf(this.device, buffer), 0);
+  }
+
+  /**
+   * How activations are stored where a prompt is read: as bf16 where all matrices are and device and mixers can, which is
+   * the faster way there; else as float.
+   */
+  get readingActivations(): FloatDtype {
+    return (this.#readingActivations ??=
+      this.#matricesAreBf16() && this.backbone.takesBf16(this.device) ? 'bf16' : 'float');
+  }
+
+  #matricesAreBf16(): boolean {
+    return Object.entries(tableOf(this.config, this.backbone)).every(
+      ([name, { dense }]) => dense !== true || this.#tensor(name).packing?.format === WeightFormat.bf16,
+    );
   }
 
   /** Floats in the state of one sequence. */

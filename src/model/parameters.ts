@@ -113,6 +113,11 @@ export class Parameters {
     this.refreshBf16();
   }
 
+  /** The copy as bf16, or null where none is kept. */
+  get bf16(): DeviceBuffer | null {
+    return this.#bf16;
+  }
+
   /** After the values have changed. Does nothing where no copy is kept. */
   refreshBf16(): void {
     if (this.#bf16 !== null) this.device.cast(this.#bf16, this.values);

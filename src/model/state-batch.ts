@@ -200,10 +200,20 @@ function stateOf({ backbone }: LanguageModel, slots: readonly Slot[]): ModelStat
   return new ModelState(tensors);
 }
 
-/** The tensor of a slot, with `count` sequences, at the beginning of `memory`. */
+/** The tensors that `firstRows` made, by their memory and number of sequences. */
+const views = new WeakMap<DeviceBuffer, Map<number, Tensor>>();
+
+/** The tensor of a slot, with `count` sequences, at the beginning of `memory`: the same one each time. */
 function firstRows(memory: DeviceBuffer, { axis, tensor: { device, shape } }: Slot, count: number): Tensor {
-  const sized = shape.with(axis, count);
-  return new Tensor(device, sized, device.view(memory, 0, size(sized)));
+  const known = views.get(memory) ?? new Map<number, Tensor>();
+  views.set(memory, known);
+  let tensor = known.get(count);
+  if (tensor === undefined) {
+    const sized = shape.with(axis, count);
+    tensor = new Tensor(device, sized, device.view(memory, 0, size(sized)));
+    known.set(count, tensor);
+  }
+  return tensor;
 }
 
 /** Copies sequences from row `from` on to rows from `into` on: one piece per index of the axes before that of the batch. */

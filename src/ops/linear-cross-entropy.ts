@@ -1,11 +1,13 @@
 /**
- * @file Output layer and cross-entropy in one op, so that the logits of all tokens never exist at once; and both with the
- * backward pass, so that they are computed once.
+ * @file Output layer and cross-entropy in one op, so that the logits of all tokens never exist at once; and with their
+ * gradients where a backward pass begins, so that they are computed once.
  */
 import { checkShape, formatShape } from '../tensor/shape.js';
 import { currentScope } from '../tensor/scope.js';
-import { isRecorded, propagate, record, type BackwardOptions } from '../tensor/tape.js';
+import { isRecorded, record } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { mul } from './elementwise.js';
+import { sum } from './sum.js';
 
 /**
  * Cross-entropy in nats of softmax(logits) against the targets, logits = x weight^T or, with a soft cap, softCap *
@@ -19,10 +21,8 @@ import { Tensor } from '../tensor/tensor.js';
  */
 export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, softCap = 0): Tensor {
   const { device } = x;
-  const { sizes, matrix } = checked(x, weight, targets, softCap);
-  const loss = Tensor.output(device, targets.shape);
+  const { loss, inputs, sizes } = callOf(x, weight, targets, softCap);
   const logsumexp = currentScope(device).alloc('float', targets.size);
-  const inputs = [x.buffer, matrix, targets.buffer] as const;
   device.kernels.linearCrossEntropyForward(loss.buffer, logsumexp, ...inputs, ...sizes);
   if (isRecorded([x, weight])) {
     record('linearCrossEntropy', [loss], [logsumexp], ([dloss]) =>
@@ -33,35 +33,29 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, s
 }
 
 /**
- * The same losses, and the backward pass from scale * (their sum) through all that the current scope has recorded, with
- * the logits computed once: a training step ends so. `options` are those of `backward`.
- * @param scale  a scalar []: 1 / (number of targets) for the mean
- * @returns      loss per token [...]; nothing is recorded of it
- * @throws RangeError or TypeError as `linearCrossEntropy`.
+ * scale * the sum of `linearCrossEntropy`, to begin `backward` with: while gradients are recorded they are made at once,
+ * for the cotangent 1 of the result, with the logits computed once.
+ * @param scale  []
+ * @returns      []
  */
-export function linearCrossEntropyBackward(
-  x: Tensor,
-  weight: Tensor,
-  targets: Tensor,
-  scale: Tensor,
-  { softCap = 0, ...options }: { readonly softCap?: number } & BackwardOptions = {},
-): Tensor {
+export function rootCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, softCap = 0): Tensor {
   const { device } = x;
-  const { sizes, matrix } = checked(x, weight, targets, softCap);
-  checkShape('linearCrossEntropyBackward: scale', scale.shape, []);
-  const loss = Tensor.output(device, targets.shape);
-  const scope = currentScope(device);
-  const dloss = scope.alloc('float', targets.size);
-  device.kernels.fill(dloss, 0, targets.size);
-  device.kernels.sumBackward(dloss, scale.buffer, targets.size, 1);
-  const inputs = [dloss, x.buffer, matrix, targets.buffer] as const;
-  device.kernels.linearCrossEntropyForwardBackward(x.grad, weight.grad, loss.buffer, ...inputs, ...sizes);
-  propagate(scope, options);
-  return loss;
+  const { kernels } = device;
+  if (!isRecorded([x, weight])) return mul(sum(linearCrossEntropy(x, weight, targets, softCap)), scale);
+  checkShape('rootCrossEntropy: scale', scale.shape, []);
+  const { loss, inputs, sizes } = callOf(x, weight, targets, softCap);
+  // The result is scale * the sum of losses, so each loss has the cotangent `scale`.
+  const dloss = Tensor.full(device, targets.shape, 0);
+  kernels.sumBackward(dloss.buffer, scale.buffer, dloss.size, 1);
+  const gradients = [x.grad, weight.grad] as const;
+  kernels.linearCrossEntropyForwardBackward(...gradients, loss.buffer, dloss.buffer, ...inputs, ...sizes);
+  const total = mul(sum(loss), scale);
+  record('rootCrossEntropy', [total], [dloss.buffer, loss.buffer], () => {});
+  return total;
 }
 
-/** The sizes N, D, V and softCap of a call, and the weight in the type of x. */
-function checked(x: Tensor, weight: Tensor, targets: Tensor, softCap: number) {
+/** What every call takes. @throws RangeError or TypeError as `linearCrossEntropy`. */
+function callOf(x: Tensor, weight: Tensor, targets: Tensor, softCap: number) {
   const D = x.extent(-1);
   if (weight.shape.length !== 2 || weight.extent(1) !== D) {
     throw new RangeError(`linearCrossEntropy: weight must be [V,${D}], got ${formatShape(weight.shape)}`);
@@ -71,6 +65,11 @@ function checked(x: Tensor, weight: Tensor, targets: Tensor, softCap: number) {
   if (!(softCap >= 0 && softCap < Infinity)) {
     throw new RangeError(`linearCrossEntropy: softCap must be 0 (none) or above and finite, got ${softCap}`);
   }
-  const sizes = [targets.size, D, weight.extent(0), softCap] as const;
-  return { sizes, matrix: x.dtype === 'bf16' ? weight.asBf16() : weight.buffer };
+  const { device } = x;
+  const [N, V] = [targets.size, weight.extent(0)];
+  return {
+    loss: Tensor.output(device, targets.shape),
+    inputs: [x.buffer, x.dtype === 'bf16' ? weight.asBf16() : weight.buffer, targets.buffer] as const,
+    sizes: [N, D, V, softCap] as const,
+  };
 }

@@ -129,7 +129,8 @@ export interface ModelOptions {
   readonly name: string;
   readonly load: Omit<LoadOptions, 'device' | 'onProgress'> & { readonly device?: DeviceChoice };
   readonly maxBatch: number;
-  readonly prefillChunk: number;
+  /** Default 128, on a GPU 1024. */
+  readonly prefillChunk?: number;
   readonly maxPromptTokens: number;
   /** Bounds of the states that are kept for reuse, in bytes. */
   readonly stateMemory: number;

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Engine } from '../generate/engine.js';
 import { TextModel } from '../generate/text-model.js';
+import { tokensAtOnce } from '../generate/tokens-at-once.js';
 import { saveState } from '../model/state-file.js';
 import { readChatTemplate } from './chat-template.js';
 import { complete, keepPromptState, type Workplace } from './completion.js';
@@ -31,7 +32,10 @@ async function openPlace(): Promise<Workplace> {
   return {
     text,
     template: readChatTemplate(text.folder),
-    engine: new Engine(model, { maxBatch: options.maxBatch, prefillChunk: options.prefillChunk }),
+    engine: new Engine(model, {
+      maxBatch: options.maxBatch,
+      prefillChunk: options.prefillChunk ?? tokensAtOnce(model.device, 128),
+    }),
     cache: new StateCache(model, { memory: options.stateMemory, disk: options.stateDisk }),
     kept: new KeptStates(options.maxKeptStates),
     options,

@@ -68,11 +68,10 @@ export function backward(roots: Tensor | readonly (readonly [Tensor, Tensor])[],
   } else {
     for (const [root, cotangent] of pairs) device.kernels.accumulate(root.grad, cotangent.buffer, 1, root.size);
   }
-  propagate(scope, options);
+  walk(scope, options.release ?? false);
 }
 
-/** The reverse walk of `backward` from gradients that an op has added already; it empties the tape, if there is any. */
-export function propagate(scope: Scope, { release = false }: BackwardOptions): void {
+function walk(scope: Scope, release: boolean): void {
   for (const node of scope.tape.reverse()) {
     const cotangents = node.outputs.map((output) => output.gradIfAny);
     if (cotangents.some((cotangent) => cotangent !== null)) node.rule(cotangents);

@@ -115,6 +115,14 @@ export class Tensor implements Ownable {
     return copy;
   }
 
+  /** The same numbers as float, without a gradient: this tensor, or a copy in the current scope. */
+  asFloat(): Tensor {
+    if (this.dtype !== 'bf16') return this;
+    const copy = Tensor.output(this.device, this.shape);
+    this.device.cast(copy.buffer, this.buffer);
+    return copy;
+  }
+
   /** Gives a copy of the numbers as bf16, memory of the caller's, who keeps it up to date. */
   attachBf16(copy: DeviceBuffer): void {
     this.#bf16 = copy;
@@ -132,6 +140,15 @@ export class Tensor implements Ownable {
     if (this.packing !== null) return this.#unpackedData();
     if (!isFloat(this.dtype)) throw new TypeError(`Tensor.data: this tensor holds ${this.dtype}, use ints()`);
     return (await this.device.read(this.buffer)) as FloatArray;
+  }
+
+  /** As `data`, of a tensor that the caller owns, which is freed. */
+  async take(): Promise<FloatArray> {
+    try {
+      return await this.data();
+    } finally {
+      this.dispose();
+    }
   }
 
   async #unpackedData(): Promise<FloatArray> {

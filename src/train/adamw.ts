@@ -1,5 +1,5 @@
 /** @file AdamW over the flat parameters of a model, with its moments (Loshchilov & Hutter, arXiv 1711.05101). */
-import type { FloatArray } from '../device/device.js';
+import type { FloatArray, RecordedUpdate } from '../device/device.js';
 import type { DeviceBuffer } from '../device/kernels.js';
 import type { ParameterGroup, Parameters } from '../model/parameters.js';
 
@@ -11,6 +11,9 @@ export interface AdamwOptions {
   /** Which parameters decay: those marked in their spec (matrices), or all. */
   readonly decay: 'matrices' | 'all';
 }
+
+const rateOf = (group: ParameterGroup, learningRate: number): number =>
+  group.learningRate === undefined ? learningRate : group.learningRate(learningRate);
 
 export class Adamw {
   readonly options: AdamwOptions;
@@ -38,16 +41,13 @@ export class Adamw {
    */
   update(learningRate: number, gradScale: number): void {
     this.step += 1;
-    for (const group of this.#parameters.groups) {
-      const rate = group.learningRate === undefined ? learningRate : group.learningRate(learningRate);
-      this.#updateGroup(group, rate, gradScale);
-    }
+    for (const group of this.#parameters.groups) this.#updateGroup(group, rateOf(group, learningRate), gradScale);
   }
 
-  #updateGroup({ start, end, decay }: ParameterGroup, learningRate: number, gradScale: number): void {
+  #updateGroup(group: ParameterGroup, learningRate: number, gradScale: number): void {
+    const { start, end } = group;
     const { device, values, gradients } = this.#parameters;
-    const { beta1, beta2, eps, weightDecay } = this.options;
-    const decays = decay || this.options.decay === 'all';
+    const { beta1, beta2, eps } = this.options;
     const part = (buffer: DeviceBuffer) => device.view(buffer, start, end - start);
     device.kernels.adamw(
       part(values),
@@ -60,10 +60,38 @@ export class Adamw {
       beta1,
       beta2,
       eps,
-      decays ? weightDecay : 0,
+      this.#decayOf(group),
       1 - beta1 ** this.step,
       1 - beta2 ** this.step,
     );
+  }
+
+  #decayOf({ decay }: ParameterGroup): number {
+    return decay || this.options.decay === 'all' ? this.options.weightDecay : 0;
+  }
+
+  /** The next step's numbers as `enqueue` reads them: three for each group. */
+  rates(learningRate: number): Float64Array {
+    const { beta1, beta2 } = this.options;
+    const [correction1, correction2] = [1 - beta1 ** (this.step + 1), 1 - beta2 ** (this.step + 1)];
+    const perGroup = this.#parameters.groups.map((group) => {
+      const rate = rateOf(group, learningRate);
+      return [rate / correction1, 1 / correction2, rate * this.#decayOf(group)];
+    });
+    return Float64Array.from(perGroup.flat());
+  }
+
+  /** Enqueues an update to be recorded. @param scale  [1], factor on the gradients; NaN for no update */
+  enqueue(update: RecordedUpdate, scale: DeviceBuffer, rates: DeviceBuffer): void {
+    const { device, values, gradients, groups, bf16 } = this.#parameters;
+    const { beta1, beta2, eps } = this.options;
+    groups.forEach(({ start, end }, k) => {
+      const part = (buffer: DeviceBuffer) => device.view(buffer, start, end - start);
+      const own = device.view(rates, 3 * k, 3);
+      const copy = bf16 === null ? null : part(bf16);
+      const moments = [part(this.m), part(this.v)] as const;
+      update.adamw(part(values), copy, ...moments, part(gradients), scale, own, end - start, beta1, beta2, eps);
+    });
   }
 
   /** The moments, for a checkpoint. */

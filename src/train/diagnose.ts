@@ -51,7 +51,7 @@ export async function findNonFinite(
   model.parameters.zeroGradients();
   const suspects: Suspect[] = [];
   const kept = scope(device, { record: true }, (inner) => {
-    const losses = trainer.losses(batch, fold(fold(trainer.options.key, index), 0), state);
+    const { losses } = trainer.forward(batch, fold(fold(trainer.options.key, index), 0), state, false);
     const loss = sum(losses, 1 / Math.max(1, countTargets(batch)));
     const nodes = [...inner.tape];
     const outputs = nodes.flatMap(({ name, outputs }) =>

@@ -1,5 +1,5 @@
 /** @file What to say when a training step does not fit in memory: what holds how much, and which settings need less. */
-import { bytesOf, type Device } from '../device/device.js';
+import { bytesOf } from '../device/device.js';
 import { OutOfMemoryError } from '../device/out-of-memory.js';
 import { formatBytes } from '../format.js';
 import type { RunConfig } from './config.js';
@@ -54,18 +54,9 @@ function advice({ model }: Trainer, training: RunConfig['training']): string {
   const settings = [
     ...(half > 0 ? [`training.batchSize=${half}${batchSize % 2 === 0 ? sameStep : ''}`] : []),
     ...(checkpointBlocks ? [] : ['training.checkpointBlocks=true']),
-    ...(activations !== 'bf16' && takesBf16(model) ? ['training.activations=bf16'] : []),
+    ...(activations !== 'bf16' && model.backbone.takesBf16(model.device) ? ['training.activations=bf16'] : []),
     ...(contextLength > 1 ? [`training.contextLength=${Math.floor(contextLength / 2)}`] : []),
     'a smaller model.dim',
   ];
   return `To need less: ${settings.slice(0, MOST_ADVICE).join('; or ')}`;
-}
-
-function takesBf16({ backbone, device }: { backbone: Trainer['model']['backbone']; device: Device }): boolean {
-  try {
-    backbone.checkBf16(device);
-    return true;
-  } catch {
-    return false;
-  }
 }

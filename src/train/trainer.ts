@@ -5,12 +5,12 @@
 import type { Device } from '../device/device.js';
 import type { ForwardOptions, LanguageModel } from '../model/language-model.js';
 import type { ModelState } from '../model/state.js';
-import { mul } from '../ops/elementwise.js';
-import { sum } from '../ops/sum.js';
 import { fold, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
+import { backward } from '../tensor/tape.js';
 import { Tensor, type FloatDtype } from '../tensor/tensor.js';
 import type { Adamw, AdamwOptions } from './adamw.js';
+import { RecordedStep, toDevice, type DeviceBatch } from './recorded-step.js';
 import { Update, type UpdateResult } from './update.js';
 
 /** A batch on the host: tokens and targets [B,T] (-1: no target), reset [B,T] (1: a new document begins). */
@@ -51,6 +51,10 @@ export class Trainer {
   readonly options: TrainerOptions;
   readonly #device: Device;
   readonly #update: Update;
+  /** One over the targets of the step: what its losses are scaled by. */
+  readonly #scale: Tensor;
+  /** Null where steps cannot be recorded: what they read beside the batch is not the same memory each time. */
+  readonly #recorded: RecordedStep | null;
   #state: ModelState | null = null;
 
   constructor(model: LanguageModel, options: TrainerOptions) {
@@ -62,6 +66,13 @@ export class Trainer {
       model.parameters.keepBf16();
     }
     this.#update = new Update(model.parameters, options.optimizer, options.gradientClip);
+    this.#scale = new Tensor(model.device, [], model.device.alloc('float', 1));
+    const { recorder } = model.device;
+    const isRecordable =
+      recorder !== undefined && recorder.update !== null && !options.stateful && model.config.dropout === 0;
+    this.#recorded = isRecordable
+      ? new RecordedStep(model.device, recorder, (batches) => this.#enqueue(batches))
+      : null;
   }
 
   get optimizer(): Adamw {
@@ -75,52 +86,81 @@ export class Trainer {
    * @throws RangeError when no micro-batch has a target.
    */
   async step(batches: readonly HostBatch[], learningRate: number, index: number): Promise<StepResult> {
-    this.accumulate(batches, index);
     const tokens = batches.reduce((total, { B, T }) => total + B * T, 0);
+    this.#weigh(batches);
+    const run = this.#recorded?.ready(batches) ?? null;
+    if (run !== null) return { ...(await this.#update.applyRecorded(learningRate, run)), tokens };
+    this.#addUp(batches, index);
     return { ...(await this.#update.apply(learningRate)), tokens };
   }
 
   /** Gradients of the mean loss of the micro-batches, without an update. The loss is left for the update. */
   accumulate(batches: readonly HostBatch[], index: number): void {
+    this.#weigh(batches);
+    this.#addUp(batches, index);
+  }
+
+  /** @throws RangeError when no micro-batch has a target. */
+  #weigh(batches: readonly HostBatch[]): void {
     const targets = batches.reduce((total, batch) => total + countTargets(batch), 0);
     if (targets === 0) throw new RangeError('Trainer.step: no batch has a target');
-    const { kernels } = this.#device;
-    this.model.parameters.zeroGradients();
-    kernels.fill(this.#update.lossBuffer, 0, 1);
+    this.#device.write(this.#scale.buffer, Float64Array.of(1 / targets));
+  }
+
+  #addUp(batches: readonly HostBatch[], index: number): void {
+    this.#begin();
     batches.forEach((batch, micro) => {
       const key = fold(fold(this.options.key, index), micro);
       const before = this.options.stateful ? this.#state : null;
       const after = scope(this.#device, { record: true }, () => {
-        const inputs = this.#inputs(batch, key, before, this.options.checkpointBlocks);
-        const { hidden, state } = this.model.forward(inputs.tokens, inputs.options);
+        const { loss, state } = this.#loss(toDevice(this.#device, batch), key, before);
         if (this.options.stateful) state.retain();
-        const scale = Tensor.from(this.#device, Float64Array.of(1 / targets), []);
-        const losses = this.model.lossesBackward(hidden, inputs.targets, scale, { release: true });
-        const loss = mul(sum(losses), scale);
-        kernels.accumulate(this.#update.lossBuffer, loss.buffer, 1, 1);
+        this.#backward(loss);
         return this.options.stateful ? state : null;
       });
       if (this.options.stateful) this.state = after;
     });
   }
 
-  /** Losses [B,T] of a batch without checkpoints of blocks, in the current scope. */
-  losses(batch: HostBatch, key: RandomKey | null, state: ModelState | null): Tensor {
-    const { tokens, targets, options } = this.#inputs(batch, key, state, false);
-    return this.model.losses(tokens, targets, options).losses;
+  /** A whole step, to be recorded. */
+  #enqueue(batches: readonly DeviceBatch[]): void {
+    this.#begin();
+    for (const batch of batches) {
+      scope(this.#device, { record: true }, () => this.#backward(this.#loss(batch, null, null).loss));
+    }
+    this.#update.enqueue();
   }
 
-  #inputs({ B, T, ...batch }: HostBatch, key: RandomKey | null, state: ModelState | null, checkpointBlocks: boolean) {
-    const options: ForwardOptions = {
-      state: state?.detach() ?? null,
-      wantState: this.options.stateful,
-      reset: batch.reset === null ? null : Tensor.from(this.#device, batch.reset, [B, T]),
-      key,
-      checkpointBlocks,
-      activations: this.options.activations ?? 'float',
-    };
-    const [tokens, targets] = [batch.tokens, batch.targets].map((ids) => Tensor.from(this.#device, ids, [B, T]));
-    return { tokens: tokens!, targets: targets!, options };
+  #begin(): void {
+    this.model.parameters.zeroGradients();
+    this.#device.kernels.fill(this.#update.lossBuffer, 0, 1);
+  }
+
+  /** Adds the gradients of a micro-batch and its part of the loss. */
+  #backward(loss: Tensor): void {
+    backward(loss.retain(), { release: true });
+    this.#device.kernels.accumulate(this.#update.lossBuffer, loss.buffer, 1, 1);
+  }
+
+  /** Losses [B,T] of a batch, in the current scope. */
+  forward(
+    batch: HostBatch,
+    key: RandomKey | null,
+    state: ModelState | null,
+    checkpointBlocks = this.options.checkpointBlocks,
+  ): { losses: Tensor; state: ModelState } {
+    const { tokens, targets, reset } = toDevice(this.#device, batch);
+    return this.model.losses(tokens, targets, { ...this.#options(reset, key, state), checkpointBlocks });
+  }
+
+  /** The part of a micro-batch in the loss of the step, in the current scope. */
+  #loss({ tokens, targets, reset }: DeviceBatch, key: RandomKey | null, state: ModelState | null) {
+    return this.model.rootLoss(tokens, targets, this.#scale, this.#options(reset, key, state));
+  }
+
+  #options(reset: Tensor | null, key: RandomKey | null, state: ModelState | null): ForwardOptions {
+    const { stateful, checkpointBlocks, activations = 'float' } = this.options;
+    return { state: state?.detach() ?? null, wantState: stateful, reset, key, checkpointBlocks, activations };
   }
 
   /** The state carried between steps when stateful; the trainer owns it. */
@@ -135,6 +175,8 @@ export class Trainer {
 
   dispose(): void {
     this.state = null;
+    this.#recorded?.dispose();
+    this.#scale.dispose();
     this.#update.dispose();
   }
 }

@@ -23,6 +23,8 @@ export class Update {
   readonly #gradientClip: number;
   /** The loss, then the squared norm. */
   readonly #scalars: DeviceBuffer;
+  /** What a recorded update reads: the factor on the gradients, and what differs from step to step. */
+  readonly #recorded: { readonly scale: DeviceBuffer; readonly rates: DeviceBuffer } | null;
 
   /** Makes the parameters trainable. @param gradientClip  largest global norm of the gradient; Infinity for none */
   constructor(parameters: Parameters, options: AdamwOptions, gradientClip: number) {
@@ -31,6 +33,9 @@ export class Update {
     this.#device = parameters.device;
     this.#gradientClip = gradientClip;
     this.#scalars = this.#device.alloc('float', 2);
+    const alloc = (length: number): DeviceBuffer => this.#device.alloc('float', length);
+    const hasRecorder = (this.#device.recorder?.update ?? null) !== null;
+    this.#recorded = hasRecorder ? { scale: alloc(1), rates: alloc(3 * parameters.groups.length) } : null;
     void parameters.gradients;
   }
 
@@ -43,19 +48,44 @@ export class Update {
   async apply(learningRate: number): Promise<UpdateResult> {
     const { gradients, length } = this.#parameters;
     this.#device.kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), gradients, length);
-    const [loss, squares] = (await this.#device.read(this.#scalars)) as FloatArray;
-    const gradientNorm = Math.sqrt(squares!);
-    const skipped = !Number.isFinite(loss) || !Number.isFinite(gradientNorm);
+    const found = await this.#found();
+    const { gradientNorm, skipped } = found;
     const clip = this.#gradientClip;
     if (!skipped) {
       this.optimizer.update(learningRate, gradientNorm > clip ? clip / gradientNorm : 1);
       this.#parameters.refreshBf16();
     }
-    return { loss: loss!, gradientNorm, skipped };
+    return found;
+  }
+
+  /** Enqueues an update from the gradients, to be recorded: it finds the numbers of its step in memory. */
+  enqueue(): void {
+    const { scale, rates } = this.#recorded!;
+    const { gradients, length } = this.#parameters;
+    const update = this.#device.recorder!.update!;
+    this.#device.kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), gradients, length);
+    update.clipScale(scale, this.#scalars, this.#gradientClip);
+    this.optimizer.enqueue(update, scale, rates);
+  }
+
+  /** One update by what `enqueue` recorded. @param run  replays the step */
+  async applyRecorded(learningRate: number, run: () => void): Promise<UpdateResult> {
+    this.#device.write(this.#recorded!.rates, this.optimizer.rates(learningRate));
+    run();
+    const found = await this.#found();
+    if (!found.skipped) this.optimizer.step += 1;
+    return found;
+  }
+
+  async #found(): Promise<UpdateResult> {
+    const [loss, squares] = (await this.#device.read(this.#scalars)) as FloatArray;
+    const gradientNorm = Math.sqrt(squares!);
+    return { loss: loss!, gradientNorm, skipped: !Number.isFinite(loss) || !Number.isFinite(gradientNorm) };
   }
 
   dispose(): void {
     this.optimizer.dispose();
     this.#device.free(this.#scalars);
+    for (const buffer of Object.values(this.#recorded ?? {})) this.#device.free(buffer);
   }
 }

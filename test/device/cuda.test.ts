@@ -119,7 +119,7 @@ describe.skipIf(typeof device === 'string')(`on a GPU${reason}`, () => {
   test('a graph runs again what was recorded, with the memory of the recording', async () => {
     const x = cuda.alloc('float', 1000);
     cuda.kernels.fill(x, 1, 1000);
-    const graph = cuda.record(() => {
+    const graph = cuda.recorder.record(() => {
       const double = cuda.alloc('float', 1000);
       cuda.kernels.add(double, x, x, 1000);
       cuda.kernels.copy(x, double, 1000);

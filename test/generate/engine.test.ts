@@ -13,6 +13,7 @@ import { scope } from '../../src/tensor/scope.js';
 import { normal, randomKey, uniform } from '../../src/tensor/random.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { testDevices } from '../support/devices.js';
+import { recordingDevice } from '../support/recording.js';
 
 const V = 37;
 const config = {
@@ -53,7 +54,9 @@ async function alone(model: LanguageModel, request: EngineRequest): Promise<numb
   return text;
 }
 
-describe.each(testDevices())('on $name', ({ create }) => {
+const devices = [...testDevices(), { name: 'a device that records steps', create: recordingDevice }];
+
+describe.each(devices)('on $name', ({ create }) => {
   const device = create();
   device.poison = true;
   /** Logits far enough apart that rounding in batches of other sizes chooses no other token. */

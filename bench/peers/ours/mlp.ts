@@ -1,11 +1,11 @@
 /** @file Training steps of a language model of two layers: relu(x w1^T) w2^T, cross-entropy, plain gradient descent. */
 import { createCpuDevice } from '../../../src/device/cpu/cpu.js';
 import { openSafetensors } from '../../../src/model/safetensors.js';
-import { activate, mul } from '../../../src/ops/elementwise.js';
+import { activate } from '../../../src/ops/elementwise.js';
 import { linear } from '../../../src/ops/linear.js';
-import { linearCrossEntropyBackward } from '../../../src/ops/linear-cross-entropy.js';
-import { sum } from '../../../src/ops/sum.js';
+import { rootCrossEntropy } from '../../../src/ops/linear-cross-entropy.js';
 import { scope } from '../../../src/tensor/scope.js';
+import { backward } from '../../../src/tensor/tape.js';
 import { Tensor } from '../../../src/tensor/tensor.js';
 import { answer, readJob, time } from './job.js';
 
@@ -26,7 +26,9 @@ async function step(): Promise<number> {
   for (const weight of weights) device.kernels.fill(weight.grad, 0, weight.size);
   const loss = scope(device, { record: true }, () => {
     const hidden = activate(linear(x, weights[0]), 'relu'); // [N,H]
-    return mul(sum(linearCrossEntropyBackward(hidden, weights[1], targets, scale, { release: true })), scale);
+    const mean = rootCrossEntropy(hidden, weights[1], targets, scale).retain();
+    backward(mean, { release: true });
+    return mean;
   });
   for (const weight of weights) {
     device.kernels.accumulate(weight.buffer, weight.grad, -job.learningRate, weight.size);

@@ -5,6 +5,7 @@
 import { cpus } from 'node:os';
 import type { Device } from '../device.js';
 import { createNativeDevice } from '../native/device.js';
+import { Recordings } from '../native/recordings.js';
 import { loadLibrary } from './library.js';
 
 export interface CpuOptions {
@@ -24,7 +25,7 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
   if (options.threads !== undefined) library.call('xl_set_threads', options.threads);
   const isa = (): string => String(library.get('xl_isa')());
   const threads = (): number => Number(library.get('xl_get_threads')());
-  return createNativeDevice({
+  const device = createNativeDevice({
     name: 'cpu',
     library,
     readsHostMemory: true,
@@ -39,6 +40,8 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
       library: library.path,
     },
   });
+  const recordings = new Recordings(library);
+  return Object.assign(device, { recorder: { record: (run: () => void) => recordings.record(run), update: null } });
 }
 
 function count(n: number, thing: string): string {

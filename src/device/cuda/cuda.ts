@@ -2,9 +2,13 @@
  * @file The CUDA device: memory and kernels of one NVIDIA GPU, float32. The kernels are CUDA C++ under `native/cuda`;
  * here are the choice of a GPU, graphs and what the device says of itself.
  */
-import type { Device } from '../device.js';
+import type { Device, Recorder } from '../device.js';
+import type { DeviceBuffer } from '../kernels.js';
+import { own } from '../native/buffer.js';
 import { createNativeDevice } from '../native/device.js';
 import type { Library } from '../native/library.js';
+import { Recordings } from '../native/recordings.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { ABSENT } from './absent.js';
 import { loadCudaLibrary } from './library.js';
 
@@ -13,18 +17,10 @@ export interface CudaOptions {
   readonly index?: number;
 }
 
-/** Kernels recorded once and run again with one call. They read and write the very buffers of the recording. */
-export interface CudaGraph {
-  launch(): void;
-  /** Gives back what the recording allocated and has freed since. */
-  destroy(): void;
-}
-
 export interface CudaDevice extends Device {
+  readonly recorder: Recorder;
   /** Waits for all kernels enqueued before. @throws Error for what one of them found wrong in its data. */
   synchronize(): void;
-  /** Records the kernels that `run` enqueues; they do not run yet. No write and no read meanwhile. */
-  record(run: () => void): CudaGraph;
   /** Milliseconds that the GPU takes for what `run` enqueues. */
   time(run: () => void): number;
 }
@@ -44,9 +40,19 @@ export function createCudaDevice({ index = 0 }: CudaOptions = {}): CudaDevice {
     absent: ABSENT,
     info: { description: describe(library), threads: 1, library: library.path },
   });
+  const recordings = new Recordings(library);
+  const { alloc } = device;
   return Object.assign(device, {
+    alloc: (...wanted: Parameters<Device['alloc']>): DeviceBuffer => {
+      try {
+        return alloc(...wanted);
+      } catch (error) {
+        if (!(error instanceof OutOfMemoryError) || !recordings.takeBack()) throw error;
+        return alloc(...wanted);
+      }
+    },
+    recorder: createRecorder(library, recordings),
     synchronize: () => library.call('xl_synchronize'),
-    record: (run: () => void) => record(library, run),
     time: (run: () => void) => time(library, run),
   });
 }
@@ -73,21 +79,19 @@ function describeCublasLt(library: Library): string {
   return `cuBLASLt ${major}.${minor}.${patch}`;
 }
 
-function record(library: Library, run: () => void): CudaGraph {
-  const handle = new Float64Array(1);
-  library.call('xl_capture_begin');
-  try {
-    run();
-  } catch (error) {
-    // What was recorded so far is of no use; the first error is the one to tell.
-    if (library.get('xl_capture_end')(handle) === 0) library.call('xl_graph_destroy', handle[0]);
-    throw error;
-  }
-  library.call('xl_capture_end', handle);
-  const [graph] = handle;
+function createRecorder(library: Library, recordings: Recordings): Recorder {
+  const address = (buffer: DeviceBuffer, what: string): number => own('cuda', buffer, what).address;
   return {
-    launch: () => library.call('xl_graph_launch', graph),
-    destroy: () => library.call('xl_graph_destroy', graph),
+    record: (run) => recordings.record(run),
+    update: {
+      clipScale: (scale, found, clip) =>
+        library.call('xl_clip_scale', address(scale, 'clipScale: scale'), address(found, 'clipScale: found'), clip),
+      adamw: (parameter, copy, m, v, gradient, scale, rates, N, beta1, beta2, eps) => {
+        const buffers = [m, v, gradient, scale, rates].map((buffer) => address(buffer, 'adamw'));
+        const to = [address(parameter, 'adamw: parameter'), copy === null ? 0 : address(copy, 'adamw: copy')];
+        library.call('xl_adamw_recorded', ...to, ...buffers, N, beta1, beta2, eps);
+      },
+    },
   };
 }
 

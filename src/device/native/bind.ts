@@ -6,6 +6,7 @@
 import type { DeviceName } from '../device.js';
 import { KERNEL_NAMES, refusal, type AbsentKernels } from '../kernel-names.js';
 import type { Dtype, Kernels } from '../kernels.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { NativeBuffer, own } from './buffer.js';
 import type { Prototype } from './header.js';
 import { functionName } from './header.js';
@@ -14,9 +15,15 @@ import { failure, type Library } from './library.js';
 /**
  * @param device  whose kernels these are, for messages
  * @param absent  kernels that the library does not have; a call of one throws a sentence with its name and the reason
+ * @param held    bytes that the device holds, which a kernel without memory to work in tells
  * @throws Error if the header has no function for a kernel.
  */
-export function bindKernels(device: DeviceName, library: Library, absent: AbsentKernels = {}): Kernels {
+export function bindKernels(
+  device: DeviceName,
+  library: Library,
+  absent: AbsentKernels = {},
+  held: () => number = () => 0,
+): Kernels {
   const prototypes = new Map(library.prototypes.map((prototype) => [prototype.name, prototype]));
   const entries = KERNEL_NAMES.map((name) => {
     const reason = absent[name];
@@ -25,7 +32,7 @@ export function bindKernels(device: DeviceName, library: Library, absent: Absent
     }
     const prototype = prototypes.get(functionName(name));
     if (!prototype) throw new Error(`${device}: xl.h has no ${functionName(name)} for the kernel ${name}`);
-    return [name, bindKernel(device, library, name, prototype)];
+    return [name, bindKernel(device, library, name, prototype, held)];
   });
   return Object.fromEntries(entries) as Kernels;
 }
@@ -38,6 +45,7 @@ function bindKernel(
   library: Library,
   name: string,
   prototype: Prototype,
+  held: () => number,
 ): (...args: unknown[]) => void {
   const native = library.get(prototype.name);
   const data: DataArgument[] = [];
@@ -60,7 +68,10 @@ function bindKernel(
     for (const index of flags) args[index] = Number(args[index]);
     const run = form === '' ? native : library.get(prototype.name + form);
     const status = run(...args);
-    if (status !== 0) throw failure(device, status, library.lastError());
+    if (status === 0) return;
+    const error = failure(device, status, library.lastError());
+    if (error instanceof OutOfMemoryError) error.held = held();
+    throw error;
   };
 }
 

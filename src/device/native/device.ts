@@ -25,8 +25,8 @@ const ARRAYS = { float: Float32Array, bf16: Float32Array, int32: Int32Array, uin
 
 export function createNativeDevice(options: NativeDeviceOptions): Device {
   const { name, library, info, readsHostMemory, hasBf16, absent } = options;
-  const kernels = bindKernels(name, library, absent);
   const held = { bytes: 0, peak: 0, poison: false };
+  const kernels = bindKernels(name, library, absent, () => held.bytes);
   const allocAddress = new Float64Array(1);
 
   const device: Device = {
