@@ -8,6 +8,7 @@
 #include "scratch.h"
 #include "status.h"
 #include "system_memory.h"
+#include "zeros.h"
 #include "xl.h"
 
 namespace xl {
@@ -105,6 +106,7 @@ extern "C" int xl_alloc(double *address, int64_t bytes) {
 extern "C" int xl_free(uintptr_t address, int64_t bytes) {
   if (address == 0) return XL_OK;
   if (bytes < 0 || bytes > largest) return fail(XL_INVALID, "free: impossible size %lld", (long long)bytes);
+  settle_for_host();
   auto *block = reinterpret_cast<void *>(address);
   if (is_recording())
     keep_recorded(block, size_class(bytes).bytes);
@@ -122,6 +124,7 @@ extern "C" int xl_trim(void) {
 }
 
 extern "C" int xl_write(uintptr_t destination, const void *source, int64_t bytes) {
+  settle_for_host();
   if (is_recording()) return fail(XL_INVALID, "write: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "write: bytes must not be negative, got %lld", (long long)bytes);
   if (bytes > 0) std::memcpy(reinterpret_cast<void *>(destination), source, size_t(bytes));
@@ -129,6 +132,7 @@ extern "C" int xl_write(uintptr_t destination, const void *source, int64_t bytes
 }
 
 extern "C" int xl_read(void *destination, uintptr_t source, int64_t bytes) {
+  settle_for_host();
   if (is_recording()) return fail(XL_INVALID, "read: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "read: bytes must not be negative, got %lld", (long long)bytes);
   if (bytes > 0) std::memcpy(destination, reinterpret_cast<const void *>(source), size_t(bytes));

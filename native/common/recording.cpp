@@ -11,6 +11,7 @@
 #include "lock.h"
 #include "status.h"
 #include "xl.h"
+#include "zeros.h"
 
 namespace xl {
 namespace {
@@ -71,6 +72,7 @@ extern "C" int xl_graph_launch(uintptr_t graph) {
   }
   KernelLock lock;
   FlushDenormals flush;
+  settle_zeros();
   for (const auto &kernel : recording->kernels)
     if (int status = kernel()) return status;
   return XL_OK;

@@ -1,6 +1,7 @@
 // Activations, gated activations and the skip-and-gate of the mLSTM block, forward and backward.
 #include "activation.h"
 
+#include "gradient.h"
 #include "reduce.h"
 
 using namespace XL_NS;
@@ -17,10 +18,12 @@ extern "C" int XL_KERNEL(xl_activation_forward)(float *y, const float *x, int64_
 // y = activation(x)
 extern "C" int XL_KERNEL(xl_activation_backward)(float *dx, const float *dy, const float *x, int64_t N,
                                                  int32_t activation) {
+  const Gradient to_dx(dx, N);
+  xl::settle_zeros();
   const bool known = with_activation(activation, [=](auto tag) {
     parallel_lanes(N, compute_grain, [=](int64_t n, auto lanes) {
       const vf slope = activate_both<decltype(tag)::value>(lanes.load(x + n)).derivative;
-      lanes.store(dx + n, lanes.load(dx + n) + lanes.load(dy + n) * slope);
+      to_dx.add(n, lanes, lanes.load(dy + n) * slope);
     });
   });
   return known ? XL_OK : no_such_activation("activation_backward", activation);
@@ -39,12 +42,14 @@ extern "C" int XL_KERNEL(xl_gated_activation_forward)(float *y, const float *gat
 // y = activation(gate) * up
 extern "C" int XL_KERNEL(xl_gated_activation_backward)(float *dgate, float *dup, const float *dy, const float *gate,
                                                        const float *up, int64_t N, int32_t activation) {
+  const Gradient to_dgate(dgate, N), to_dup(dup, N);
+  xl::settle_zeros();
   const bool known = with_activation(activation, [=](auto tag) {
     parallel_lanes(N, compute_grain, [=](int64_t n, auto lanes) {
       const vf g = lanes.load(dy + n);
       const ValueAndDerivative a = activate_both<decltype(tag)::value>(lanes.load(gate + n));
-      lanes.store(dgate + n, lanes.load(dgate + n) + g * lanes.load(up + n) * a.derivative);
-      lanes.store(dup + n, lanes.load(dup + n) + g * a.value);
+      to_dgate.add(n, lanes, g * lanes.load(up + n) * a.derivative);
+      to_dup.add(n, lanes, g * a.value);
     });
   });
   return known ? XL_OK : no_such_activation("gated_activation_backward", activation);
@@ -69,6 +74,8 @@ extern "C" int XL_KERNEL(xl_skip_gate_backward)(float *dh, float *dc, float *dsk
                                                 const float *h, const float *c, const float *skip, const float *z,
                                                 int64_t N, int64_t D) {
   if (N <= 0 || D <= 0) return XL_OK;
+  const Gradient to_dh(dh, N * D), to_dc(dc, N * D), to_dz(dz, N * D);
+  xl::settle_zeros();
   const RowBlocks blocks = row_blocks(N, 16);
   float *partials = xl::shared_scratch(blocks.count * D);
   if (!partials) return out_of_scratch("skip_gate_backward", blocks.count * D);
@@ -81,11 +88,11 @@ extern "C" int XL_KERNEL(xl_skip_gate_backward)(float *dh, float *dc, float *dsk
         const vf g = lanes.load(dy + row + d), cc = lanes.load(c + row + d), s = lanes.load(skip + d);
         const ValueAndDerivative gate = activate_both<XL_ACT_SILU>(lanes.load(z + row + d));
         const vf dsum = g * gate.value;
-        lanes.store(dh + row + d, lanes.load(dh + row + d) + dsum);
-        lanes.store(dc + row + d, lanes.load(dc + row + d) + dsum * s);
+        to_dh.add(row + d, lanes, dsum);
+        to_dc.add(row + d, lanes, dsum * s);
         lanes.store(partial + d, lanes.load(partial + d) + dsum * cc);
         const vf slope = g * (lanes.load(h + row + d) + s * cc);
-        lanes.store(dz + row + d, lanes.load(dz + row + d) + slope * gate.derivative);
+        to_dz.add(row + d, lanes, slope * gate.derivative);
       });
     }
   });

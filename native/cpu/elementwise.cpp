@@ -1,5 +1,5 @@
 // Fill, copy, accumulate, add, multiply: one pass over memory each.
-#include "lanes.h"
+#include "gradient.h"
 
 using namespace XL_NS;
 
@@ -34,10 +34,12 @@ extern "C" int XL_KERNEL(xl_mul_forward)(float *y, const float *a, const float *
 // y = a * b
 extern "C" int XL_KERNEL(xl_mul_backward)(float *da, float *db, const float *dy, const float *a, const float *b,
                                           int64_t N) {
+  const Gradient to_da(da, N), to_db(db, N);
+  xl::settle_zeros();
   parallel_lanes(N, memory_grain, [=](int64_t n, auto lanes) {
     const vf g = lanes.load(dy + n);
-    if (da) lanes.store(da + n, lanes.load(da + n) + g * lanes.load(b + n));
-    if (db) lanes.store(db + n, lanes.load(db + n) + g * lanes.load(a + n));
+    if (da) to_da.add(n, lanes, g * lanes.load(b + n));
+    if (db) to_db.add(n, lanes, g * lanes.load(a + n));
   });
   return XL_OK;
 }

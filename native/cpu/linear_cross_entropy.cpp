@@ -6,6 +6,7 @@
 #include "matmul.h"
 #include "reduce.h"
 #include "soft_cap.h"
+#include "zeros.h"
 
 namespace XL_NS {
 namespace {
@@ -152,11 +153,11 @@ void logits_gradient(float *row, int64_t length, float dloss, float logsumexp, i
 
 // Adds to dx of some rows and to dweight of a chunk what flows back through logits = x weight^T: gradient [rows, chunk].
 int through_products(const Problem &p, float *dx, float *dweight, const float *gradient, int64_t width, Range rows,
-                     Range chunk) {
+                     Range chunk, bool dx_is_zero = false) {
   int status = XL_OK;
   if (dx)
     status = matmul({dx + rows.begin * p.D, gradient, p.weight + chunk.begin * p.D, nullptr, rows.length, p.D,
-                     chunk.length, false, false, width, p.D, p.D, true, XL_ACT_NONE});
+                     chunk.length, false, false, width, p.D, p.D, !dx_is_zero, XL_ACT_NONE});
   if (dweight && status == XL_OK)
     status = matmul({dweight + chunk.begin * p.D, gradient, p.x + rows.begin * p.D, nullptr, chunk.length, p.D,
                      rows.length, true, false, width, p.D, p.D, true, XL_ACT_NONE});
@@ -195,7 +196,7 @@ int backward(const Problem &p, float *dx, float *dweight, const float *dloss, co
   return status;
 }
 
-int forward_backward(const Problem &p, float *dx, float *dweight, float *loss, const float *dloss) {
+int forward_backward(const Problem &p, float *dx, float *dweight, float *loss, const float *dloss, bool dx_is_zero) {
   int status = matmul_reserve(false);
   if (status != XL_OK) return status;
   const int64_t most = min_of(min_of(p.N, GRADIENT_ROWS), max_of(ROW_BLOCK, KEPT_LOGITS / p.V));
@@ -212,7 +213,7 @@ int forward_backward(const Problem &p, float *dx, float *dweight, float *loss, c
         logits_gradient(kept + r * p.V, p.V, target == -1 ? 0 : dloss[n + r], logsumexp[r], target, p.soft_cap);
       }
     });
-    status = through_products(p, dx, dweight, kept, p.V, rows, {0, p.V});
+    status = through_products(p, dx, dweight, kept, p.V, rows, {0, p.V}, dx_is_zero);
   }
   return status;
 }
@@ -245,5 +246,8 @@ extern "C" int XL_KERNEL(xl_linear_cross_entropy_forward_backward)(float *dx, fl
                                                                    int64_t N, int64_t D, int64_t V, float cap) {
   const Problem p = {"linear_cross_entropy_forward_backward", x, weight, targets, N, D, V, cap};
   const int status = check(p);
-  return status != XL_OK || N == 0 ? status : forward_backward(p, dx, dweight, loss, dloss);
+  if (status != XL_OK || N == 0) return status;
+  const bool dx_is_zero = dx && xl::claim_zeros(dx, N * D);
+  xl::settle_zeros();
+  return forward_backward(p, dx, dweight, loss, dloss, dx_is_zero);
 }

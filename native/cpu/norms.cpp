@@ -1,4 +1,5 @@
 // Layer norm and RMS norm over the last axis of [N,G,D], forward and backward. A row is one (n,g).
+#include "gradient.h"
 #include "reduce.h"
 
 using namespace XL_NS;
@@ -62,6 +63,8 @@ extern "C" int XL_KERNEL(xl_layernorm_backward)(float *dx, float *dweight, float
                                                 float weight_offset) {
   if (int status = check_width("layernorm_backward", D)) return status;
   if (N <= 0 || G <= 0) return XL_OK;
+  const Gradient to_dx(dx, N * G * D);
+  xl::settle_zeros();
   const int64_t GD = G * D, stride = 2 * GD;
   const RowBlocks blocks = row_blocks(N, max_of(16, memory_grain / GD));
   float *partials = xl::shared_scratch(blocks.count * stride);
@@ -72,7 +75,7 @@ extern "C" int XL_KERNEL(xl_layernorm_backward)(float *dx, float *dweight, float
     for (int64_t row = blocks.begin(block) * G; row < blocks.end(block) * G; row++) {
       const int64_t group = (row % G) * D;
       const float *dyr = dy + row * D, *xr = x + row * D, *w = weight + group;
-      float *dxr = dx + row * D, *dw = partial + group, *db = partial + GD + group;
+      float *dw = partial + group, *db = partial + GD + group;
       const float m = mean[row], s = rstd[row];
       vf sum = {}, sum_norm = {};
       for_lanes(0, D, [&](int64_t d, auto lanes) {
@@ -87,7 +90,7 @@ extern "C" int XL_KERNEL(xl_layernorm_backward)(float *dx, float *dweight, float
       for_lanes(0, D, [=](int64_t d, auto lanes) {
         const vf norm = (lanes.load(xr + d) - m) * s;
         const vf dnorm = lanes.load(dyr + d) * (weight_offset + lanes.load(w + d));
-        lanes.store(dxr + d, lanes.load(dxr + d) + (dnorm - mean_dnorm - norm * mean_norm) * s);
+        to_dx.add(row * D + d, lanes, (dnorm - mean_dnorm - norm * mean_norm) * s);
       });
     }
   });
@@ -124,6 +127,8 @@ extern "C" int XL_KERNEL(xl_rmsnorm_backward)(float *dx, float *dweight, const f
                                               float weight_offset) {
   if (int status = check_width("rmsnorm_backward", D)) return status;
   if (N <= 0 || G <= 0) return XL_OK;
+  const Gradient to_dx(dx, N * G * D);
+  xl::settle_zeros();
   const int64_t GD = G * D;
   const RowBlocks blocks = row_blocks(N, max_of(16, memory_grain / GD));
   float *partials = xl::shared_scratch(blocks.count * GD);
@@ -134,7 +139,7 @@ extern "C" int XL_KERNEL(xl_rmsnorm_backward)(float *dx, float *dweight, const f
     for (int64_t row = blocks.begin(block) * G; row < blocks.end(block) * G; row++) {
       const int64_t group = (row % G) * D;
       const float *dyr = dy + row * D, *xr = x + row * D, *w = weight + group;
-      float *dxr = dx + row * D, *dw = partial + group;
+      float *dw = partial + group;
       const float s = rstd[row];
       vf sum_norm = {};
       for_lanes(0, D, [&](int64_t d, auto lanes) {
@@ -145,7 +150,7 @@ extern "C" int XL_KERNEL(xl_rmsnorm_backward)(float *dx, float *dweight, const f
       const float mean_norm = hsum(sum_norm) / float(D);
       for_lanes(0, D, [=](int64_t d, auto lanes) {
         const vf dnorm = lanes.load(dyr + d) * (weight_offset + lanes.load(w + d));
-        lanes.store(dxr + d, lanes.load(dxr + d) + (dnorm - lanes.load(xr + d) * s * mean_norm) * s);
+        to_dx.add(row * D + d, lanes, (dnorm - lanes.load(xr + d) * s * mean_norm) * s);
       });
     }
   });

@@ -287,11 +287,14 @@ function vocabularyOfOne(): Problem {
   return { name, forward, values };
 }
 
-/** The same problems for the kernel of both passes. */
-const bothPasses = (problem: Problem): Problem[] =>
-  problem.backward === undefined ? [problem] : [problem, { ...problem, backward: 'linearCrossEntropyForwardBackward' }];
+/** The same problem for the kernel of both passes too. */
+function withBothPasses(problem: Problem): Problem[] {
+  if (problem.backward === undefined) return [problem];
+  const name = `both passes: ${problem.name}`;
+  return [problem, { ...problem, name, backward: 'linearCrossEntropyForwardBackward' }];
+}
 
-const crossEntropyProblems = (): Problem[] => crossEntropyShapes().flatMap(bothPasses);
+const crossEntropyProblems = (): Problem[] => crossEntropyShapes().flatMap(withBothPasses);
 
 const crossEntropyShapes = (): Problem[] => [
   crossEntropy('plain', 37, 33, 103, 1, () => false),
