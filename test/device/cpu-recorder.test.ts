@@ -56,7 +56,7 @@ describe.skipIf(typeof cpu === 'string')(
 
     const V = 19;
     /** What the mixers need that look ahead by themselves. */
-    const CAUSAL = { bigs: { direction: 'forward' } };
+    const CAUSAL = { bigs: { direction: 'forward' } } as const;
     async function logitsOf(on: Device, mixer: string): Promise<FloatArray[]> {
       using model = LanguageModel.create({ vocabSize: V, dim: 16, blocks: [mixer, mixer], ...CAUSAL }, on, 3);
       using session = new Session(model);
