@@ -1,5 +1,5 @@
 /** @file What to say when a training step does not fit in memory: what holds how much, and which settings need less. */
-import { bytesOf, type Device } from '../device/device.js';
+import { bytesOf } from '../device/device.js';
 import { OutOfMemoryError } from '../device/out-of-memory.js';
 import { formatBytes } from '../format.js';
 import type { RunConfig } from './config.js';
