@@ -47,9 +47,19 @@ export interface Recorder {
    * The kernel `adamw` with gradScale = scale[0], lr / correction1 = rates[0], 1 / correction2 = rates[1] and
    * lr * weightDecay = rates[2]; copy, if there is one, becomes the new parameters as bf16. Does nothing where scale[0] is NaN.
    */
-  adamw(parameter: DeviceBuffer /* [N] */, copy: DeviceBuffer | null /* bf16 [N] */, m: DeviceBuffer, v: DeviceBuffer,
-    gradient: DeviceBuffer, scale: DeviceBuffer /* [1] */, rates: DeviceBuffer /* [3] */, N: number, beta1: number,
-    beta2: number, eps: number): void;
+  adamw(
+    parameter: DeviceBuffer /* [N] */,
+    copy: DeviceBuffer | null /* bf16 [N] */,
+    m: DeviceBuffer,
+    v: DeviceBuffer,
+    gradient: DeviceBuffer,
+    scale: DeviceBuffer /* [1] */,
+    rates: DeviceBuffer /* [3] */,
+    N: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+  ): void;
 }
 
 export interface Device {

@@ -60,7 +60,10 @@ export class Engine {
   #loop: Promise<void> | null = null;
 
   /** @throws RangeError when an option is no whole number of at least 1. */
-  constructor(model: LanguageModel, { maxBatch = 8, prefillChunk = tokensAtOnce(model.device, 256) }: EngineOptions = {}) {
+  constructor(
+    model: LanguageModel,
+    { maxBatch = 8, prefillChunk = tokensAtOnce(model.device, 256) }: EngineOptions = {},
+  ) {
     checkWhole('maxBatch', maxBatch, 1);
     checkWhole('prefillChunk', prefillChunk, 1);
     this.model = model;

@@ -165,7 +165,8 @@ export class LanguageModel {
    * the faster way there; else as float.
    */
   get readingActivations(): FloatDtype {
-    return (this.#readingActivations ??= this.#matricesAreBf16() && this.backbone.takesBf16(this.device) ? 'bf16' : 'float');
+    return (this.#readingActivations ??=
+      this.#matricesAreBf16() && this.backbone.takesBf16(this.device) ? 'bf16' : 'float');
   }
 
   #matricesAreBf16(): boolean {

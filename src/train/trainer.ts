@@ -69,7 +69,9 @@ export class Trainer {
     this.#scale = new Tensor(model.device, [], model.device.alloc('float', 1));
     const { recorder } = model.device;
     const isRecordable = recorder !== undefined && !options.stateful && model.config.dropout === 0;
-    this.#recorded = isRecordable ? new RecordedStep(model.device, recorder, (batches) => this.#enqueue(batches)) : null;
+    this.#recorded = isRecordable
+      ? new RecordedStep(model.device, recorder, (batches) => this.#enqueue(batches))
+      : null;
   }
 
   get optimizer(): Adamw {
