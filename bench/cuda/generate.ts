@@ -35,7 +35,13 @@ interface Outcome {
 }
 
 /** B sequences at once, as the server has them. */
-async function generate(model: LanguageModel, B: number, T: number, count: number, temperature: number): Promise<Outcome> {
+async function generate(
+  model: LanguageModel,
+  B: number,
+  T: number,
+  count: number,
+  temperature: number,
+): Promise<Outcome> {
   const engine = new Engine(model, { maxBatch: B });
   const started = performance.now();
   const [first, between]: [number[], number[]] = [[], []];
@@ -44,7 +50,11 @@ async function generate(model: LanguageModel, B: number, T: number, count: numbe
       const text: number[] = [];
       let last = started;
       const tokens = promptOf(seed, T, model.config.vocabSize);
-      for await (const event of engine.submit({ tokens, maxTokens: count, sampling: { temperature, topP: 0.95, seed } })) {
+      for await (const event of engine.submit({
+        tokens,
+        maxTokens: count,
+        sampling: { temperature, topP: 0.95, seed },
+      })) {
         if (event.kind !== 'token') continue;
         const now = performance.now();
         if (text.length === 0) first.push(now - started);

@@ -32,5 +32,8 @@ export function profiled(device: CudaDevice): { device: Device; rows(runs: numbe
       ]);
   };
   // A recording would have no times.
-  return { device: Object.create(device, { kernels: { value: kernels }, recorder: { value: undefined } }) as Device, rows };
+  return {
+    device: Object.create(device, { kernels: { value: kernels }, recorder: { value: undefined } }) as Device,
+    rows,
+  };
 }

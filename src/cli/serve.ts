@@ -37,7 +37,11 @@ export function serveCommand(): Command {
     .option('--api-key <key>', 'key that clients must send (default: $XLSTM_API_KEY, else none)')
     .option('--cors-origin <origins...>', 'web origins whose pages may ask (default: none)', [])
     .option('--max-batch <n>', 'sequences that are decoded together', whole(1), 8)
-    .option('--prefill-chunk <n>', 'prompt tokens that are read between two steps (default: 128, on cuda 1024)', whole(1))
+    .option(
+      '--prefill-chunk <n>',
+      'prompt tokens that are read between two steps (default: 128, on cuda 1024)',
+      whole(1),
+    )
     .option('--max-queue <n>', 'requests that may wait; more are refused with 429', whole(0), 64)
     .option('--max-body <bytes>', 'largest body of a request', whole(1), 4 << 20)
     .option('--max-prompt-tokens <n>', 'longest prompt', whole(1), 1_000_000)

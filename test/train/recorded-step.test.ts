@@ -23,7 +23,13 @@ function batch(seed: number, B = 2, T = 9, reset = true): HostBatch {
   const numbers = (key: number) => Int32Array.from(uniform(randomKey(key), B * T, 0, V), Math.floor);
   const targets = numbers(100 + seed);
   targets.fill(-1, 0, 1 + (seed % 3));
-  return { B, T, tokens: numbers(seed), targets, reset: reset ? Uint8Array.from(targets, (t) => Number(t === 3)) : null };
+  return {
+    B,
+    T,
+    tokens: numbers(seed),
+    targets,
+    reset: reset ? Uint8Array.from(targets, (t) => Number(t === 3)) : null,
+  };
 }
 
 const constantShape = [1, 2, 3, 4, 5, 6].map((seed) => [batch(seed)]);
