@@ -30,11 +30,9 @@ async function main(options: Options): Promise<void> {
   if (options.from !== null) {
     const { about, results } = joinResults(options.from);
     const order = rowsFor({ cache: '', text: null }).map(({ id }) => id);
-    finish(
-      options,
-      about,
-      results.toSorted((a, b) => order.indexOf(a.row.id) - order.indexOf(b.row.id)),
-    );
+    const sorted = results.toSorted((a, b) => order.indexOf(a.row.id) - order.indexOf(b.row.id));
+    sorted.forEach(printResult);
+    finish(options, about, sorted);
     return;
   }
   const cache = path.resolve(options.cache);
