@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { printTable } from '../measure.js';
+import { printTable } from '../table.js';
 import type { Installed } from './install.js';
 import { failuresOf, formatThreads, HEAD, linesOf, ODD_HEAD, oddLines, type Result } from './lines.js';
 import type { Options } from './options.js';
