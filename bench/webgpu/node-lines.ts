@@ -111,7 +111,7 @@ function trainingLine(device: Device, dim: number, count: number, B: number, T: 
   let index = 0;
   return {
     name: `training step, ${count} blocks of width ${dim}, B${B} T${T}`,
-    flops: 3 * B * T * model.flopsPerToken(T),
+    flops: 3 * B * T * (model.backbone.flopsPerToken(T) + 2 * dim * V),
     async run(calls) {
       for (let call = 0; call < calls; call++) await trainer.step([batch], 1e-4, index++);
     },
