@@ -64,10 +64,10 @@ export class Gpu implements Execution {
   #errors: Promise<GPUError | null>[] = [];
   #lost: string | null = null;
 
-  constructor(device: GPUDevice, isSoftware: boolean) {
+  constructor(device: GPUDevice, { isSoftware, hasSubgroups = true }: { isSoftware: boolean; hasSubgroups?: boolean }) {
     this.device = device;
     this.isSoftware = isSoftware;
-    this.hasSubgroups = device.features.has('subgroups');
+    this.hasSubgroups = hasSubgroups && device.features.has('subgroups');
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
     void this.#watchLoss();
