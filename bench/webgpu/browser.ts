@@ -9,7 +9,8 @@ import { chromium } from 'playwright-core';
 import type { Bench } from './page/page.js';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const HTML = '<!doctype html><title>bench</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
+const HTML =
+  '<!doctype html><title>bench</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
 
 /** One module for a page. @param packages  the folder that has the packages of peers */
 async function bundled(file: string, packages: string): Promise<string> {

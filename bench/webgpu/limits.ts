@@ -32,7 +32,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) c
 }`;
 
 /** Seconds of a dispatch: the fastest of some samples of many. */
-async function secondsOf(device: GPUDevice, code: string, buffers: readonly GPUBuffer[], groups: number, calls: number) {
+async function secondsOf(
+  device: GPUDevice,
+  code: string,
+  buffers: readonly GPUBuffer[],
+  groups: number,
+  calls: number,
+) {
   const compute = { module: device.createShaderModule({ code }), entryPoint: 'main' };
   const pipeline = device.createComputePipeline({ layout: 'auto', compute });
   const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));

@@ -61,7 +61,8 @@ export async function measureCase(
   const expected = of.kind === 'matmul' ? [] : await referenceLosses(of);
   const errorOf = (outcome: Outcome): number =>
     'error' in outcome ? outcome.error : disagreement({ losses: expected }, { losses: outcome.losses });
-  const entries: { name: string; error: number | null; failure: string | null; calls: number; seconds: number[] }[] = [];
+  const entries: { name: string; error: number | null; failure: string | null; calls: number; seconds: number[] }[] =
+    [];
   for (const name of names) {
     onProgress(`${of.id}: checking ${name}`);
     const entry = { name, error: null as number | null, failure: null as string | null, calls: 1, seconds: [] };

@@ -76,7 +76,9 @@ else {
   const forced = values.software ? { isSoftware: true } : values.hardware ? { isSoftware: false } : {};
   const device = await createWebGpuDevice(forced);
   const isSoftware = device.info.isEmulated === true;
-  console.log(`adapter: ${device.info.description}; features: ${[...(device.gpuDevice as GPUDevice).features].join(', ')}`);
+  console.log(
+    `adapter: ${device.info.description}; features: ${[...(device.gpuDevice as GPUDevice).features].join(', ')}`,
+  );
   if (!values['skip-selftest']) await prove(device);
   const limits = await measureLimits(device.gpuDevice as GPUDevice, isSoftware);
   console.log(

@@ -15,7 +15,12 @@ const PEERS = {
   tfjs: { module: 'tfjs.mjs', package: '@tensorflow/tfjs-backend-webgpu' },
   'onnxruntime-web': { module: 'onnxruntime.mjs', package: 'onnxruntime-web' },
 } as const;
-const PACKAGES = ['@jax-js/jax@0.1.25', '@tensorflow/tfjs@4.22.0', '@tensorflow/tfjs-backend-webgpu@4.22.0', 'onnxruntime-web@1.30.0'];
+const PACKAGES = [
+  '@jax-js/jax@0.1.25',
+  '@tensorflow/tfjs@4.22.0',
+  '@tensorflow/tfjs-backend-webgpu@4.22.0',
+  'onnxruntime-web@1.30.0',
+];
 
 function chosen(cases: readonly Case[], only: Options['only']): readonly Case[] {
   const strange = only?.find((name) => !cases.some(({ id }) => id.startsWith(name)));
@@ -52,7 +57,13 @@ async function main(options: Options): Promise<void> {
     const versions = Object.fromEntries(
       Object.entries(PEERS).map(([name, { package: of }]) => [name, installedVersion(cache, of) ?? 'not installed']),
     );
-    const about: Circumstances = { browser: page.browser, adapter: adapter!, versions, rounds: options.rounds, failures };
+    const about: Circumstances = {
+      browser: page.browser,
+      adapter: adapter!,
+      versions,
+      rounds: options.rounds,
+      failures,
+    };
     console.log(`\n${opening(about)}\n`);
     printTable(HEAD, results.flatMap(linesOf));
     for (const failure of failuresOf(about, results)) console.log(`\n${failure}`);

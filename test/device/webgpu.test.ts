@@ -22,7 +22,15 @@ const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
 
 /** Kernels that are written for some adapters otherwise than for others. */
 const KERNELS_WITH_FORMS: readonly KernelName[] = [
-  ...(['matmul', 'slstmForward', 'slstmBackward', 'lstmForward', 'lstmBackward', 'sumForward', 'sumOfSquares'] as const),
+  ...([
+    'matmul',
+    'slstmForward',
+    'slstmBackward',
+    'lstmForward',
+    'lstmBackward',
+    'sumForward',
+    'sumOfSquares',
+  ] as const),
   ...(['layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward', 'headwiseLinearForward'] as const),
   ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
 ];
@@ -79,28 +87,35 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
     [128, 64, 32],
     [1792, 1792, 16],
     [1793, 1797, 17],
-  ])('multiplies %d x %d x %d in hardware', async (M, N, K) => {
-    const hardware = await createWebGpuDevice({ isSoftware: false });
-    const a = Float32Array.from(normal(randomKey(1), M * K));
-    const b = Float32Array.from(normal(randomKey(2), K * N));
-    for (const [transA, transB] of [
-      [false, false],
-      [true, false],
-      [false, true],
-    ] as const) {
-      const results = [];
-      for (const device of [hardware, createReferenceDevice()]) {
-        const [c, x, y] = [M * N, M * K, K * N].map((length) => device.alloc('float', length)) as [DeviceBuffer, ...DeviceBuffer[]];
-        device.write(x!, a);
-        device.write(y!, b);
-        const [lda, ldb] = [transA ? M : K, transB ? K : N];
-        device.kernels.matmul(c, x!, y!, null, M, N, K, transA, transB, lda, ldb, N, false, Activation.none);
-        results.push(await device.read(c));
+  ])(
+    'multiplies %d x %d x %d in hardware',
+    async (M, N, K) => {
+      const hardware = await createWebGpuDevice({ isSoftware: false });
+      const a = Float32Array.from(normal(randomKey(1), M * K));
+      const b = Float32Array.from(normal(randomKey(2), K * N));
+      for (const [transA, transB] of [
+        [false, false],
+        [true, false],
+        [false, true],
+      ] as const) {
+        const results = [];
+        for (const device of [hardware, createReferenceDevice()]) {
+          const [c, x, y] = [M * N, M * K, K * N].map((length) => device.alloc('float', length)) as [
+            DeviceBuffer,
+            ...DeviceBuffer[],
+          ];
+          device.write(x!, a);
+          device.write(y!, b);
+          const [lda, ldb] = [transA ? M : K, transB ? K : N];
+          device.kernels.matmul(c, x!, y!, null, M, N, K, transA, transB, lda, ldb, N, false, Activation.none);
+          results.push(await device.read(c));
+        }
+        expect(compare('c', results[0]!, results[1]!).relativeRms).toBeLessThan(1e-6);
       }
-      expect(compare('c', results[0]!, results[1]!).relativeRms).toBeLessThan(1e-6);
-    }
-    hardware.destroy();
-  }, 120_000);
+      hardware.destroy();
+    },
+    120_000,
+  );
 
   test('says which kernels are absent, and why', () => {
     expect(device.absent.size).toBe(Object.keys(ABSENT).length);

@@ -37,7 +37,10 @@ function training(initial, inputs, learningRate, lossOf) {
   const argnums = initial.map((_, k) => k);
   const update = jit((...all) => {
     const own = all.slice(0, argnums.length);
-    const [loss, gradients] = valueAndGrad(lossOf, { argnums })(...own.map((one) => one.ref), ...all.slice(argnums.length));
+    const [loss, gradients] = valueAndGrad(lossOf, { argnums })(
+      ...own.map((one) => one.ref),
+      ...all.slice(argnums.length),
+    );
     return [loss, ...own.map((weight, k) => weight.sub(gradients[k].mul(learningRate)))];
   });
   const step = async () => {
@@ -77,7 +80,10 @@ function mlp({ N, D, H, V, x, w1, w2, targets, learningRate }) {
 function lstm({ B, T, D, H, V, x, input, recurrent, bias, output, targets, learningRate }) {
   const classes = np.array(targets, { shape: [B, T], dtype: np.int32 }).transpose();
   const lossOf = (input, recurrent, bias, output, x, classes) => {
-    const gates = np.matmul(x.reshape([T * B, D]), input.transpose()).add(bias).reshape([T, B, 4 * H]);
+    const gates = np
+      .matmul(x.reshape([T * B, D]), input.transpose())
+      .add(bias)
+      .reshape([T, B, 4 * H]);
     const across = recurrent.transpose(); // [H,4*H]
     let h = np.zeros([B, H]);
     let c = np.zeros([B, H]);

@@ -62,8 +62,21 @@ function mlp({ N, D, H, V, x, w1, w2, targets, learningRate }) {
 
 /** Time comes first, so that a step is one stretch of memory; the product with the input is one for all steps. */
 function lstm({ B, T, D, H, V, x, input, recurrent, bias, output, targets, learningRate }) {
-  const steps = tf.tidy(() => tf.tensor(x, [B, T, D]).transpose([1, 0, 2]).reshape([T * B, D]));
-  const classes = tf.tidy(() => tf.oneHot(tf.tensor(targets, [B, T], 'int32').transpose().reshape([T * B]), V));
+  const steps = tf.tidy(() =>
+    tf
+      .tensor(x, [B, T, D])
+      .transpose([1, 0, 2])
+      .reshape([T * B, D]),
+  );
+  const classes = tf.tidy(() =>
+    tf.oneHot(
+      tf
+        .tensor(targets, [B, T], 'int32')
+        .transpose()
+        .reshape([T * B]),
+      V,
+    ),
+  );
   const weights = [
     variable(input, [4 * H, D]),
     variable(recurrent, [4 * H, H]),
@@ -71,12 +84,18 @@ function lstm({ B, T, D, H, V, x, input, recurrent, bias, output, targets, learn
     variable(output, [V, H]),
   ];
   return training(weights, [steps, classes], learningRate, () => {
-    const gates = tf.matMul(steps, weights[0], false, true).add(weights[2]).reshape([T, B, 4 * H]);
+    const gates = tf
+      .matMul(steps, weights[0], false, true)
+      .add(weights[2])
+      .reshape([T, B, 4 * H]);
     let [h, c] = [tf.zeros([B, H]), tf.zeros([B, H])];
     const all = tf.unstack(gates).map((own) => {
       const pre = own.add(tf.matMul(h, weights[1], false, true)); // [B,4*H]
       const [i, f, z, o] = tf.split(pre, 4, 1);
-      c = tf.sigmoid(f).mul(c).add(tf.sigmoid(i).mul(tf.tanh(z)));
+      c = tf
+        .sigmoid(f)
+        .mul(c)
+        .add(tf.sigmoid(i).mul(tf.tanh(z)));
       h = tf.sigmoid(o).mul(tf.tanh(c));
       return h;
     });

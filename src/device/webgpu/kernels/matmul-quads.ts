@@ -35,7 +35,10 @@ function fourSteps({ ROWS, COLUMNS, TRANS_A, TRANS_B }: Constants): string {
   const [rows, columns] = [Number(ROWS), Number(COLUMNS)];
   const a = TRANS_A
     ? lines(4, (s) =>
-        lines(Math.ceil(rows / 4), (v) => `let a${v}_${s} = a_at(base_a + (k + ${s}u) * p.lda + min(m + ${4 * v}u + lane, p.M - 1u));`),
+        lines(
+          Math.ceil(rows / 4),
+          (v) => `let a${v}_${s} = a_at(base_a + (k + ${s}u) * p.lda + min(m + ${4 * v}u + lane, p.M - 1u));`,
+        ),
       )
     : lines(rows, (i) => `let a${i} = a_at(row${i} + k + lane);`);
   const b = TRANS_B
@@ -48,7 +51,9 @@ function fourSteps({ ROWS, COLUMNS, TRANS_A, TRANS_B }: Constants): string {
     TRANS_A ? `quadBroadcast(a${Math.floor(i / 4)}_${s}, ${i % 4}u)` : `quadBroadcast(a${i}, ${s}u)`;
   const steps = lines(4, (s) => {
     const column = (j: number): string => (TRANS_B ? `b${j}[${s}]` : `b${j}_${s}`);
-    const loads = TRANS_B ? '' : lines(columns, (j) => `let b${j}_${s} = b_at(base_b + (k + ${s}u) * p.ldb + column${j});`);
+    const loads = TRANS_B
+      ? ''
+      : lines(columns, (j) => `let b${j}_${s} = b_at(base_b + (k + ${s}u) * p.ldb + column${j});`);
     return `${loads}\n${lines(rows, (i) => `let a${i}_of_${s} = ${element(i, s)};\n${lines(columns, (j) => `c${i}_${j} += a${i}_of_${s} * ${column(j)};`)}`)}`;
   });
   return `${a}\n${b}\n${steps}`;

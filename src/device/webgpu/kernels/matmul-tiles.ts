@@ -38,9 +38,12 @@ const tiled = (parts: number): Program => {
   const side = 64 * parts;
   /** The vectors of a and b that an invocation loads; along the axis that is contiguous in memory, neighbours are neighbours. */
   const loads = ({ TRANS_A, TRANS_B }: Constants, k: string): string =>
-    lines(parts, (r) => `
+    lines(
+      parts,
+      (r) => `
     next_a${r} = a_vector(base_a, row + 4u * (${TRANS_A ? 'low' : 'high'} + ${16 * r}u), ${k} + ${TRANS_A ? 'high' : 'low'});
-    next_b${r} = b_vector(base_b, ${k} + ${TRANS_B ? 'low' : 'high'}, column + 4u * (${TRANS_B ? 'high' : 'low'} + ${16 * r}u));`);
+    next_b${r} = b_vector(base_b, ${k} + ${TRANS_B ? 'low' : 'high'}, column + 4u * (${TRANS_B ? 'high' : 'low'} + ${16 * r}u));`,
+    );
   return program({
     name: `matmul ${side} x ${side}`,
     writes: 'c',
@@ -75,7 +78,11 @@ fn kernel(group: u32, lane: u32) {
   }
   ${lines(4 * parts, (i) =>
     lines(parts, (j) =>
-      lines(4, (e) => `put(item * p.strideC, row + ${64 * Math.floor(i / 4)}u + 4u * high + ${i % 4}u, column + ${64 * j}u + 4u * low + ${e}u, c${i}_${j}[${e}]);`),
+      lines(
+        4,
+        (e) =>
+          `put(item * p.strideC, row + ${64 * Math.floor(i / 4)}u + 4u * high + ${i % 4}u, column + ${64 * j}u + 4u * low + ${e}u, c${i}_${j}[${e}]);`,
+      ),
     ),
   )}
 }`,

@@ -7,8 +7,8 @@ import { MATH } from '../math.js';
 import { lines, program, type Program } from '../program.js';
 import type { Cell, RecurrentForm } from './recurrent-cell.js';
 
-/** Workgroup memory of a unit: four gates, h, three states and four partial sums. */
-const UNIT_BYTES = 4 * 12;
+/** Workgroup memory of a unit of a wide head: four gates, h and three states. */
+const UNIT_BYTES = 4 * 8;
 
 const MEMORY = `
 const UNITS = DH;
