@@ -62,8 +62,9 @@ export async function openPage(
   packages: string,
 ): Promise<OpenPage> {
   const server = await serve(modules, packages);
-  const args = ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-features=Vulkan'];
-  if (adapter !== 'default') args.push(`--use-webgpu-adapter=${adapter}`);
+  const args = ['--no-sandbox', '--enable-unsafe-webgpu'];
+  if (adapter === 'default') args.push('--enable-features=Vulkan');
+  else args.push(`--use-webgpu-adapter=${adapter}`);
   const browser = await chromium.launch({ executablePath, args });
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
@@ -76,7 +77,7 @@ export async function openPage(
       open: (name) => call('open', name) as ReturnType<Bench['open']>,
       prove: (name, of) => call('prove', name, of) as ReturnType<Bench['prove']>,
       time: (name, calls) => call('time', name, calls) as ReturnType<Bench['time']>,
-      close: (name) => void call('close', name),
+      close: (name) => call('close', name) as Promise<void>,
     },
     async close() {
       await browser.close();

@@ -81,7 +81,7 @@ export async function measureCase(
   }
   for (let round = 0; round < rounds; round++) {
     for (const entry of entries.filter(({ failure }) => failure === null)) {
-      onProgress(`${of.id}: round ${round + 1} of ${rounds}, ${entry.name}`);
+      onProgress(`${of.id}: round ${round + 1} of ${rounds}, ${entry.name}, ${entry.calls} calls`);
       try {
         entry.seconds.push(await within(timeout, bench.time(entry.name, entry.calls)));
       } catch (error) {
@@ -89,6 +89,9 @@ export async function measureCase(
       }
     }
   }
-  for (const { name } of entries) bench.close(name);
+  for (const { name } of entries) {
+    // What was given up may not let go either.
+    await within(timeout, bench.close(name)).catch((error: unknown) => onProgress(`${name}: ${messageOf(error)}`));
+  }
   return { of, measured: entries };
 }

@@ -14,7 +14,7 @@ export interface Bench {
   /** Seconds of a call. */
   time(name: string, calls: number): Promise<number>;
   /** Gives the memory of the last case back. */
-  close(name: string): void;
+  close(name: string): Promise<void>;
 }
 
 const contenders = new Map<string, Contender>();
@@ -40,7 +40,7 @@ const bench: Bench = {
     await ready.get(name)!.calls(calls);
     return (performance.now() - start) / 1000 / calls;
   },
-  close(name) {
+  async close(name) {
     ready.get(name)?.dispose();
     ready.delete(name);
   },
