@@ -7,9 +7,12 @@ import { activations } from '../math.js';
 import { lines, program, type Constants } from '../program.js';
 import { PUT, SIZES } from './matmul-parts.js';
 
-/** Rows, and columns in fours, of the tile of a quad, for a product of M rows and N columns. */
-export const quadTile = (M: number, N: number): { ROWS: number; COLUMNS: number } => ({
-  ROWS: M > 4 ? 8 : M > 2 ? 4 : Math.max(M, 1),
+/** Products so large that tiles of 32 rows are worth a second of compiling. */
+const LARGE = 2 ** 23;
+
+/** Rows, and columns in fours, of the tile of a quad. */
+export const quadTile = (M: number, N: number, K: number): { ROWS: number; COLUMNS: number } => ({
+  ROWS: M >= 64 && N > 16 && M * N * K >= LARGE ? 32 : M > 4 ? 8 : M > 2 ? 4 : Math.max(M, 1),
   COLUMNS: N > 16 ? 8 : N > 8 ? 4 : N > 4 ? 2 : 1,
 });
 
@@ -28,35 +31,28 @@ fn transposed(v0: f32, v1: f32, v2: f32, v3: f32, lane: u32) -> vec4<f32> {
 `;
 
 /**
- * Four steps along K. `a_i_s` is row i at step s, equal in the quad, `b_j_s` the quad's j-th four columns at step s. Rows
- * and columns outside are read as the last ones inside, and not written.
+ * Four steps along K: a vector of them for each of the quad's columns, and for each row one that is equal in the quad. So a
+ * sum is touched once in four steps. Rows and columns outside are read as the last ones inside, and not written.
  */
 function fourSteps({ ROWS, COLUMNS, TRANS_A, TRANS_B }: Constants): string {
   const [rows, columns] = [Number(ROWS), Number(COLUMNS)];
-  const a = TRANS_A
+  const vector = (element: (s: number) => string): string => `vec4<f32>(${[0, 1, 2, 3].map(element).join(', ')})`;
+  const b = lines(columns, (j) =>
+    TRANS_B
+      ? `let b${j} = transposed(${[0, 1, 2, 3].map((q) => `b_at(first${j}_${q} + k + lane)`).join(', ')}, lane);`
+      : `let b${j} = ${vector((s) => `b_at(base_b + (k + ${s}u) * p.ldb + column${j})`)};`,
+  );
+  const across = (v: number): string => `min(m + ${4 * v}u + lane, p.M - 1u)`;
+  const loads = TRANS_A
     ? lines(4, (s) =>
-        lines(
-          Math.ceil(rows / 4),
-          (v) => `let a${v}_${s} = a_at(base_a + (k + ${s}u) * p.lda + min(m + ${4 * v}u + lane, p.M - 1u));`,
-        ),
+        lines(Math.ceil(rows / 4), (v) => `let a${v}_${s} = a_at(base_a + (k + ${s}u) * p.lda + ${across(v)});`),
       )
-    : lines(rows, (i) => `let a${i} = a_at(row${i} + k + lane);`);
-  const b = TRANS_B
-    ? lines(columns, (j) => {
-        const load = (q: number): string => `b_at(first${j}_${q} + k + lane)`;
-        return `let b${j} = transposed(${[0, 1, 2, 3].map(load).join(', ')}, lane);`;
-      })
     : '';
-  const element = (i: number, s: number): string =>
-    TRANS_A ? `quadBroadcast(a${Math.floor(i / 4)}_${s}, ${i % 4}u)` : `quadBroadcast(a${i}, ${s}u)`;
-  const steps = lines(4, (s) => {
-    const column = (j: number): string => (TRANS_B ? `b${j}[${s}]` : `b${j}_${s}`);
-    const loads = TRANS_B
-      ? ''
-      : lines(columns, (j) => `let b${j}_${s} = b_at(base_b + (k + ${s}u) * p.ldb + column${j});`);
-    return `${loads}\n${lines(rows, (i) => `let a${i}_of_${s} = ${element(i, s)};\n${lines(columns, (j) => `c${i}_${j} += a${i}_of_${s} * ${column(j)};`)}`)}`;
-  });
-  return `${a}\n${b}\n${steps}`;
+  const a = (i: number): string =>
+    TRANS_A
+      ? `let a = ${vector((s) => `quadBroadcast(a${Math.floor(i / 4)}_${s}, ${i % 4}u)`)};`
+      : `let own = a_at(row${i} + k + lane); let a = ${vector((s) => `quadBroadcast(own, ${s}u)`)};`;
+  return `${b}\n${loads}\n${lines(rows, (i) => `{ ${a(i)} ${lines(columns, (j) => `c${i}_${j} += dot(a, b${j});`)} }`)}`;
 }
 
 /** One step along K, of those that are no four. */

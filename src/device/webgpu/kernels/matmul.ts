@@ -46,7 +46,7 @@ interface Form {
 
 function formOf({ isSoftware, hasSubgroups }: Gpu, { M, N, K, transB = false }: Product, count: number): Form {
   if (isSoftware && hasSubgroups) {
-    const constants = quadTile(M, N);
+    const constants = quadTile(M, N, K);
     const [tilesM, tilesN] = [Math.ceil(M / constants.ROWS), Math.ceil(N / (4 * constants.COLUMNS))];
     return { form: QUADS, tilesM, tilesN, constants };
   }

@@ -56,22 +56,23 @@ class Tile {
       ${lines(this.#rows, (r) => lines(this.columns, (c) => `var sum${r}_${c} = 0.0;`))}`;
   }
 
-  /** Adds DH steps: `factor(place)` times `element(column)`, which may read the step as `i`. */
-  add(factor: (place: string) => string, element: (column: string) => string): string {
-    const step = (s: number): string => `{
-        let i = 4u * q + ${s}u;
-        ${lines(this.columns, (c) => `let w${c} = ${element(`column${c}`)};`)}
-        ${lines(
-          this.#rows,
-          (r) => `let x${r} = quadBroadcast(factor${r}, ${s}u);
-        ${lines(this.columns, (c) => `sum${r}_${c} += x${r} * w${c};`)}`,
-        )}
-      }`;
-    const isAlwaysThere = (s: number): boolean => this.#DH % 4 === 0 || s < this.#DH % 4;
+  /** Adds DH steps, four at a time: `factor(place)` times `element(step, column)`. */
+  add(factor: (place: string) => string, element: (step: string, column: string) => string): string {
+    const present = (s: number, value: string): string =>
+      this.#DH % 4 === 0 || s < this.#DH % 4 ? value : `select(0.0, ${value}, 4u * q + ${s}u < DH)`;
+    const steps = (of: (s: number) => string): string => `vec4<f32>(${[0, 1, 2, 3].map(of).join(', ')})`;
+    const elements = (c: number): string => steps((s) => present(s, element(`(4u * q + ${s}u)`, `column${c}`)));
     return `
       for (var q = 0u; q < DQ; q++) {
-        ${lines(this.#rows, (r) => `let factor${r} = ${factor(`${r}u * DQ + q`)};`)}
-        ${lines(4, (s) => (isAlwaysThere(s) ? step(s) : `if (4u * q + ${s}u < DH) ${step(s)}`))}
+        ${lines(this.columns, (c) => `let w${c} = ${elements(c)};`)}
+        ${lines(
+          this.#rows,
+          (r) => `{
+          let own = ${factor(`${r}u * DQ + q`)};
+          let x = ${steps((s) => `quadBroadcast(own, ${s}u)`)};
+          ${lines(this.columns, (c) => `sum${r}_${c} += dot(x, w${c});`)}
+        }`,
+        )}
       }`;
   }
 
@@ -114,7 +115,7 @@ fn kernel(group: u32, lane: u32) {${BEGIN}
         ${tile.begin()}
         ${tile.add(
           (place) => `h_before[${place}]`,
-          (column) => `transposed_at((head * DH + i) * 4u * DH + gate * DH + ${column})`,
+          (step, column) => `transposed_at((head * DH + ${step}) * 4u * DH + gate * DH + ${column})`,
         )}
         ${tile.end((sum, row, column, place) => `pre[gate * UNITS + ${place}] = ${gateAt(row, column)} + ${sum};`)}
       }
@@ -163,7 +164,7 @@ fn kernel(group: u32, lane: u32) {${BEGIN}
       for (var gate = 0u; gate < 4u; gate++) {
         ${tile.add(
           (place) => `pre[gate * UNITS + ${place}]`,
-          (column) => `recurrent_at(((head * 4u + gate) * DH + i) * DH + ${column})`,
+          (step, column) => `recurrent_at(((head * 4u + gate) * DH + ${step}) * DH + ${column})`,
         )}
       }
       ${tile.end((sum, _row, _column, place) => `h_before[${place}] = ${sum};`)}
