@@ -12,7 +12,7 @@ import { Session } from '../src/generate/decode.js';
 import { loadModel } from '../src/model/checkpoint.js';
 import type { LanguageModel } from '../src/model/language-model.js';
 import type { WeightStorage } from '../src/model/load-weights.js';
-import { median, printTable } from './measure.js';
+import { median, printTable } from './table.js';
 import { measurePeak } from './peak.js';
 
 const { positionals, values } = parseArgs({

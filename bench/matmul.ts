@@ -7,7 +7,8 @@ import type { Device } from '../src/device/device.js';
 import type { DeviceBuffer } from '../src/device/kernels.js';
 import { Activation } from '../src/device/kernels.js';
 import { normal, randomKey } from '../src/tensor/random.js';
-import { bestTimes, printTable } from './measure.js';
+import { bestTimes } from './measure.js';
+import { printTable } from './table.js';
 import { fasterOf, measurePeak } from './peak.js';
 
 type Transposes = 'NN' | 'TN' | 'NT' | 'TT';

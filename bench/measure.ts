@@ -1,19 +1,8 @@
-/** @file Small helpers of the benches: timing, medians and tables. */
+/** @file How the benches of the CPU device time a call. Medians and tables are in `table.ts`. */
 import { createCpuDevice } from '../src/device/cpu/cpu.js';
 
 /** Seconds of one sample; the machine is shared, so that many short ones find a quiet moment sooner than a long one. */
 const SAMPLE = 0.02;
-
-export const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
-
-/** Prints rows as aligned columns, the first to the left, the others to the right. */
-export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = head.map((title, k) => Math.max(title.length, ...rows.map((row) => row[k]!.length)));
-  const line = (row: readonly string[]) =>
-    `  ${row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]!) : cell.padStart(widths[k]!))).join('  ')}`;
-  console.log([line(head), ...rows.map(line)].join('\n'));
-}
 
 /** Seconds of a call, the best of `rounds` samples for each number of threads, interleaved. */
 export function bestTimes(run: () => void, threads: readonly number[], rounds: number): number[] {

@@ -22,7 +22,7 @@ import { fold, normal, randomKey } from '../src/tensor/random.js';
 import { scope } from '../src/tensor/scope.js';
 import { backward } from '../src/tensor/tape.js';
 import { Tensor } from '../src/tensor/tensor.js';
-import { median, printTable } from './measure.js';
+import { median, printTable } from './table.js';
 import { measurePeak } from './peak.js';
 
 const [B, T, D] = [8, 1024, 256];

@@ -9,7 +9,8 @@ import type { DeviceBuffer } from '../src/device/kernels.js';
 import { Activation, WeightFormat } from '../src/device/kernels.js';
 import { packedRowBytes } from '../src/device/packing.js';
 import { normal, randomKey } from '../src/tensor/random.js';
-import { bestTimes, printTable } from './measure.js';
+import { bestTimes } from './measure.js';
+import { printTable } from './table.js';
 import { fasterOf, measurePeak } from './peak.js';
 
 interface Stored {

@@ -9,7 +9,8 @@ import type { DeviceBuffer } from '../src/device/kernels.js';
 import { InputGate, LSTM_SAVED, SLSTM_SAVED } from '../src/device/kernels.js';
 import { createReferenceDevice } from '../src/device/reference/reference.js';
 import { normal, randomKey } from '../src/tensor/random.js';
-import { bestTimes, printTable } from './measure.js';
+import { bestTimes } from './measure.js';
+import { printTable } from './table.js';
 import { fasterOf, measurePeak } from './peak.js';
 
 /** What is timed: one kernel at one size. */

@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util';
 import { startServer } from '../src/serve/server.js';
-import { median, printTable } from './measure.js';
+import { median, printTable } from './table.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

@@ -9,7 +9,7 @@ import { formatBytes } from '../src/format.js';
 import { LanguageModel } from '../src/model/language-model.js';
 import { randomKey, uniform } from '../src/tensor/random.js';
 import { Trainer, type HostBatch } from '../src/train/trainer.js';
-import { median, printTable } from './measure.js';
+import { median, printTable } from './table.js';
 import { proveTrainCurve } from './prove.js';
 
 const B = 8;

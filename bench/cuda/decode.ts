@@ -14,7 +14,7 @@ import { formatBytes } from '../../src/format.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
-import { median, printTable } from '../measure.js';
+import { median, printTable } from '../table.js';
 import { large, randomModel, relativeRms } from './large.js';
 
 const { values } = parseArgs({

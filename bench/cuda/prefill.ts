@@ -14,7 +14,7 @@ import type { LanguageModel } from '../../src/model/language-model.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor, type FloatDtype } from '../../src/tensor/tensor.js';
-import { median, printTable } from '../measure.js';
+import { median, printTable } from '../table.js';
 import { large, randomModel, relativeRms } from './large.js';
 import { PROFILE_HEAD, profiled } from './profiled.js';
 

@@ -12,7 +12,7 @@ import { LanguageModel } from '../../src/model/language-model.js';
 import { randomKey, uniform } from '../../src/tensor/random.js';
 import type { FloatDtype } from '../../src/tensor/tensor.js';
 import { Trainer, type HostBatch } from '../../src/train/trainer.js';
-import { median, printTable } from '../measure.js';
+import { median, printTable } from '../table.js';
 import { large } from './large.js';
 import { PROFILE_HEAD, profiled } from './profiled.js';
 

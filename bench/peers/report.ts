@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { packageVersion } from '../../src/package-version.js';
-import { printTable } from '../measure.js';
+import { printTable } from '../table.js';
 import type { Installed } from './install.js';
 import { failuresOf, formatThreads, HEAD, linesOf, ODD_HEAD, oddLines, type Result } from './lines.js';
 import type { Options } from './options.js';

@@ -1,5 +1,5 @@
 /** @file The arithmetic of a comparison: medians, paired ratios, agreement. It runs and prints nothing. */
-import { median } from '../measure.js';
+import { median } from '../table.js';
 
 export interface Timing {
   /** Median over the processes of each one's median call. */

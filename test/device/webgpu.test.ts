@@ -3,12 +3,13 @@
  * numbers, and what it says where something is missing or breaks. Without an adapter its tests are skipped by name.
  */
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import type { KernelName } from '../../src/device/kernels.js';
+import { Activation, type DeviceBuffer, type KernelName } from '../../src/device/kernels.js';
 import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
-import { describeFailure, selftest } from '../../src/device/selftest/selftest.js';
+import { compare, describeFailure, selftest } from '../../src/device/selftest/selftest.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
 import { Parameters } from '../../src/model/parameters.js';
+import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
@@ -18,6 +19,21 @@ const opened = await webGpuOrReason();
 const reason = typeof opened === 'string' ? ` (skipped: ${opened})` : '';
 const device = opened as WebGpuDevice;
 const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
+
+/** Kernels that are written for some adapters otherwise than for others. */
+const KERNELS_WITH_FORMS: readonly KernelName[] = [
+  ...([
+    'matmul',
+    'slstmForward',
+    'slstmBackward',
+    'lstmForward',
+    'lstmBackward',
+    'sumForward',
+    'sumOfSquares',
+  ] as const),
+  ...(['layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward', 'headwiseLinearForward'] as const),
+  ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
+];
 
 afterAll(() => {
   if (typeof opened !== 'string') opened.destroy();
@@ -51,18 +67,55 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
   }, 400_000);
 
   // On a GPU in software the kernels without barriers are taken; these are the others.
-  test('agrees with the reference in the kernels of a GPU in hardware', async () => {
-    const hardware = await createWebGpuDevice({ isSoftware: false });
-    const kernels: KernelName[] = [
-      ...(['sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward'] as const),
-      ...(['linearCrossEntropyForward', 'headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
-    ];
-    const results = await selftest(hardware, createReferenceDevice(), {
-      kernels: [...kernels, 'headwiseLinearForward'],
-    });
-    expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
-    hardware.destroy();
-  }, 400_000);
+  test.each([
+    ['in hardware', { isSoftware: false }],
+    ['in hardware without subgroups', { isSoftware: false, hasSubgroups: false }],
+    ['in software without subgroups', { isSoftware: true, hasSubgroups: false }],
+  ])(
+    'agrees with the reference in the kernels of a GPU %s',
+    async (_name, options) => {
+      const other = await createWebGpuDevice(options);
+      const results = await selftest(other, createReferenceDevice(), { kernels: KERNELS_WITH_FORMS });
+      expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
+      other.destroy();
+    },
+    400_000,
+  );
+
+  // Sizes that the self-test has none of: tiles with nothing left over, and so many that they are large.
+  test.each([
+    [128, 64, 32],
+    [1792, 1792, 16],
+    [1793, 1797, 17],
+  ])(
+    'multiplies %d x %d x %d in hardware',
+    async (M, N, K) => {
+      const hardware = await createWebGpuDevice({ isSoftware: false });
+      const a = Float32Array.from(normal(randomKey(1), M * K));
+      const b = Float32Array.from(normal(randomKey(2), K * N));
+      for (const [transA, transB] of [
+        [false, false],
+        [true, false],
+        [false, true],
+      ] as const) {
+        const results = [];
+        for (const device of [hardware, createReferenceDevice()]) {
+          const [c, x, y] = [M * N, M * K, K * N].map((length) => device.alloc('float', length)) as [
+            DeviceBuffer,
+            ...DeviceBuffer[],
+          ];
+          device.write(x!, a);
+          device.write(y!, b);
+          const [lda, ldb] = [transA ? M : K, transB ? K : N];
+          device.kernels.matmul(c, x!, y!, null, M, N, K, transA, transB, lda, ldb, N, false, Activation.none);
+          results.push(await device.read(c));
+        }
+        expect(compare('c', results[0]!, results[1]!).relativeRms).toBeLessThan(1e-6);
+      }
+      hardware.destroy();
+    },
+    120_000,
+  );
 
   test('says which kernels are absent, and why', () => {
     expect(device.absent.size).toBe(Object.keys(ABSENT).length);

@@ -51,6 +51,9 @@ async function findGpu(): Promise<GPU> {
  */
 const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
 
+/** Features that are used where they are there. */
+const WANTED: readonly GPUFeatureName[] = ['subgroups'];
+
 export interface Opened {
   readonly device: GPUDevice;
   readonly description: string;
@@ -72,7 +75,8 @@ export async function openAdapter(gpu?: GPU): Promise<Opened> {
     );
   }
   const requiredLimits = Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]]));
-  const device = await adapter.requestDevice({ requiredLimits });
+  const requiredFeatures = WANTED.filter((feature) => adapter.features.has(feature));
+  const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
   return { device, description: describe(adapter), isSoftware: adapter.info.isFallbackAdapter };
 }
 

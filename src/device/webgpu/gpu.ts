@@ -5,8 +5,8 @@
 import type { HostArray } from '../device.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 import { MemoryPool, Usage, type Memory, type WebGpuBuffer } from './buffer.js';
-import type { Constants, Layout, Program } from './program.js';
-import { SOLO, wgslOf, writtenMemories } from './program.js';
+import type { Constants, Execution, Layout, Program } from './program.js';
+import { groupsTogether, wgslOf, writtenMemories } from './program.js';
 
 /** Bytes between the parameters of two dispatches: WebGPU's largest alignment of a uniform buffer. */
 const STRIDE = 256;
@@ -37,11 +37,11 @@ interface BindLayout {
 /** Buffers of a call by the names of the program. */
 export type BufferArguments = Readonly<Record<string, DeviceBuffer | null>>;
 
-export class Gpu {
+export class Gpu implements Execution {
   readonly device: GPUDevice;
   readonly pool: MemoryPool;
-  /** Whether barriers are to be avoided: see `ProgramText.solo`. */
   readonly isSoftware: boolean;
+  readonly hasSubgroups: boolean;
   /** Where kernels report wrong data; read with everything that is read. */
   readonly fault: WebGpuBuffer;
   /** The kernels that report, in the order of their numbers. */
@@ -64,9 +64,10 @@ export class Gpu {
   #errors: Promise<GPUError | null>[] = [];
   #lost: string | null = null;
 
-  constructor(device: GPUDevice, isSoftware: boolean) {
+  constructor(device: GPUDevice, { isSoftware, hasSubgroups = true }: { isSoftware: boolean; hasSubgroups?: boolean }) {
     this.device = device;
     this.isSoftware = isSoftware;
+    this.hasSubgroups = hasSubgroups && device.features.has('subgroups');
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
     void this.#watchLoss();
@@ -132,7 +133,7 @@ export class Gpu {
     this.#pass ??= this.#encoder.beginComputePass();
     this.#pass.setPipeline(compiled.pipeline);
     this.#pass.setBindGroup(0, group, [STRIDE * this.#dispatches]);
-    const dispatched = of.solo && this.isSoftware ? Math.ceil(groups / SOLO) : groups;
+    const dispatched = Math.ceil(groups / groupsTogether(of, this));
     const rows = Math.ceil(dispatched / MOST_GROUPS);
     this.#pass.dispatchWorkgroups(Math.ceil(dispatched / rows), rows);
     this.#dispatches++;
@@ -144,7 +145,7 @@ export class Gpu {
     const key = `${layout.join()} ${Object.values(constants).join()}`;
     const known = forms.get(key);
     if (known !== undefined) return known;
-    const code = wgslOf(of, layout, constants, this.isSoftware);
+    const code = wgslOf(of, layout, constants, this);
     const module = this.device.createShaderModule({ label: of.name, code });
     const { layout: bindLayout, pipelineLayout } = this.#bindLayout(writtenMemories(of, layout));
     const compute = { module, entryPoint: 'main' };

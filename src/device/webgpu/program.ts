@@ -28,16 +28,21 @@ export interface ProgramText {
   /** Invocations of a workgroup; the constant THREADS. */
   readonly threads: number;
   /**
-   * Whether one invocation alone can do the work of a workgroup: the invocations share nothing but GROUP_SUM and
-   * GROUP_MAX. A GPU in software runs it so, 64 groups at once, for there a barrier costs as much as hundreds of products.
+   * Whether four invocations, or one, can do the work of a workgroup: they share nothing but `group_sum`, `group_max` and
+   * what the functions `quad...` of WGSL exchange. A GPU in software runs it so, for there a barrier costs as much as
+   * hundreds of products, while four neighbours are one vector of the processor.
    */
   readonly solo?: boolean;
   /** Defines `fn kernel(group: u32, lane: u32)`, which every invocation runs, and what that needs. */
   readonly code: Code;
 }
 
-/** WGSL, or what makes it of the constants, THREADS among them. */
+/** WGSL, or what makes it of the constants, THREADS and SUBGROUPS among them. */
 export type Code = string | ((constants: Constants) => string);
+
+/** A piece of WGSL for each of 0..count-1: what is not in a loop stays in registers. */
+export const lines = (count: number, text: (k: number) => string): string =>
+  Array.from({ length: count }, (_, k) => text(k)).join('\n');
 
 const textOf = (code: Code, constants: Constants): string => (typeof code === 'string' ? code : code(constants));
 
@@ -92,8 +97,22 @@ fn kernel(group: u32, lane: u32) {
   return program({ name, writes, reads, sizes: `N ${sizes}`, threads: 256, code });
 }
 
-/** Workgroups at a time, as invocations of one, where each runs alone. */
-export const SOLO = 64;
+/** What decides how programs are written for an adapter. */
+export interface Execution {
+  /** Whether it is a program on the CPU, where barriers are to be avoided: see `ProgramText.solo`. */
+  readonly isSoftware: boolean;
+  /** Whether WGSL has the functions `subgroup...` and `quad...`. */
+  readonly hasSubgroups: boolean;
+}
+
+/** Whether a program runs without its workgroup: each of its groups by a quad of invocations, or by one alone. */
+const isAlone = (of: Program, { isSoftware }: Execution): boolean => of.solo && isSoftware;
+
+/** Groups of a program that one workgroup takes: one, or as many as it has invocations where each works alone. */
+export const groupsTogether = (of: Program, execution: Execution): number =>
+  isAlone(of, execution) && !execution.hasSubgroups ? ALONE_TOGETHER : 1;
+
+const ALONE_TOGETHER = 64;
 
 /** Workgroups of a `map` over N elements. */
 export const mapGroups = (N: number): number => Math.ceil(N / 256);
@@ -146,19 +165,20 @@ const TOGETHER = `fn run(group: u32, lane: u32) {
   if (group < p.groups) { kernel(group, lane); }
 }`;
 const ALONE = `fn run(group: u32, lane: u32) {
-  if (group * ${SOLO}u + lane < p.groups) { kernel(group * ${SOLO}u + lane, 0u); }
+  if (group * ${ALONE_TOGETHER}u + lane < p.groups) { kernel(group * ${ALONE_TOGETHER}u + lane, 0u); }
 }`;
 
 const constantText = ([name, value]: [string, number | boolean]): string =>
   typeof value === 'boolean' ? `const ${name} = ${value};` : `const ${name} = ${value}u;`;
 
-/**
- * The whole WGSL of a program for one layout of its buffers and one set of constants.
- * @param isSoftware  whether to avoid barriers
- */
-export function wgslOf(of: Program, layout: Layout, constants: Constants, isSoftware: boolean): string {
-  const alone = of.solo && isSoftware;
-  const threads = alone ? 1 : of.threads;
+/** Of a text that uses them; whether all invocations of a subgroup come to a call is for the programs to see to. */
+const directives = (text: string): string =>
+  /\b(?:subgroup|quad)[A-Z]\w*\(/.test(text) ? 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n' : '';
+
+/** The whole WGSL of a program for one layout of its buffers and one set of constants. */
+export function wgslOf(of: Program, layout: Layout, constants: Constants, execution: Execution): string {
+  const together = groupsTogether(of, execution);
+  const threads = together > 1 ? 1 : isAlone(of, execution) ? 4 : of.threads;
   const elements: string[] = [];
   of.buffers.forEach(({ element }, k) => {
     if (layout[k]! >= 0) elements[layout[k]!] ??= STORAGE[element];
@@ -173,17 +193,20 @@ export function wgslOf(of: Program, layout: Layout, constants: Constants, isSoft
     ...of.sizes.map(({ name, type }) => `${name}: ${type}`),
     ...of.buffers.map(({ name }) => `offset_${name}: u32`),
   ];
-  return `struct Parameters { ${fields.join(', ')} }
+  const code = textOf(of.code, { ...constants, THREADS: threads, SUBGROUPS: execution.hasSubgroups });
+  const width = code.includes('subgroup_width') ? 'var<private> subgroup_width: u32;' : '';
+  return `${directives(code)}${width}struct Parameters { ${fields.join(', ')} }
 @group(0) @binding(0) var<uniform> p: Parameters;
 ${bindings.join('\n')}
 const THREADS = ${threads}u;
 ${Object.entries(constants).map(constantText).join('\n')}
 ${of.buffers.map((buffer, k) => accessors(buffer, layout[k]!)).join('\n')}
-${textOf(of.code, { ...constants, THREADS: threads })}
-${alone ? ALONE : TOGETHER}
-@compute @workgroup_size(${alone ? SOLO : threads})
+${code}
+${together > 1 ? ALONE : TOGETHER}
+@compute @workgroup_size(${together > 1 ? together : threads})
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32) {
+  @builtin(local_invocation_index) lane: u32${width === '' ? '' : ', @builtin(subgroup_size) width: u32'}) {
+  ${width === '' ? '' : 'subgroup_width = width;'}
   run(id.x + id.y * count.x, lane);
 }
 `;

@@ -28,6 +28,8 @@ export interface WebGpuOptions {
   readonly gpu?: unknown;
   /** Whether to run kernels as is best for a GPU in software; by default as the adapter says. For tests. */
   readonly isSoftware?: boolean;
+  /** False to write kernels without subgroups, where the adapter has them. For tests. */
+  readonly hasSubgroups?: boolean;
 }
 
 export interface WebGpuDevice extends Device {
@@ -43,7 +45,7 @@ export interface WebGpuDevice extends Device {
  */
 export async function createWebGpuDevice({ gpu, ...options }: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const { device, description, isSoftware } = await openAdapter(gpu as GPU | undefined);
-  return assemble(new Gpu(device, options.isSoftware ?? isSoftware), description);
+  return assemble(new Gpu(device, { isSoftware, ...options }), description);
 }
 
 function kernelsOf(gpu: Gpu): Kernels {

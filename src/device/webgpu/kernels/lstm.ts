@@ -1,7 +1,8 @@
 /** @file The LSTM of the WebGPU device (arXiv 2405.04517 eq. 28-33). `saved` is [6,B,T,NH,DH]. */
 import type { Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
-import { recurrence, type Cell } from './recurrent.js';
+import type { Cell } from './recurrent-cell.js';
+import { recurrence } from './recurrent.js';
 
 const CELL: Cell = {
   name: 'lstm',
@@ -14,9 +15,9 @@ fn forget(j: u32) { c[j] = 0.0; }`,
   step: `
 fn step(j: u32, at: u32) -> f32 {
   let i = xl_sigmoid(pre[j]);
-  let f = xl_sigmoid(pre[DH + j]);
-  let z = xl_tanh(pre[2u * DH + j]);
-  let o = xl_sigmoid(pre[3u * DH + j]);
+  let f = xl_sigmoid(pre[UNITS + j]);
+  let z = xl_tanh(pre[2u * UNITS + j]);
+  let o = xl_sigmoid(pre[3u * UNITS + j]);
   c[j] = f * c[j] + i * z;
   let squashed = xl_tanh(c[j]);
   if (has_saved) {
@@ -46,9 +47,9 @@ fn back(j: u32, at: u32, hasBefore: bool, state: u32, plane: u32, dh: f32, isRes
   let dc = c[j] + dh * o * (1.0 - squashed * squashed);
   // c = f c' + i z
   pre[j] = dc * z * i * (1.0 - i);
-  pre[DH + j] = dc * c_before * f * (1.0 - f);
-  pre[2u * DH + j] = dc * i * (1.0 - z * z);
-  pre[3u * DH + j] = dh * squashed * o * (1.0 - o);
+  pre[UNITS + j] = dc * c_before * f * (1.0 - f);
+  pre[2u * UNITS + j] = dc * i * (1.0 - z * z);
+  pre[3u * UNITS + j] = dh * squashed * o * (1.0 - o);
   c[j] = select(dc * f, 0.0, isReset);
 }`,
   carry: `

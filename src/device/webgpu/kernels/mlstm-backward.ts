@@ -13,17 +13,21 @@ import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
 import { mapGroups, program } from '../program.js';
 import {
-  all,
+  addProducts,
   beginStates,
   CHUNKS,
+  columnOf,
+  each,
   endStates,
   GATE_PLANES,
   knownGates,
+  ofColumns,
+  ofRows,
+  rowOf,
   runStates,
   SIZES,
   sizesOf,
   statesLength,
-  each,
   WEIGHTS,
 } from './mlstm-chunks.js';
 import { runQueryNormalizer } from './mlstm-forward.js';
@@ -80,14 +84,16 @@ fn kernel(group: u32, lane: u32) {
   let b = item / p.NH;
   let head = item % p.NH;
   let first_d = (tile / p.tilesW) * 32u;
-  let e = (tile % p.tilesW) * 32u + lane % 32u;
+  let first_e = (tile % p.tilesW) * 32u;
+  let e = first_e + lane % 32u;
   let size = p.DK * p.DW;
-  let r = lane / 32u;
-  let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
+  let at = item * (p.NC + 1u) * size;
   ${each(
-    (j) => `
-  var state${j} = 0.0;
-  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = dstates_at(at + p.NC * size + ${2 * j}u * p.DW); }`,
+    (n) => `
+  let place${n} = (first_d + ${rowOf(n)}) * p.DW + first_e + ${columnOf(n)};
+  let isThere${n} = first_d + ${rowOf(n)} < p.DK && first_e + ${columnOf(n)} < p.DW;
+  var state${n} = 0.0;
+  if (isThere${n}) { state${n} = dstates_at(at + p.NC * size + place${n}); }`,
   )}
   for (var back = 0u; back < p.NC; back++) {
     let chunk = p.NC - 1u - back;
@@ -106,15 +112,13 @@ fn kernel(group: u32, lane: u32) {
       d_tile[32u * t + lane % 32u] = dvalue;
     }
     workgroupBarrier();
-    ${each((j) => `state${j} *= left_of[31];`)}
+    ${each((n) => `state${n} *= left_of[31];`)}
     for (var t = 0u; t < CHUNK; t++) {
-      let dvalue = d_tile[32u * t + lane % 32u];
-      ${each((j) => `state${j} += q_tile[32u * t + r + ${2 * j}u] * dvalue;`)}
+      ${ofRows('query', (row) => `q_tile[32u * t + ${row}]`)}
+      ${ofColumns('dvalue', (column) => `d_tile[32u * t + ${column}]`)}
+      ${addProducts('state', 'query', 'dvalue')}
     }
-    ${each(
-      (j) => `
-    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { dstates_set(at + chunk * size + ${2 * j}u * p.DW, state${j}); }`,
-    )}
+    ${each((n) => `if (isThere${n}) { dstates_set(at + chunk * size + place${n}, state${n}); }`)}
     workgroupBarrier();
   }
 }`,
@@ -136,7 +140,6 @@ fn kernel(group: u32, lane: u32) {
   let item = group / (p.tilesK * p.NC);
   let b = item / p.NH;
   let head = item % p.NH;
-  let column = lane % 32u;
   let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
   let behind = before + p.DK * p.DW;
   load_factors(b, head, chunk, lane);
@@ -163,42 +166,44 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
     for (var e = 0u; e < 16u; e++) {
-      let at = 17u * (lane / 32u) + e;
-      let value = steps[544u + 17u * column + e];
-      let c_of = states_tile[17u * column + e];
-      let dc_of = states_tile[544u + 17u * column + e];
-      ${each(
-        (j) => `
-      pair${j} += steps[at + ${34 * j}u] * value;
-      from_c${j} += steps[at + ${34 * j}u] * c_of;
-      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
-      )}
+      ${ofRows('dvalue', (row) => `steps[17u * ${row} + e]`)}
+      ${ofRows('value_of', (row) => `steps[544u + 17u * ${row} + e]`)}
+      ${ofColumns('value', (column) => `steps[544u + 17u * ${column} + e]`)}
+      ${ofColumns('c', (column) => `states_tile[17u * ${column} + e]`)}
+      ${ofColumns('dc', (column) => `states_tile[544u + 17u * ${column} + e]`)}
+      ${addProducts('pair', 'dvalue', 'value')}
+      ${addProducts('from_c', 'dvalue', 'c')}
+      ${addProducts('from_dc', 'value_of', 'dc')}
     }
   }
   workgroupBarrier();
-  let d = tile * 32u + column;
-  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  let d = tile * 32u + lane % 32u;
+  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= pair${n};`)}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
-    steps[33u * t + column] = query_at(b, head, chunk, t, d);
-    states_tile[33u * t + column] = key_at(b, head, chunk, t, d);
+    steps[33u * t + lane % 32u] = query_at(b, head, chunk, t, d);
+    states_tile[33u * t + lane % 32u] = key_at(b, head, chunk, t, d);
   }
   workgroupBarrier();
-  ${all('from_c')}
-  ${all('from_dc')}
-  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, d, from_c_of[j], from_dc_of[j]); }
+  // Weights are 0 where s lies behind t.
+  ${each((n) => `var sum_q${n} = 0.0; var sum_k${n} = 0.0;`)}
+  for (var s = 0u; s < CHUNK; s++) {
+    ${ofRows('to_row', (row) => `weights[33u * ${row} + s]`)}
+    ${ofRows('of_row', (row) => `weights[33u * s + ${row}]`)}
+    ${ofColumns('key', (column) => `states_tile[33u * s + ${column}]`)}
+    ${ofColumns('query', (column) => `steps[33u * s + ${column}]`)}
+    ${addProducts('sum_q', 'to_row', 'key')}
+    ${addProducts('sum_k', 'of_row', 'query')}
+  }
+  ${each((n) => `put(b, head, chunk, ${rowOf(n)}, tile * 32u + ${columnOf(n)}, from_c${n}, from_dc${n}, sum_q${n}, sum_k${n});`)}
 }
-fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, d: u32, from_c: f32, from_dc: f32) {
+fn put(b: u32, head: u32, chunk: u32, t: u32, d: u32, from_c: f32, from_dc: f32, sum_q: f32, sum_k: f32) {
   if (!is_step(chunk, t) || d >= p.DK) { return; }
   let at = row_of(b, head, chunk, t) * p.DK + d;
   let inter_q = left_of[t] * from_c;
   let inter_k = end_of[t] * from_dc;
   inter_set(at, inter_q);
   inter_set(p.rows * p.DK + at, inter_k);
-  var sum_q = 0.0;
-  for (var s = 0u; s <= t; s++) { sum_q += weights[33u * t + s] * states_tile[33u * s + column]; }
-  var sum_k = 0.0;
-  for (var u = t; u < CHUNK; u++) { sum_k += weights[33u * u + t] * steps[33u * u + column]; }
   dq_add(at, (sum_q + inter_q) * p.scale);
   dk_add(at, sum_k + inter_k);
 }`,
@@ -241,31 +246,32 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
     for (var d = 0u; d < 16u; d++) {
-      let at = 17u * (lane / 32u) + d;
-      let key = steps[544u + 17u * column + d];
-      let dc_of = dc_tile[33u * d + column];
-      ${each(
-        (j) => `
-      pair${j} += steps[at + ${34 * j}u] * key;
-      from_dc${j} += steps[544u + at + ${34 * j}u] * dc_of;`,
-      )}
+      ${ofRows('query', (row) => `steps[17u * ${row} + d]`)}
+      ${ofRows('key_of', (row) => `steps[544u + 17u * ${row} + d]`)}
+      ${ofColumns('key', (column) => `steps[544u + 17u * ${column} + d]`)}
+      ${ofColumns('dc', (column) => `dc_tile[33u * d + ${column}]`)}
+      ${addProducts('pair', 'query', 'key')}
+      ${addProducts('from_dc', 'key_of', 'dc')}
     }
   }
   workgroupBarrier();
-  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= pair${j};`)}
+  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= pair${n};`)}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
-    steps[33u * t + column] = dnum_of(b, head, chunk, t, min(e, p.DV));
+    steps[33u * t + lane % 32u] = dnum_of(b, head, chunk, t, min(e, p.DV));
   }
   workgroupBarrier();
-  ${all('from_dc')}
-  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, e, from_dc_of[j]); }
+  // Weights are 0 where s lies behind t.
+  ${each((n) => `var sum${n} = end_of[${rowOf(n)}] * from_dc${n};`)}
+  for (var t = 0u; t < CHUNK; t++) {
+    ${ofRows('of_row', (row) => `weights[33u * t + ${row}]`)}
+    ${ofColumns('dvalue', (column) => `steps[33u * t + ${column}]`)}
+    ${addProducts('sum', 'of_row', 'dvalue')}
+  }
+  ${each((n) => `put(b, head, chunk, ${rowOf(n)}, tile * 32u + ${columnOf(n)}, sum${n});`)}
 }
-fn put_row(b: u32, head: u32, chunk: u32, s: u32, column: u32, e: u32, from_dc: f32) {
-  if (!is_step(chunk, s) || e >= p.DV) { return; }
-  var sum = end_of[s] * from_dc;
-  for (var t = s; t < CHUNK; t++) { sum += weights[33u * t + s] * steps[33u * t + column]; }
-  dv_add(row_of(b, head, chunk, s) * p.DV + e, sum);
+fn put(b: u32, head: u32, chunk: u32, s: u32, e: u32, sum: f32) {
+  if (is_step(chunk, s) && e < p.DV) { dv_add(row_of(b, head, chunk, s) * p.DV + e, sum); }
 }`,
 });
 

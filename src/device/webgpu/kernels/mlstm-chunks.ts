@@ -11,7 +11,7 @@ import type { DeviceBuffer } from '../../kernels.js';
 import { InputGate } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import { MATH } from '../math.js';
-import { map, mapGroups, program } from '../program.js';
+import { lines, map, mapGroups, program } from '../program.js';
 
 export type Opt = DeviceBuffer | null;
 
@@ -125,9 +125,8 @@ export function knownGates(gpu: Gpu, buffers: GateBuffers, { B, T, NH }: Sizes, 
 }
 
 /**
- * Of a workgroup that works on chunk `chunk` of sequence b and head: `row_of(t)`, the factors of its steps (of steps
- * behind the last: f = 1, i = 0), and element (r, c) of a tile that invocation `lane` holds as its j-th: r = lane / 32 +
- * j THREADS / 32, c = lane % 32.
+ * Of a workgroup that works on chunk `chunk` of sequence b and head: `row_of(t)`, and the factors of its steps (of steps
+ * behind the last: f = 1, i = 0).
  */
 export const CHUNKS = `
 const CHUNK = 32u;
@@ -175,12 +174,22 @@ fn make_weights(lane: u32) {
 }
 `;
 
-/** A piece of WGSL for each of the 16 elements of an invocation; while they are summed up they are no array, which is slow. */
-export const each = (text: (j: number) => string): string => Array.from({ length: 16 }, (_, j) => text(j)).join('\n');
+/** A piece of WGSL for each of the 16 elements of an invocation, which are no array while they are summed up: that is slow. */
+export const each = (text: (n: number) => string): string => lines(16, text);
 
-/** The 16 variables of a name as an array, for what comes after the sums. */
-export const all = (name: string): string =>
-  `let ${name}_of = array<f32, 16>(${Array.from({ length: 16 }, (_, j) => `${name}${j}`).join()});`;
+/** Row and column of element n of invocation `lane` in a tile of 32 x 32: 4 x 4 of them, eight apart. */
+export const rowOf = (n: number): string => `(lane / 8u + ${8 * Math.floor(n / 4)}u)`;
+export const columnOf = (n: number): string => `(lane % 8u + ${8 * (n % 4)}u)`;
+
+/** Names the four values of an invocation's rows, or columns, that `value(row)` reads. */
+export const ofRows = (name: string, value: (row: string) => string): string =>
+  lines(4, (i) => `let ${name}${i} = ${value(rowOf(4 * i))};`);
+export const ofColumns = (name: string, value: (column: string) => string): string =>
+  lines(4, (j) => `let ${name}${j} = ${value(columnOf(j))};`);
+
+/** Adds to each of the 16 sums the product of its row's and its column's value. */
+export const addProducts = (sum: string, row: string, column: string): string =>
+  each((n) => `${sum}${n} = fma(${row}${Math.floor(n / 4)}, ${column}${n % 4}, ${sum}${n});`);
 
 /** The first state of every head from Cin and nin, the last one to Cout and nout; zeros where absent. */
 const BEGIN = map(
@@ -252,14 +261,16 @@ fn kernel(group: u32, lane: u32) {
   let b = item / p.NH;
   let head = item % p.NH;
   let first_d = (tile / p.tilesW) * 32u;
-  let e = (tile % p.tilesW) * 32u + lane % 32u;
+  let first_e = (tile % p.tilesW) * 32u;
+  let e = first_e + lane % 32u;
   let size = p.DK * p.DW;
-  let r = lane / 32u;
-  let at = item * (p.NC + 1u) * size + (first_d + r) * p.DW + e;
+  let at = item * (p.NC + 1u) * size;
   ${each(
-    (j) => `
-  var state${j} = 0.0;
-  if (first_d + r + ${2 * j}u < p.DK && e < p.DW) { state${j} = states_at(at + ${2 * j}u * p.DW); }`,
+    (n) => `
+  let place${n} = (first_d + ${rowOf(n)}) * p.DW + first_e + ${columnOf(n)};
+  let isThere${n} = first_d + ${rowOf(n)} < p.DK && first_e + ${columnOf(n)} < p.DW;
+  var state${n} = 0.0;
+  if (isThere${n}) { state${n} = states_at(at + place${n}); }`,
   )}
   for (var chunk = 0u; chunk < p.NC; chunk++) {
     load_factors(b, head, chunk, lane);
@@ -277,17 +288,13 @@ fn kernel(group: u32, lane: u32) {
       v_tile[32u * s + lane % 32u] = value;
     }
     workgroupBarrier();
-    ${each((j) => `state${j} *= left_of[31];`)}
+    ${each((n) => `state${n} *= left_of[31];`)}
     for (var s = 0u; s < CHUNK; s++) {
-      let value = v_tile[32u * s + lane % 32u];
-      ${each((j) => `state${j} += k_tile[32u * s + r + ${2 * j}u] * value;`)}
+      ${ofRows('key', (row) => `k_tile[32u * s + ${row}]`)}
+      ${ofColumns('value', (column) => `v_tile[32u * s + ${column}]`)}
+      ${addProducts('state', 'key', 'value')}
     }
-    ${each(
-      (j) => `
-    if (first_d + r + ${2 * j}u < p.DK && e < p.DW) {
-      states_set(at + (chunk + 1u) * size + ${2 * j}u * p.DW, state${j});
-    }`,
-    )}
+    ${each((n) => `if (isThere${n}) { states_set(at + (chunk + 1u) * size + place${n}, state${n}); }`)}
     workgroupBarrier();
   }
 }`,

@@ -6,19 +6,23 @@ import { MATH } from '../math.js';
 import { program } from '../program.js';
 import { copy, fill } from './elementwise.js';
 import {
-  all,
+  addProducts,
   beginStates,
   CHUNKS,
+  columnOf,
+  each,
   endStates,
   GATE_PLANES,
+  ofColumns,
+  ofRows,
   type Opt,
+  rowOf,
   runStates,
   scanGates,
   SIZES,
   sizesOf,
   type Sizes,
   statesLength,
-  each,
   WEIGHTS,
 } from './mlstm-chunks.js';
 
@@ -37,6 +41,7 @@ var<workgroup> q_tile: array<f32, 1056>; // [step, 32 of DK]
 var<workgroup> k_tile: array<f32, 1056>; // [step, 32 of DK], then v [step, 32 of DV]
 var<workgroup> c_tile: array<f32, 1056>; // [32 of DK, 32 of DV]
 var<workgroup> n_tile: array<f32, 32>;
+var<workgroup> qn_halves: array<f32, 64>; // q . n of each step, in two parts
 fn kernel(group: u32, lane: u32) {
   let tile = group % p.tilesV;
   let chunk = (group / p.tilesV) % p.NC;
@@ -44,12 +49,14 @@ fn kernel(group: u32, lane: u32) {
   let b = item / p.NH;
   let head = item % p.NH;
   let column = lane % 32u;
+  let half = 16u * (lane / 32u);
   let e = tile * 32u + column;
   let state = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
-  // Of each: q_t . k_s, q_t^T C, q_t . n
-  ${each((j) => `var product${j} = 0.0; var inter${j} = 0.0; var inter_n${j} = 0.0;`)}
+  // Of each: q_t . k_s, q_t^T C; and of step "column" half of q_t . n
+  ${each((n) => `var product${n} = 0.0; var inter${n} = 0.0;`)}
+  var inter_n = 0.0;
   for (var first = 0u; first < p.DK; first += 32u) {
     workgroupBarrier();
     for (var j = 0u; j < 16u; j++) {
@@ -75,20 +82,16 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
     for (var d = 0u; d < 32u; d++) {
-      let key = k_tile[33u * column + d];
-      let state_of = c_tile[33u * d + column];
-      let n_of = n_tile[d];
-      ${each(
-        (j) => `
-      let query${j} = q_tile[33u * (lane / 32u + ${2 * j}u) + d];
-      product${j} += query${j} * key;
-      inter${j} += query${j} * state_of;
-      inter_n${j} += query${j} * n_of;`,
-      )}
+      ${ofRows('query', (row) => `q_tile[33u * ${row} + d]`)}
+      ${ofColumns('key', (column) => `k_tile[33u * ${column} + d]`)}
+      ${ofColumns('c', (column) => `c_tile[33u * d + ${column}]`)}
+      ${addProducts('product', 'query', 'key')}
+      ${addProducts('inter', 'query', 'c')}
     }
+    for (var d = half; d < half + 16u; d++) { inter_n += q_tile[33u * column + d] * n_tile[d]; }
   }
   workgroupBarrier();
-  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= product${j};`)}
+  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= product${n};`)}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
     var value = 0.0;
@@ -96,26 +99,32 @@ fn kernel(group: u32, lane: u32) {
     k_tile[33u * t + column] = value;
   }
   workgroupBarrier();
-  ${all('inter')}
-  ${all('inter_n')}
-  for (var j = 0u; j < 16u; j++) { put_row(b, head, chunk, lane / 32u + 2u * j, column, e, inter_of[j], inter_n_of[j]); }
-}
-fn put_row(b: u32, head: u32, chunk: u32, t: u32, column: u32, e: u32, inter: f32, inter_n: f32) {
-  if (!is_step(chunk, t)) { return; }
-  let row = row_of(b, head, chunk, t);
-  var numerator = 0.0;
-  var qn = 0.0;
-  for (var s = 0u; s <= t; s++) {
-    let weight = weights[33u * t + s];
-    numerator += weight * k_tile[33u * s + column];
-    qn += weight;
+  var qn_half = left_of[column] * inter_n;
+  for (var s = half; s < half + 16u; s++) { qn_half += weights[33u * column + s]; }
+  qn_halves[lane] = qn_half;
+  // Weights are 0 where s lies behind t.
+  ${each((n) => `var sum${n} = left_of[${rowOf(n)}] * inter${n};`)}
+  for (var s = 0u; s < CHUNK; s++) {
+    ${ofRows('weight', (row) => `weights[33u * ${row} + s]`)}
+    ${ofColumns('value', (column) => `k_tile[33u * s + ${column}]`)}
+    ${addProducts('sum', 'weight', 'value')}
   }
-  numerator += left_of[t] * inter;
-  qn += left_of[t] * inter_n;
+  workgroupBarrier();
+  ${ofRows('below', (row) => `put_denominator(b, head, chunk, tile, ${row}, lane)`)}
+  ${each((n) => `put(b, head, chunk, ${rowOf(n)}, tile * 32u + ${columnOf(n)}, sum${n} / below${Math.floor(n / 4)});`)}
+}
+fn put(b: u32, head: u32, chunk: u32, t: u32, e: u32, value: f32) {
+  if (WANTED && is_step(chunk, t) && e < p.DV) { h_set(row_of(b, head, chunk, t) * p.DV + e, value); }
+}
+// Returns the denominator of step t; one of all invocations leaves it in memory.
+fn put_denominator(b: u32, head: u32, chunk: u32, tile: u32, t: u32, lane: u32) -> f32 {
+  if (!is_step(chunk, t)) { return 1.0; }
+  let row = row_of(b, head, chunk, t);
+  let qn = qn_halves[t] + qn_halves[t + 32u];
   var below = 1.0;
   if (NORMALIZE) { below = max(abs(qn), xl_exp(-m_at(row))) + p.eps; }
-  if (e < p.DV) { h_set(row * p.DV + e, numerator / below); }
-  if (e == 0u) { denominator_set(row, select(qn, below, WANTED)); }
+  if (tile == 0u && lane % 8u == 0u) { denominator_set(row, select(qn, below, WANTED)); }
+  return below;
 }`,
 });
 

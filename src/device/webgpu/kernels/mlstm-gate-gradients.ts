@@ -3,7 +3,7 @@
  * what the running maximum hands on. The rest of the backward pass is in `mlstm-backward.ts`.
  */
 import { map, program } from '../program.js';
-import { CHUNKS, each, SIZES, WEIGHTS } from './mlstm-chunks.js';
+import { addProducts, CHUNKS, columnOf, each, ofColumns, ofRows, rowOf, SIZES, WEIGHTS } from './mlstm-chunks.js';
 import { TILES, VALUES } from './mlstm-tiles.js';
 import { groupSum } from './sums.js';
 
@@ -24,7 +24,6 @@ fn kernel(group: u32, lane: u32) {
   let item = group / p.NC;
   let b = item / p.NH;
   let head = item % p.NH;
-  let column = lane % 32u;
   let before = (item * (p.NC + 1u) + chunk) * p.DK * p.DW;
   load_factors(b, head, chunk, lane);
   make_weights(lane);
@@ -39,8 +38,9 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
     for (var d = 0u; d < 16u; d++) {
-      let key = b_tile[17u * column + d];
-      ${each((j) => `product${j} += a_tile[17u * (lane / 32u) + d + ${34 * j}u] * key;`)}
+      ${ofRows('query', (row) => `a_tile[17u * ${row} + d]`)}
+      ${ofColumns('key', (column) => `b_tile[17u * ${column} + d]`)}
+      ${addProducts('product', 'query', 'key')}
     }
   }
   for (var first = 0u; first < p.DW; first += 16u) {
@@ -52,8 +52,9 @@ fn kernel(group: u32, lane: u32) {
     }
     workgroupBarrier();
     for (var e = 0u; e < 16u; e++) {
-      let value = b_tile[17u * column + e];
-      ${each((j) => `pair${j} += a_tile[17u * (lane / 32u) + e + ${34 * j}u] * value;`)}
+      ${ofRows('dvalue', (row) => `a_tile[17u * ${row} + e]`)}
+      ${ofColumns('value', (column) => `b_tile[17u * ${column} + e]`)}
+      ${addProducts('pair', 'dvalue', 'value')}
     }
   }
   // The state before the chunk with the state behind it.
@@ -62,7 +63,7 @@ fn kernel(group: u32, lane: u32) {
     part += states_at(before + at) * dstates_at(before + p.DK * p.DW + at);
   }
   let through = left_of[31] * group_sum(lane, part);
-  ${each((j) => `weights[33u * (lane / 32u + ${2 * j}u) + column] *= product${j} * pair${j};`)}
+  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= product${n} * pair${n};`)}
   if (lane < 32u) {
     var sum = 0.0;
     var sum_end = 0.0;

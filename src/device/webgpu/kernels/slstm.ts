@@ -1,7 +1,8 @@
 /** @file The sLSTM of the WebGPU device (arXiv 2405.04517 eq. 8-17), stabilised. `saved` is [7,B,T,NH,DH]. */
 import type { Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
-import { recurrence, type Cell } from './recurrent.js';
+import type { Cell } from './recurrent-cell.js';
+import { recurrence } from './recurrent.js';
 
 const CELL: Cell = {
   name: 'slstm',
@@ -22,9 +23,9 @@ fn forget(j: u32) {
   step: `
 fn step(j: u32, at: u32) -> f32 {
   let i_pre = pre[j];
-  let f_pre = pre[DH + j];
-  let z = xl_tanh(pre[2u * DH + j]);
-  let o = xl_sigmoid(pre[3u * DH + j]);
+  let f_pre = pre[UNITS + j];
+  let z = xl_tanh(pre[2u * UNITS + j]);
+  let o = xl_sigmoid(pre[3u * UNITS + j]);
   let forgotten = xl_logsigmoid(f_pre) + m[j];
   let m_new = max(forgotten, i_pre);
   let i = xl_exp(i_pre - m_new);
@@ -88,9 +89,9 @@ fn back(j: u32, at: u32, hasBefore: bool, state: u32, plane: u32, dh: f32, isRes
   let inputWins = i_pre >= forgotten;
   let dforgotten = df + select(dm, 0.0, inputWins);
   pre[j] = di + select(0.0, dm, inputWins);
-  pre[DH + j] = dforgotten * xl_sigmoid(-f_pre);
-  pre[2u * DH + j] = dc * i * (1.0 - z * z);
-  pre[3u * DH + j] = doutput * o * (1.0 - o);
+  pre[UNITS + j] = dforgotten * xl_sigmoid(-f_pre);
+  pre[2u * UNITS + j] = dc * i * (1.0 - z * z);
+  pre[3u * UNITS + j] = doutput * o * (1.0 - o);
   // forgotten = logsigmoid(f~) + m'
   c[j] = select(dc * f, 0.0, isReset);
   n[j] = select(dn * f, 0.0, isReset);

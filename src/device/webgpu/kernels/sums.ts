@@ -6,31 +6,55 @@ import type { DeviceBuffer, Kernels } from '../../kernels.js';
 import type { BufferArguments, Gpu } from '../gpu.js';
 import { program, type Constants } from '../program.js';
 
-/** `group_${name}(lane, value)`: `combine` over the invocations of a workgroup, a power of two; all get the result. */
+/**
+ * `group_${name}(lane, value)`: `combine` over the invocations of a workgroup, a power of two; all get the result.
+ * @param ofSubgroup  the function of WGSL that does it within a subgroup
+ */
 const groupReduction =
-  (name: string, combine: (a: string, b: string) => string) =>
-  ({ THREADS }: Constants): string =>
-    THREADS === 1
-      ? `fn group_${name}(lane: u32, value: f32) -> f32 { return value; }`
-      : `
-var<workgroup> ${name}_of: array<f32, THREADS>;
+  (name: string, ofSubgroup: string, combine: (a: string, b: string) => string) =>
+  ({ THREADS, SUBGROUPS }: Constants): string => {
+    if (THREADS === 1) return `fn group_${name}(lane: u32, value: f32) -> f32 { return value; }`;
+    if (THREADS === 4) {
+      return `fn group_${name}(lane: u32, value: f32) -> f32 {
+  let pair = ${combine('value', 'quadSwapX(value)')};
+  return ${combine('pair', 'quadSwapY(pair)')};
+}
+`;
+    }
+    const memory = `var<workgroup> ${name}_of: array<f32, THREADS>;`;
+    const [first, other] = [`${name}_of[lane]`, `${name}_of[lane + half]`];
+    if (SUBGROUPS === true) {
+      return `${memory}
+fn group_${name}(lane: u32, value: f32) -> f32 {
+  let own = ${ofSubgroup}(value);
+  workgroupBarrier();
+  if (lane % subgroup_width == 0u) { ${name}_of[lane / subgroup_width] = own; }
+  workgroupBarrier();
+  var all = ${name}_of[0];
+  for (var k = 1u; k < THREADS / subgroup_width; k++) { all = ${combine('all', `${name}_of[k]`)}; }
+  return all;
+}
+`;
+    }
+    return `${memory}
 fn group_${name}(lane: u32, value: f32) -> f32 {
   workgroupBarrier();
-  ${name}_of[lane] = value;
+  ${first} = value;
   for (var half = THREADS / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
-    if (lane < half) { ${name}_of[lane] = ${combine(`${name}_of[lane]`, `${name}_of[lane + half]`)}; }
+    if (lane < half) { ${first} = ${combine(first, other)}; }
   }
   workgroupBarrier();
   return ${name}_of[0];
 }
 `;
+  };
 
 /** `group_sum(lane, value)`. */
-export const groupSum = groupReduction('sum', (a, b) => `${a} + ${b}`);
+export const groupSum = groupReduction('sum', 'subgroupAdd', (a, b) => `${a} + ${b}`);
 
 /** `group_max(lane, value)`. */
-export const groupMax = groupReduction('max', (a, b) => `max(${a}, ${b})`);
+export const groupMax = groupReduction('max', 'subgroupMax', (a, b) => `max(${a}, ${b})`);
 
 const sumProgram = (name: string, addend: string) =>
   program({
