@@ -9,7 +9,7 @@ import type { Device } from '../../src/device/device.js';
 import { Engine } from '../../src/generate/engine.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { formatCount } from '../../src/format.js';
-import { median, printTable } from '../measure.js';
+import { median, printTable } from '../table.js';
 import { large, randomModel } from './large.js';
 
 const { values } = parseArgs({
