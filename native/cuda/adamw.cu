@@ -53,15 +53,16 @@ int xl_adamw(float *parameter, float *m, float *v, const float *gradient, int64_
              double beta1, double beta2, double eps, double weight_decay, double correction1, double correction2) {
   // Differences and quotients in double: 1 - 0.999f is off by 1e-5.
   const Rates rates{float(grad_scale), float(lr / correction1), float(1 / correction2), float(lr * weight_decay)};
-  const Adamw step{parameter,        m,            v,          nullptr, gradient, float(beta1), float(1 - beta1),
-                   float(beta2), float(1 - beta2), float(eps), rates,   nullptr,  nullptr};
+  const Adamw step{parameter,        m,          v,     nullptr, gradient, float(beta1), float(1 - beta1), float(beta2),
+                   float(1 - beta2), float(eps), rates, nullptr, nullptr};
   return each<4>("adamw", step, N, is_aligned(parameter, m, v, gradient));
 }
 
 int xl_adamw_recorded(float *parameter, uint8_t *copy, float *m, float *v, const float *gradient, const float *scale,
                       const float *rates, int64_t N, double beta1, double beta2, double eps) {
-  const Adamw step{parameter,    m,                v,          reinterpret_cast<bf16 *>(copy), gradient, float(beta1), float(1 - beta1),
-                   float(beta2), float(1 - beta2), float(eps), {},                             scale,    rates};
+  auto *const bits = reinterpret_cast<bf16 *>(copy);
+  const Adamw step{parameter,        m,          v,  bits,  gradient, float(beta1), float(1 - beta1), float(beta2),
+                   float(1 - beta2), float(eps), {}, scale, rates};
   return each<4>("adamw_recorded", step, N, is_aligned(parameter, copy, m, v, gradient));
 }
 

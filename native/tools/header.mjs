@@ -44,6 +44,8 @@ const LIBRARY_CALLS = new Set([
   'xl_event_destroy',
   'xl_cast_to_bf16',
   'xl_cast_from_bf16',
+  'xl_clip_scale',
+  'xl_adamw_recorded',
 ]);
 
 /**
