@@ -24,7 +24,7 @@ export { Run, type TrainOptions } from './train/run.js';
 
 export { loadSession, saveSession } from './generate/session-file.js';
 export type { CompleteOptions, Completion } from './generate/complete.js';
-export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
+export { TextModel, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 
 export { batchesOf, batchOf, trainingBatch, type TaskBatch } from './data/tasks/batch.js';

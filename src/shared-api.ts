@@ -107,6 +107,7 @@ export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from '.
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
+export { generateText, type GenerateOptions } from './generate/generate-text.js';
 export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';
 export type { SamplingOptions } from './generate/sampling-options.js';
 export type { TokenLogprob } from './generate/logprobs.js';
