@@ -1,7 +1,6 @@
 /** @file The public API: only re-exports. */
 export * from './shared-api.js';
 
-export { OutOfMemoryError } from './device/out-of-memory.js';
 export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
 export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
 
