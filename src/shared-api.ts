@@ -3,6 +3,7 @@
  * native library. `browser.ts` and `index.ts` export it, each with its own besides.
  */
 export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
+export { DeviceLostError } from './device/device-lost.js';
 export { BufferLimitError, OutOfMemoryError } from './device/out-of-memory.js';
 export { WebGpuError } from './device/webgpu/adapter.js';
 export { Activation, InputGate, WeightFormat, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
@@ -117,6 +118,14 @@ export { textPart, type NumberList, type TextPart } from './data/text-part.js';
 
 export { evaluate } from './train/evaluate.js';
 export type { TrainStep } from './train/train-step.js';
+export {
+  restoreSnapshot,
+  snapshotBytes,
+  snapshotFromBytes,
+  takeSnapshot,
+  type TrainerSnapshot,
+} from './train/snapshot.js';
+export { SteadyTrainer, type SteadyTrainerOptions, type StepPlan } from './train/steady-trainer.js';
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 

@@ -106,27 +106,32 @@ describe('models kept in a page', () => {
 });
 
 describe('where there is no room', () => {
-  it.each([true, false])('the error says how much is needed and free, and the old model stands (told: %s)', async (tells) => {
-    const storage = new FakeStorage(3000);
-    const store = await ModelStore.open(storage);
-    await store.save('m', folder('one'));
-    storage.tells = tells;
-    const before = storage.paths;
-    const large = new Map([['model.safetensors', new Uint8Array(5000)]]);
-    const error = await store.save('m', large).then(
-      () => null,
-      (reason: unknown) => reason as StorageFullError,
-    );
-    expect(error).toBeInstanceOf(StorageFullError);
-    expect(error!.needed).toBe(5000);
-    if (tells) {
-      expect(error!.available).toBe(3000 - storage.usage);
-      expect(error!.message).toMatch(/^the model "m" needs 5\.0 kB, and the browser gives this page 1\.9 kB more; remove a/);
-    } else expect(error!.message).toMatch(/^the model "m" needs 5\.0 kB; remove a stored model/);
-    expect(error!.message).toMatch(/What was stored before is still there\.$/);
-    expect(storage.paths).toEqual(before);
-    expect(await contents(store, 'm')).toEqual(first);
-  });
+  it.each([true, false])(
+    'the error says how much is needed and free, and the old model stands (told: %s)',
+    async (tells) => {
+      const storage = new FakeStorage(3000);
+      const store = await ModelStore.open(storage);
+      await store.save('m', folder('one'));
+      storage.tells = tells;
+      const before = storage.paths;
+      const large = new Map([['model.safetensors', new Uint8Array(5000)]]);
+      const error = await store.save('m', large).then(
+        () => null,
+        (reason: unknown) => reason as StorageFullError,
+      );
+      expect(error).toBeInstanceOf(StorageFullError);
+      expect(error!.needed).toBe(5000);
+      if (tells) {
+        expect(error!.available).toBe(3000 - storage.usage);
+        expect(error!.message).toMatch(
+          /^the model "m" needs 5\.0 kB, and the browser gives this page 1\.9 kB more; remove a/,
+        );
+      } else expect(error!.message).toMatch(/^the model "m" needs 5\.0 kB; remove a stored model/);
+      expect(error!.message).toMatch(/What was stored before is still there\.$/);
+      expect(storage.paths).toEqual(before);
+      expect(await contents(store, 'm')).toEqual(first);
+    },
+  );
 
   it('a download says so too', async () => {
     const store = await ModelStore.open(new FakeStorage(300));
@@ -135,14 +140,19 @@ describe('where there is no room', () => {
 });
 
 describe('names', () => {
-  it.each(['', '.', '..', 'a/b', 'a\\b', '.hidden', ' a', 'a ', 'a.', 'a\nb', 'a:b', 'x'.repeat(101), '<b>'])('%j is refused', async (name) => {
-    const storage = new FakeStorage();
-    const store = await ModelStore.open(storage);
-    await expect(store.save(name, folder('one'))).rejects.toThrow(/cannot be the name of a model: take 1 to 100 letters/);
-    await expect(store.open(name)).rejects.toThrow('cannot be the name');
-    await expect(store.remove(name)).rejects.toThrow('cannot be the name');
-    expect(storage.paths).toEqual([]);
-  });
+  it.each(['', '.', '..', 'a/b', 'a\\b', '.hidden', ' a', 'a ', 'a.', 'a\nb', 'a:b', 'x'.repeat(101), '<b>'])(
+    '%j is refused',
+    async (name) => {
+      const storage = new FakeStorage();
+      const store = await ModelStore.open(storage);
+      await expect(store.save(name, folder('one'))).rejects.toThrow(
+        /cannot be the name of a model: take 1 to 100 letters/,
+      );
+      await expect(store.open(name)).rejects.toThrow('cannot be the name');
+      await expect(store.remove(name)).rejects.toThrow('cannot be the name');
+      expect(storage.paths).toEqual([]);
+    },
+  );
 
   it('so is a file that would leave its folder', async () => {
     const store = await ModelStore.open(new FakeStorage());
@@ -152,7 +162,11 @@ describe('names', () => {
 });
 
 it('a browser without a private file system is told what to do', async () => {
-  await expect(ModelStore.open({} as PageStorage)).rejects.toThrow(/keeps no files for pages.*download models as folders/);
+  await expect(ModelStore.open({} as PageStorage)).rejects.toThrow(
+    /keeps no files for pages.*download models as folders/,
+  );
   const forbidden = { getDirectory: () => Promise.reject(new Error('SecurityError')) } as unknown as PageStorage;
-  await expect(ModelStore.open(forbidden)).rejects.toThrow(/does not give the page its private file system \(SecurityError\)/);
+  await expect(ModelStore.open(forbidden)).rejects.toThrow(
+    /does not give the page its private file system \(SecurityError\)/,
+  );
 });
