@@ -2,9 +2,11 @@
  * @file Runs programs on a GPU: pipelines and bind groups made once, dispatches recorded in one command buffer that is
  * submitted when somebody reads, and the errors of all that. It knows no kernel by name.
  */
+import { formatBytes } from '../../format.js';
 import type { HostArray } from '../device.js';
 import { DeviceLostError } from '../device-lost.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { MemoryPool, Usage, type Memory, type WebGpuBuffer } from './buffer.js';
 import type { Constants, Layout, Program } from './program.js';
 import { SOLO, wgslOf, writtenMemories } from './program.js';
@@ -332,9 +334,17 @@ export class Gpu {
     const errors = this.#errors;
     this.#errors = [];
     for (const error of await Promise.all(errors)) {
-      if (error !== null) throw new Error(`webgpu: ${error.message.trim()}`);
+      if (error !== null) throw this.#errorOf(error);
     }
     if (outcome !== null) throw new Error(`webgpu: reading back failed: ${outcome}`);
+  }
+
+  #errorOf(error: GPUError): Error {
+    const said = error.message.trim();
+    if (error.constructor.name !== 'GPUOutOfMemoryError') return new Error(`webgpu: ${said}`);
+    const held = this.pool.bytes;
+    const message = `webgpu: the GPU has no memory left (buffers hold ${formatBytes(held)}): ${said}`;
+    return Object.assign(new OutOfMemoryError(message), { held });
   }
 
   #checkAlive(): void {
