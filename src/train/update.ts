@@ -39,18 +39,27 @@ export class Update {
     return this.#device.view(this.#scalars, 0, 1);
   }
 
-  /** One update from the gradients. */
+  /**
+   * One update from the gradients. On a device that decides by itself (`Device.guarded`) all of it is enqueued when this
+   * returns its promise, so that the next step may be enqueued before the numbers of this one are there.
+   */
   async apply(learningRate: number): Promise<UpdateResult> {
     const { gradients, length } = this.#parameters;
-    this.#device.kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), gradients, length);
-    const [loss, squares] = (await this.#device.read(this.#scalars)) as FloatArray;
+    const device = this.#device;
+    device.kernels.sumOfSquares(device.view(this.#scalars, 1, 1), gradients, length);
+    const clip = this.#gradientClip;
+    const update = (scale: number): void => {
+      this.optimizer.update(learningRate, scale);
+      this.#parameters.refreshBf16();
+    };
+    const reading = device.read(this.#scalars);
+    device.guarded?.(this.#scalars, clip, () => update(1));
+    const [loss, squares] = (await reading) as FloatArray;
     const gradientNorm = Math.sqrt(squares!);
     const skipped = !Number.isFinite(loss) || !Number.isFinite(gradientNorm);
-    const clip = this.#gradientClip;
-    if (!skipped) {
-      this.optimizer.update(learningRate, gradientNorm > clip ? clip / gradientNorm : 1);
-      this.#parameters.refreshBf16();
-    }
+    if (device.guarded === undefined) {
+      if (!skipped) update(gradientNorm > clip ? clip / gradientNorm : 1);
+    } else if (skipped) this.optimizer.step -= 1;
     return { loss: loss!, gradientNorm, skipped };
   }
 

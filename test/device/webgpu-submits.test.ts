@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { Session } from '../../src/generate/decode.js';
+import { modelFingerprint } from '../../src/model/fingerprint.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { randomKey } from '../../src/tensor/random.js';
 import { takeSnapshot } from '../../src/train/snapshot.js';
@@ -64,6 +65,21 @@ describe.skipIf(reason !== '')(`work is submitted${reason}`, () => {
     });
     expect(submits).toBe(2);
     expect((await snapshot!).updates).toBe(trainer.optimizer.step - 1);
+  }, 300_000);
+
+  test('before the numbers of a step are there, those of the next can be enqueued', async () => {
+    const alone = LanguageModel.create(model.config, device, 2);
+    const ahead = LanguageModel.create(model.config, device, 2);
+    const losses: number[][] = [[], []];
+    const waiting = new Trainer(alone, options);
+    for (let step = 0; step < 3; step++) losses[0]!.push((await waiting.step([batch(2, 6)], 1e-2, step)).loss);
+    const running = new Trainer(ahead, options);
+    const steps = [0, 1, 2].map((step) => running.step([batch(2, 6)], 1e-2, step));
+    for (const { loss } of await Promise.all(steps)) losses[1]!.push(loss);
+    expect(losses[1]).toEqual(losses[0]);
+    expect(losses[0]![2]).toBeLessThan(losses[0]![0]!);
+    expect(await modelFingerprint(ahead)).toBe(await modelFingerprint(alone));
+    for (const one of [waiting, running, alone, ahead]) one.dispose();
   }, 300_000);
 
   test('once for a token', async () => {

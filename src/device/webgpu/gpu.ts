@@ -51,6 +51,8 @@ export class Gpu {
   readonly isSoftware: boolean;
   /** Where kernels report wrong data; read with everything that is read. */
   readonly fault: WebGpuBuffer;
+  /** What decides about updates of parameters: see `Device.guarded`. */
+  guard: { readonly scalars: WebGpuBuffer; readonly clip: number } | null = null;
   /** The kernels that report, in the order of their numbers. */
   readonly faultKernels: string[] = [];
   readonly #parameters: GPUBuffer;
