@@ -112,13 +112,13 @@ const actions = {
   /** Begins to save what never ends. */
   async saveForEver(name: string): Promise<void> {
     const store = await ModelStore.open();
-    const first = Promise.withResolvers<void>();
     const stream = new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(new Uint8Array(5000)) });
     const files = (async function* () {
       yield { name: 'config.json', size: null, stream };
     })();
-    void store.save(name, files, { onProgress: () => first.resolve() });
-    await first.promise;
+    await new Promise<void>((resolve) => {
+      void store.save(name, files, { onProgress: () => resolve() });
+    });
   },
   async download(name: string, address: string) {
     const progress: FetchProgress[] = [];

@@ -28,8 +28,8 @@ function breaking(how: 'fails' | 'waits'): AsyncIterable<StreamedFile> {
       controller.enqueue(new Uint8Array(500));
     },
     pull(controller) {
-      if (how === 'fails') controller.error(new Error('model.safetensors: broke off'));
-      else return new Promise(() => {});
+      if (how === 'waits') return new Promise(() => {});
+      return controller.error(new Error('model.safetensors: broke off'));
     },
   });
   return (async function* () {

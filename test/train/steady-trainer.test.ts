@@ -46,8 +46,9 @@ interface Training {
 async function trained(
   open: () => Promise<Device>,
   disturb: (device: Device, step: number) => void,
+  blocks = config.blocks,
 ): Promise<Training> {
-  const model = LanguageModel.create(config, await open(), 1);
+  const model = LanguageModel.create({ ...config, blocks }, await open(), 1);
   const lost: Training['lost'][number][] = [];
   const onLost = ({ reason }: DeviceLostError, step: number): void => void lost.push({ reason, step });
   const steady = await SteadyTrainer.start(model, { trainer, openDevice: open, snapshotEvery: 4, onLost });
