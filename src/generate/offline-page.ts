@@ -61,7 +61,7 @@ export function* offlinePage({ title, about, prompt, files, model }: OfflinePage
     style: builtFile('style.css'),
     model: JSON.stringify(data).replaceAll('<', '\\u003c'),
     worker: inlineScript(builtFile('worker.js')),
-    main: inlineScript(builtFile('main.js')),
+    main: `<script>${inlineScript(builtFile('main.js'))}</script>`,
   };
   const filled = (template: string): Buffer =>
     Buffer.from(template.replace(/\{\{(\w+)\}\}/g, (field, name: string) => fields[name] ?? field));
