@@ -144,8 +144,11 @@ export class ModelStore {
     }
   }
 
+  /** After the browser refused, whatever it had said about room. */
   async #fullError(name: string, files: FilesToStore, cause: unknown): Promise<StorageFullError> {
-    return new StorageFullError(`the model "${name}"`, totalOf(files), await this.#free(), { cause });
+    const [needed, free] = [totalOf(files), await this.#free()];
+    const isTrue = needed !== null && free !== null && free < needed;
+    return new StorageFullError(`the model "${name}"`, needed, isTrue ? free : null, { cause });
   }
 
   /** Bytes that may still be stored; null where the browser does not say. */

@@ -44,15 +44,16 @@ export class StorageFullError extends StorageError {
   override readonly name = 'StorageFullError';
   /** Bytes to be stored; null where the size was not known beforehand. */
   readonly needed: number | null;
-  /** Bytes that were free; null where the browser does not say. */
+  /** Bytes that were free; null where the browser does not say, or says what cannot be: some tell every page the same. */
   readonly available: number | null;
 
   constructor(what: string, needed: number | null, available: number | null, options?: ErrorOptions) {
-    const needs = needed === null ? 'needs more room than there is' : `needs ${formatBytes(needed)}`;
-    const free = available === null ? '' : `, and the browser gives this page ${formatBytes(available)} more`;
+    const size = needed === null ? 'more room than there is' : formatBytes(needed);
+    const free =
+      available === null ? 'which is more than the browser gives this page' : `and ${formatBytes(available)} are free`;
     super(
-      `${what} ${needs}${free}; remove a stored model, free space on the disk, or download it as a folder instead. ` +
-        'What was stored before is still there.',
+      `${what} needs ${size}${needed === null && available === null ? '' : `, ${free}`}; remove a stored model, free space on ` +
+        'the disk, or download it as a folder instead. What was stored before is still there.',
       options,
     );
     this.needed = needed;
