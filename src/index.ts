@@ -1,7 +1,6 @@
 /** @file The public API: only re-exports. */
 export * from './shared-api.js';
 
-export { OutOfMemoryError } from './device/out-of-memory.js';
 export { openDevice, surveyDevices, type DeviceChoice, type DeviceOptions, type DeviceReport } from './device/open.js';
 export { selftest, type SelftestOptions, type SelftestResult } from './device/selftest/selftest.js';
 
@@ -24,7 +23,7 @@ export { Run, type TrainOptions } from './train/run.js';
 
 export { loadSession, saveSession } from './generate/session-file.js';
 export type { CompleteOptions, Completion } from './generate/complete.js';
-export { TextModel, type GenerateOptions, type LoadOptions } from './generate/text-model.js';
+export { TextModel, type LoadOptions } from './generate/text-model.js';
 export { readFiles, type ReadOptions, type ReadProgress } from './generate/read-files.js';
 
 export { batchesOf, batchOf, trainingBatch, type TaskBatch } from './data/tasks/batch.js';

@@ -3,6 +3,8 @@
  * native library. `browser.ts` and `index.ts` export it, each with its own besides.
  */
 export type { Device, DeviceInfo, FloatArray, HostArray } from './device/device.js';
+export { DeviceLostError } from './device/device-lost.js';
+export { BufferLimitError, OutOfMemoryError } from './device/out-of-memory.js';
 export { WebGpuError } from './device/webgpu/adapter.js';
 export { Activation, InputGate, WeightFormat, type DeviceBuffer, type Dtype, type Kernels } from './device/kernels.js';
 export { packedRowBytes } from './device/packing.js';
@@ -72,7 +74,19 @@ export type { ModelConfig, ModelConfigInput } from './model/config.js';
 export type { ModelFacts } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
 export type { WeightStorage } from './model/load-weights.js';
-export { modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export {
+  chosenModel,
+  fetchModel,
+  streamModel,
+  type ChosenFile,
+  type FetchOptions,
+  type FetchProgress,
+  type StreamedFile,
+} from './model/fetch-model.js';
+export { heldModelFiles, modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export { ModelStore, type FilesToStore, type SaveOptions, type StoredModel } from './model/model-store.js';
+export { openModelFiles, type FolderFiles, type OpenFilesOptions } from './model/open-files.js';
+export { StorageError, StorageFullError, type PageStorage } from './model/store-directory.js';
 export type { OpenModelOptions } from './model/open-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { parseSafetensors, safetensorsBytes, type SafetensorsContent } from './model/safetensors-bytes.js';
@@ -94,6 +108,7 @@ export {
 export { trainBpe } from './tokens/bpe-train.js';
 export { ByteTokenizer } from './tokens/bytes.js';
 export { charTokenizer } from './tokens/chars.js';
+export { tokenizerOfFiles } from './tokens/from-folder.js';
 export { tokenizerFromFiles } from './tokens/local-kinds.js';
 export type { StreamDecoder, Tokenizer, TokenizerFiles } from './tokens/tokenizer.js';
 
@@ -103,10 +118,19 @@ export { textPart, type NumberList, type TextPart } from './data/text-part.js';
 
 export { evaluate } from './train/evaluate.js';
 export type { TrainStep } from './train/train-step.js';
+export {
+  restoreSnapshot,
+  snapshotBytes,
+  snapshotFromBytes,
+  takeSnapshot,
+  type TrainerSnapshot,
+} from './train/snapshot.js';
+export { SteadyTrainer, type SteadyTrainerOptions, type StepPlan } from './train/steady-trainer.js';
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
+export { generateText, type GenerateOptions } from './generate/generate-text.js';
 export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';
 export type { SamplingOptions } from './generate/sampling-options.js';
 export type { TokenLogprob } from './generate/logprobs.js';

@@ -2,9 +2,9 @@
 import fs from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import type { Completion } from '../generate/complete.js';
-import type { GenerateOptions } from '../generate/text-model.js';
+import type { GenerateOptions } from '../generate/generate-text.js';
 import { TextModel } from '../generate/text-model.js';
-import { MAX_LOGPROBS, type SamplingOptions } from '../generate/sampling-options.js';
+import { DEFAULT_SAMPLING, MAX_LOGPROBS, type SamplingOptions } from '../generate/sampling-options.js';
 import { formatNumber } from '../format.js';
 import { loadState } from '../model/state-file.js';
 import { interruptSignal } from './interrupt.js';
@@ -32,9 +32,6 @@ interface Options extends ModelOptions {
   json?: boolean;
   stats?: boolean;
 }
-
-/** Where neither the command line nor the model's generation_config.json says otherwise. */
-const DEFAULTS = { temperature: 0.8, topP: 0.95 } as const;
 
 export function generateCommand(): Command {
   const command = new Command('generate')
@@ -140,7 +137,7 @@ function samplingOf({ generation }: TextModel, options: Options): SamplingOption
   const asked = { temperature, topK, topP, minP, typical, repetitionPenalty, presencePenalty, frequencyPenalty };
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   const { seed, logitBias, logprobs } = options;
-  const base = generation === null || Object.keys(generation.sampling).length === 0 ? DEFAULTS : generation.sampling;
+  const base = generation === null || Object.keys(generation.sampling).length === 0 ? DEFAULT_SAMPLING : generation.sampling;
   return { ...base, ...Object.fromEntries(given), seed, logitBias, ...(logprobs !== undefined && { logprobs }) };
 }
 

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   reproduce: async () => (await import('./reproduce.js')).reproduceCommand(),
   convert: async () => (await import('./convert.js')).convertCommand(),
   quantize: async () => (await import('./quantize.js')).quantizeCommand(),
+  export: async () => (await import('./export.js')).exportCommand(),
   'scaling-fit': async () => (await import('./scaling-fit.js')).scalingFitCommand(),
   doctor: async () => (await import('./doctor.js')).doctorCommand(),
   selftest: async () => (await import('./selftest.js')).selftestCommand(),

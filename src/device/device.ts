@@ -100,6 +100,12 @@ export interface Device {
   cast(y: DeviceBuffer, x: DeviceBuffer): void;
   /** A copy of the buffer on the host, floats for bf16, once all kernels enqueued before have run. */
   read(buffer: DeviceBuffer): Promise<HostArray>;
+  /**
+   * Where waiting for a number costs time: runs `body`, whose `adamw` the device itself decides about once it knows
+   * `scalars` [2], a loss and the squared norm of the gradient. Where one is not finite nothing is changed; where the norm is
+   * above `clip`, the gradient is scaled down to it.
+   */
+  guarded?(scalars: DeviceBuffer, clip: number, body: () => void): void;
   /** Bytes held now and the most held since `resetPeak`. */
   readonly memory: { readonly bytes: number; readonly peak: number; resetPeak(): void };
   /** When true, fresh float memory is filled with NaN. For tests. */

@@ -47,6 +47,9 @@ export type ResolvedSamplingOptions = Required<Omit<SamplingOptions, 'logprobs'>
 /** Largest number of alternatives that `logprobs` reports: the bound of the OpenAI chat API. */
 export const MAX_LOGPROBS = 20;
 
+/** For people, where neither they nor the model's generation_config.json say otherwise. */
+export const DEFAULT_SAMPLING = { temperature: 0.8, topP: 0.95 } as const satisfies SamplingOptions;
+
 const RANGES = {
   temperature: [0, Number.MAX_VALUE],
   topK: [0, Number.MAX_SAFE_INTEGER],

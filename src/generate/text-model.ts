@@ -10,22 +10,14 @@ import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import type { SavedState } from '../model/state-file.js';
 import { complete, type CompleteOptions, type Completion } from './complete.js';
-import { decode, type DecodeOptions } from './decode.js';
+import { endTokens, generateText, promptTokens, type GenerateOptions } from './generate-text.js';
 import { readGenerationConfig, type GenerationConfig } from './generation-config.js';
 import type { SamplingOptions } from './sampling-options.js';
-import { TextStream } from './text-stream.js';
 
 /** Opened to be run unless `trainable` is asked for: matrices stay as they are stored, in place where the device can. */
 export interface LoadOptions extends DeviceOptions, LoadModelOptions {
   /** Default "auto". */
   readonly device?: DeviceChoice | Device;
-}
-
-export interface GenerateOptions extends DecodeOptions {
-  /** Texts that end the generation; they are not given out, nor the beginning of one. */
-  readonly stop?: readonly string[];
-  /** Told of each token, before its text is certain. */
-  readonly onToken?: (token: number) => void;
 }
 
 export class TextModel {
@@ -73,18 +65,8 @@ export class TextModel {
    * @throws RangeError when an option is outside of its range, or the prompt is empty and there is no end-of-text token.
    */
   async *generate(prompt: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
-    const { stop = [], onToken, ...decoding } = options;
-    const tokens = this.promptTokens(prompt, options.state);
     const stopTokens = options.stopTokens ?? this.stopTokens;
-    const stream = new TextStream(this.tokenizer, { stop, prompt: tokens });
-    for await (const token of decode(this.model, tokens, { ...this.sampling, ...decoding, stopTokens })) {
-      onToken?.(token);
-      const { text, stopped } = stream.push(token);
-      if (text !== '') yield text;
-      if (stopped) return;
-    }
-    const rest = stream.end();
-    if (rest !== '') yield rest;
+    yield* generateText(this.model, this.tokenizer, prompt, { ...this.sampling, ...options, stopTokens });
   }
 
   /**
@@ -101,11 +83,7 @@ export class TextModel {
    * @throws RangeError when the prompt is empty and there is no such token.
    */
   promptTokens(prompt: string, state?: SavedState): Int32Array {
-    const tokens = this.tokenizer.encode(prompt, { addSpecial: state === undefined });
-    if (tokens.length > 0 || state?.logits) return tokens;
-    const { eosId } = this.tokenizer;
-    if (eosId !== null) return Int32Array.of(eosId);
-    throw new RangeError('generate: this tokenizer has no end-of-text token to begin with; give a prompt');
+    return promptTokens(this.tokenizer, prompt, state);
   }
 
   /** Sampling where nothing else is said: as the makers of the model say, and only tokens that the tokenizer has. */
@@ -115,8 +93,7 @@ export class TextModel {
 
   /** Tokens that end a text: as the makers of the model say, else the tokenizer's end-of-text token. */
   get stopTokens(): readonly number[] {
-    const { eosId } = this.tokenizer;
-    return this.generation?.stopTokens ?? (eosId === null ? [] : [eosId]);
+    return this.generation?.stopTokens ?? endTokens(this.tokenizer);
   }
 
   dispose(): void {

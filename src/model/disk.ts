@@ -143,17 +143,18 @@ export function replacedName(target: string): string {
  * Writes a file beside its place, makes it durable and renames it into place: a reader, or a process killed at any
  * moment, sees the old file or the new one.
  *
- * @param what  what it is, with its article, for the sentence of an error: "the report".
+ * @param content  all of it, or pieces, which are not all in memory at once
+ * @param what     what it is, with its article, for the sentence of an error: "the report".
  * @throws WriteError if the disk refuses; the old file stands.
  */
-export function writeFileWhole(file: string, content: string | Uint8Array, what: string): void {
-  const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+export function writeFileWhole(file: string, content: string | Uint8Array | Iterable<Uint8Array>, what: string): void {
+  const whole = typeof content === 'string' ? Buffer.from(content) : content instanceof Uint8Array ? content : null;
   const temporary = temporaryName(file);
   try {
     cleanLeftovers(path.dirname(file), path.basename(file));
     const fd = fs.openSync(temporary, 'w');
     try {
-      writeAll(fd, bytes);
+      for (const piece of whole === null ? (content as Iterable<Uint8Array>) : [whole]) writeAll(fd, piece);
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
@@ -162,7 +163,7 @@ export function writeFileWhole(file: string, content: string | Uint8Array, what:
   } catch (error) {
     removeQuietly(temporary);
     const stands = fs.existsSync(file) ? 'the previous file stands' : 'no file was left';
-    throw explainWriteFailure(error, what, file, bytes.byteLength, stands);
+    throw explainWriteFailure(error, what, file, whole?.byteLength, stands);
   }
   syncFolder(path.dirname(file));
 }

@@ -4,9 +4,10 @@
  */
 import type { Device } from '../device/device.js';
 import { WeightFormat, type DeviceBuffer } from '../device/kernels.js';
+import { isNoRoom, namingWhat } from '../device/out-of-memory.js';
 import { isScaled, packedRowBytes } from '../device/packing.js';
 import type { ParameterSpec, ParameterTable } from '../layers/parameter.js';
-import { checkShape, size } from '../tensor/shape.js';
+import { checkShape, formatShape, size } from '../tensor/shape.js';
 import { Tensor, type Packing } from '../tensor/tensor.js';
 import type { ParameterSource } from './formats/source.js';
 import { FrozenParameters } from './parameters.js';
@@ -42,17 +43,18 @@ export function packingOf(name: string, storage: Exclude<WeightStorage, 'stored'
 }
 
 /**
- * The parameters of a table from their sources.
+ * The parameters of a table from their sources; gives out each source before its bytes are taken, so that they can be
+ * fetched then.
  * @throws RangeError for a missing or foreign parameter or a wrong shape; Error where a packed matrix would have to be
  *   packed again, or a type of element cannot be read as a number.
  */
-export function loadFrozen(
+export function* loadFrozen(
   device: Device,
   table: ParameterTable,
   sources: ReadonlyMap<string, ParameterSource>,
   folder: string,
   options: WeightOptions,
-): FrozenParameters {
+): Generator<ParameterSource, FrozenParameters, void> {
   checkNames(table, sources, folder);
   const total = [...sources.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const tensors: Record<string, Tensor> = {};
@@ -61,7 +63,8 @@ export function loadFrozen(
     for (const [name, spec] of Object.entries(table)) {
       const source = sources.get(name)!;
       checkShape(`${folder}: ${name}`, source.shape, spec.shape);
-      tensors[name] = loadOne(device, spec, source, options);
+      yield source;
+      tensors[name] = loadNamed(device, spec, source, options);
       done += source.byteLength;
       options.onProgress?.(done / total);
     }
@@ -70,6 +73,15 @@ export function loadFrozen(
     throw error;
   }
   return new FrozenParameters(device, tensors);
+}
+
+/** @throws what the device throws, with the parameter that did not fit and its shape. */
+function loadNamed(device: Device, spec: ParameterSpec, source: ParameterSource, options: WeightOptions): Tensor {
+  try {
+    return loadOne(device, spec, source, options);
+  } catch (error) {
+    throw isNoRoom(error) ? namingWhat(`${source.name} ${formatShape(spec.shape)}`, error) : error;
+  }
 }
 
 /** @throws RangeError when a parameter of the table has no source, or a source no parameter. */

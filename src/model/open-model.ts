@@ -25,10 +25,49 @@ export function openModel(
   name: string,
   options: OpenModelOptions,
 ): LanguageModel {
+  const opening = openInPieces(config, parameters, device, name, options);
+  for (;;) {
+    const { done, value } = opening.next();
+    if (done) return value;
+  }
+}
+
+/**
+ * As `openModel`, where the bytes of a parameter are there only once `fetch` has been awaited, one parameter after the
+ * other: so that not all of them are in memory.
+ */
+export async function openModelFetching(
+  config: ModelConfig,
+  parameters: ReadonlyMap<string, ParameterSource>,
+  device: Device,
+  name: string,
+  options: OpenModelOptions,
+  fetch: (parameter: ParameterSource) => Promise<void>,
+): Promise<LanguageModel> {
+  const opening = openInPieces(config, parameters, device, name, options);
+  for (let next = opening.next(); ;) {
+    if (next.done) return next.value;
+    try {
+      await fetch(next.value);
+    } catch (error) {
+      opening.throw(error); // frees what is there, and throws it again
+    }
+    next = opening.next();
+  }
+}
+
+/** Gives out each parameter before it takes its bytes. */
+function* openInPieces(
+  config: ModelConfig,
+  parameters: ReadonlyMap<string, ParameterSource>,
+  device: Device,
+  name: string,
+  options: OpenModelOptions,
+): Generator<ParameterSource, LanguageModel, void> {
   const { storage, trainable = storage === undefined } = options;
   const table = parameterTable(config);
   if (!trainable) {
-    const frozen = loadFrozen(device, table, parameters, name, { storage: 'stored', ...options });
+    const frozen = yield* loadFrozen(device, table, parameters, name, { storage: 'stored', ...options });
     return new LanguageModel(config, device, frozen);
   }
   checkNames(table, parameters, name);
@@ -38,6 +77,7 @@ export function openModel(
     for (const [k, { name: parameter, spec }] of places.entries()) {
       const source = parameters.get(parameter)!;
       checkShape(`${name}: ${parameter}`, source.shape, spec.shape);
+      yield source;
       writeFloats(model.tensors[parameter]!, source);
       options.onProgress?.((k + 1) / places.length);
     }

@@ -13,7 +13,7 @@ import {
   type ParameterTensors,
 } from '../layers/parameter.js';
 import { fold, type RandomKey } from '../tensor/random.js';
-import { size } from '../tensor/shape.js';
+import { formatShape, size } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** Each parameter begins at a multiple of this many elements, so that vector loads are aligned. */
@@ -82,8 +82,14 @@ export class Parameters {
     try {
       return this.device.alloc('float', this.length);
     } catch (error) {
-      throw namingWhat(`the ${what} of the model, all in one buffer`, error);
+      throw namingWhat(`the ${what} of the model, all in one buffer (${this.#largest()})`, error);
     }
+  }
+
+  /** "the largest is embedding.weight [50304,768]" */
+  #largest(): string {
+    const { name, spec } = this.places.reduce((a, b) => (b.length > a.length ? b : a));
+    return `the largest is ${name} ${formatShape(spec.shape)}`;
   }
 
   /** Gives every parameter its initial value; each depends on the key and its own name alone. */

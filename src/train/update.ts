@@ -44,17 +44,26 @@ export class Update {
     return this.#device.view(this.#scalars, 0, 1);
   }
 
-  /** One update from the gradients. */
+  /**
+   * One update from the gradients. On a device that decides by itself (`Device.guarded`) all of it is enqueued when this
+   * returns its promise, so that the next step may be enqueued before the numbers of this one are there.
+   */
   async apply(learningRate: number): Promise<UpdateResult> {
     const { gradients, length } = this.#parameters;
-    this.#device.kernels.sumOfSquares(this.#device.view(this.#scalars, 1, 1), gradients, length);
-    const found = await this.#found();
-    const { gradientNorm, skipped } = found;
+    const device = this.#device;
+    device.kernels.sumOfSquares(device.view(this.#scalars, 1, 1), gradients, length);
     const clip = this.#gradientClip;
-    if (!skipped) {
-      this.optimizer.update(learningRate, gradientNorm > clip ? clip / gradientNorm : 1);
+    const update = (scale: number): void => {
+      this.optimizer.update(learningRate, scale);
       this.#parameters.refreshBf16();
-    }
+    };
+    const reading = this.#found();
+    device.guarded?.(this.#scalars, clip, () => update(1));
+    const found = await reading;
+    const { gradientNorm, skipped } = found;
+    if (device.guarded === undefined) {
+      if (!skipped) update(gradientNorm > clip ? clip / gradientNorm : 1);
+    } else if (skipped) this.optimizer.step -= 1;
     return found;
   }
 

@@ -8,6 +8,10 @@ import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import { compare, describeFailure, selftest } from '../../src/device/selftest/selftest.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
+import { OutOfMemoryError } from '../../src/device/out-of-memory.js';
+import { modelConfigSchema } from '../../src/model/config.js';
+import { LanguageModel, parameterTable } from '../../src/model/language-model.js';
+import { openModel } from '../../src/model/open-model.js';
 import { Parameters } from '../../src/model/parameters.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
@@ -188,10 +192,83 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
   test('and a model that does not fit says what of it', () => {
     const table = { 'a/weight': { shape: [2 ** 20, 2 ** 20], initial: { kind: 'zeros' }, decay: true } };
     expect(() => new Parameters(device, table as never)).toThrow(
-      /^the parameters of the model, all in one buffer: webgpu: a float buffer of 1099511627776 elements/,
+      /^the parameters of the model, all in one buffer \(the largest is a\/weight \[1048576,1048576\]\): webgpu: a float buffer of 1099511627776 elements/,
     );
     const gate = () => scope(device, {}, (inner) => inner.within('blocks/3', () => inner.alloc('float', 2 ** 40)));
     expect(gate).toThrow(/^blocks\/3: webgpu: a float buffer of 1099511627776 elements/);
+  });
+
+  test('limits are those of the adapter: with smaller ones, a model says which tensor and which limit', async () => {
+    const { create } = (await import('webgpu' as string)) as { create(options: string[]): GPU };
+    const small = {
+      maxBufferSize: 2 ** 28,
+      maxStorageBufferBindingSize: 2 ** 27,
+      maxComputeWorkgroupStorageSize: 16384,
+    };
+    const adapter = (await create([]).requestAdapter())!;
+    const limits = new Proxy(adapter.limits, {
+      get: (own, name) => small[name as keyof typeof small] ?? own[name as keyof GPUSupportedLimits],
+    });
+    const asked: unknown[] = [];
+    const requestDevice = (descriptor: GPUDeviceDescriptor) => {
+      asked.push(descriptor.requiredLimits);
+      return adapter.requestDevice(descriptor);
+    };
+    const gpu = { requestAdapter: async () => ({ limits, info: adapter.info, requestDevice }) };
+    const narrow = await createWebGpuDevice({ gpu });
+    expect(asked).toEqual([small]);
+    const config = { vocabSize: 2 ** 20, dim: 64, blocks: ['slstm'], tieWeights: true };
+    const fits = 'this adapter allows 134.2 MB in one buffer (maxStorageBufferBindingSize); take a smaller model';
+    const refused = (body: () => unknown) => {
+      try {
+        body();
+      } catch (error) {
+        expect(error).toMatchObject({ name: 'BufferLimitError', limit: 'maxStorageBufferBindingSize', most: 2 ** 27 });
+        return (error as Error).message;
+      }
+      throw new Error('it fits');
+    };
+    const toTrain = refused(() => new LanguageModel(config, narrow));
+    expect(toTrain).toMatch(
+      /^the parameters of the model, all in one buffer \(the largest is embedding\.weight \[1048576,64\]\)/,
+    );
+    expect(toTrain).toContain(fits);
+    const parameters = new Map(
+      Object.entries(parameterTable(config)).map(([name, { shape }]) => {
+        const bytes = () => new Uint8Array(4 * shape.reduce((product, extent) => product * extent, 1));
+        const place = { name, tensor: name, shape, dtype: 'F32', packing: null, byteLength: 4 } as const;
+        return [name, { ...place, bytes, memory: () => null }];
+      }),
+    );
+    const checked = modelConfigSchema.parse(config);
+    const toRun = refused(() => openModel(checked, parameters, narrow, 'folder', { storage: 'stored' }));
+    expect(toRun).toMatch(
+      /^embedding\.weight \[1048576,64\]: webgpu: a float buffer of 67108864 elements takes 268\.4 MB/,
+    );
+    expect(toRun).toContain(fits);
+    narrow.destroy();
+  });
+
+  test('memory that the GPU does not have is that error of every device', async () => {
+    const full = await createWebGpuDevice();
+    const x = full.alloc('float', 100);
+    full.kernels.fill(x, 1, 100);
+    class GPUOutOfMemoryError {
+      readonly message = 'Buffer allocation failed. ';
+    }
+    vi.spyOn(full.gpuDevice as GPUDevice, 'popErrorScope').mockResolvedValue(new GPUOutOfMemoryError());
+    await expect(full.read(x)).rejects.toThrow(
+      /^webgpu: the GPU has no memory left \(buffers hold \d+ B\): Buffer allocation failed\.$/,
+    );
+    await expect(full.read(x)).rejects.toThrow(OutOfMemoryError);
+    full.destroy();
+  });
+
+  test('an adapter that gives no device says why', async () => {
+    const requestDevice = () => Promise.reject(new Error('limit out of range'));
+    const info = { vendor: 'some', architecture: 'gpu', isFallbackAdapter: false };
+    const gpu = { requestAdapter: async () => ({ limits: {}, info, requestDevice }) };
+    await expect(createWebGpuDevice({ gpu })).rejects.toThrow('webgpu: some gpu gives no device: limit out of range');
   });
 
   test('a lost device says so in the middle of a step and ever after', async () => {

@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { TextModel, type GenerateOptions } from '../../src/generate/text-model.js';
+import type { GenerateOptions } from '../../src/generate/generate-text.js';
+import { TextModel } from '../../src/generate/text-model.js';
 import { commandIsBuilt, xlstm } from '../support/cli.js';
 import { fastestDevice } from '../support/devices.js';
 import { temporaryFolder } from '../support/folders.js';

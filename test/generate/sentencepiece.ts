@@ -1,5 +1,5 @@
 /** @file A small tokenizer.json of the SentencePiece kind, as Llama's: spaces are "▁", one is put before a text, other characters are bytes. */
-import { tokenizerFromJson } from '../../src/tokens/load.js';
+import { tokenizerFromJson } from '../../src/tokens/any-kind.js';
 import { parseTokenizerJson } from '../../src/tokens/tokenizer-json.js';
 import type { Tokenizer } from '../../src/tokens/tokenizer.js';
 

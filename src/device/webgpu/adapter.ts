@@ -33,12 +33,14 @@ async function dawnGpu(): Promise<GPU> {
   return module.create([]);
 }
 
+const isNode = (): boolean =>
+  (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
+
 /** What the page or process offers. @throws WebGpuError when it has no WebGPU at all. */
 async function findGpu(): Promise<GPU> {
   const own = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (own !== undefined) return own;
-  const isNode = (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
-  if (isNode) return (dawn ??= dawnGpu());
+  if (isNode()) return (dawn ??= dawnGpu());
   throw new WebGpuError(
     'webgpu: this browser has no WebGPU, or the page is not in a secure context (https or localhost). Chrome and Edge ' +
       'have it from 113 on, Safari from 26 on, Firefox from 141 on.',
@@ -54,6 +56,13 @@ const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkg
 /** Features that are used where they are there. */
 const WANTED: readonly GPUFeatureName[] = ['subgroups'];
 
+const NO_GPU =
+  'webgpu: no GPU was found. Install a driver (on Linux one for Vulkan and its loader: libvulkan1), or point ' +
+  'VK_ICD_FILENAMES at the vk_swiftshader_icd.json of Chromium for a slow one in software; or use --device cpu.';
+const NO_GPU_IN_PAGE =
+  'webgpu: this browser knows WebGPU but gives no GPU to pages here. Turn on graphics acceleration in its settings and ' +
+  'bring the graphics driver up to date; in Chrome and Edge the page about:gpu says what is missing.';
+
 export interface Opened {
   readonly device: GPUDevice;
   readonly description: string;
@@ -68,15 +77,12 @@ export interface Opened {
 export async function openAdapter(gpu?: GPU): Promise<Opened> {
   const found = gpu ?? (await findGpu());
   const adapter = await found.requestAdapter({ powerPreference: 'high-performance' });
-  if (adapter === null) {
-    throw new WebGpuError(
-      'webgpu: no GPU was found. Install a driver (on Linux one for Vulkan and its loader: libvulkan1), or point ' +
-        'VK_ICD_FILENAMES at the vk_swiftshader_icd.json of Chromium for a slow one in software; or use --device cpu.',
-    );
-  }
+  if (adapter === null) throw new WebGpuError(isNode() ? NO_GPU : NO_GPU_IN_PAGE);
   const requiredLimits = Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]]));
   const requiredFeatures = WANTED.filter((feature) => adapter.features.has(feature));
-  const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
+  const device = await adapter.requestDevice({ requiredLimits, requiredFeatures }).catch((cause: Error) => {
+    throw new WebGpuError(`webgpu: ${describe(adapter)} gives no device: ${cause.message.trim()}`, { cause });
+  });
   return { device, description: describe(adapter), isSoftware: adapter.info.isFallbackAdapter };
 }
 

@@ -4,6 +4,7 @@
  */
 import { formatBytes } from '../../format.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
+import { BufferLimitError } from '../out-of-memory.js';
 
 /** GPUBufferUsage, which Node has under no global name. */
 export const Usage = { mapRead: 0x1, copySource: 0x4, copyTarget: 0x8, uniform: 0x40, storage: 0x80 } as const;
@@ -98,10 +99,10 @@ export class MemoryPool {
     const bytes = length * BYTES[dtype];
     const { name, bytes: most } = this.#limit;
     if (bytes > most) {
-      throw new RangeError(
+      const message =
         `webgpu: a ${dtype} buffer of ${length} elements takes ${formatBytes(bytes)}, this adapter allows ` +
-          `${formatBytes(most)} in one buffer (${name}); take a smaller model, batch or context, or another device`,
-      );
+        `${formatBytes(most)} in one buffer (${name}); take a smaller model, batch or context, or another device`;
+      throw new BufferLimitError(message, name, bytes, most);
     }
     const room = Math.min(roomFor(bytes), Math.floor(most / 4) * 4);
     const memory = this.#free.get(room)?.pop() ?? this.#create(room);

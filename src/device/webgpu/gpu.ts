@@ -1,17 +1,24 @@
 /**
  * @file Runs programs on a GPU: pipelines and bind groups made once, dispatches recorded in one command buffer that is
- * submitted when somebody reads or many have gathered, and the errors of all that. It knows no kernel by name.
+ * submitted when somebody reads, and the errors of all that. It knows no kernel by name.
  */
+import { formatBytes } from '../../format.js';
 import type { HostArray } from '../device.js';
+import { DeviceLostError } from '../device-lost.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { MemoryPool, Usage, type Memory, type WebGpuBuffer } from './buffer.js';
 import type { Constants, Execution, Layout, Program } from './program.js';
 import { groupsTogether, wgslOf, writtenMemories } from './program.js';
 
 /** Bytes between the parameters of two dispatches: WebGPU's largest alignment of a uniform buffer. */
 const STRIDE = 256;
-/** Dispatches of one command buffer. A GPU works on one while the next is recorded. */
-const BATCH = 256;
+/** Most dispatches of one command buffer: a whole step of training, of some 40 blocks. */
+const BATCH = 4096;
+/** Bytes that can be written in the middle of a command buffer. */
+const UPLOAD = 1 << 18;
+/** Larger buffers for reading back are not kept. */
+const MOST_STAGING = 1 << 24;
 /** Most workgroups of one dimension in the limits that every adapter has. */
 const MOST_GROUPS = 65_535;
 /** GPUShaderStage.COMPUTE */
@@ -44,9 +51,14 @@ export class Gpu implements Execution {
   readonly hasSubgroups: boolean;
   /** Where kernels report wrong data; read with everything that is read. */
   readonly fault: WebGpuBuffer;
+  /** What decides about updates of parameters: see `Device.guarded`. */
+  guard: { readonly scalars: WebGpuBuffer; readonly clip: number } | null = null;
   /** The kernels that report, in the order of their numbers. */
   readonly faultKernels: string[] = [];
   readonly #parameters: GPUBuffer;
+  /** Where writes wait whose buffer is used by what is recorded already. */
+  readonly #upload: GPUBuffer;
+  #uploaded = 0;
   readonly #staged = new ArrayBuffer(STRIDE * BATCH);
   readonly #words = new Uint32Array(this.#staged);
   readonly #floats = new Float32Array(this.#staged);
@@ -62,7 +74,9 @@ export class Gpu implements Execution {
   /** Number of the batch that is being recorded. */
   #batch = 0;
   #errors: Promise<GPUError | null>[] = [];
-  #lost: string | null = null;
+  #lost: { readonly message: string; readonly reason: string } | null = null;
+  /** Ends the waiting of those who wait for the GPU, once it is lost. */
+  readonly #waiting = new Set<() => void>();
 
   constructor(device: GPUDevice, { isSoftware, hasSubgroups = true }: { isSoftware: boolean; hasSubgroups?: boolean }) {
     this.device = device;
@@ -70,6 +84,7 @@ export class Gpu implements Execution {
     this.hasSubgroups = hasSubgroups && device.features.has('subgroups');
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
+    this.#upload = device.createBuffer({ size: UPLOAD, usage: Usage.copySource | Usage.copyTarget });
     void this.#watchLoss();
     this.#openScopes();
     this.fault = this.pool.alloc('int32', FAULT_WORDS);
@@ -78,7 +93,8 @@ export class Gpu implements Execution {
 
   async #watchLoss(): Promise<void> {
     const { reason, message } = await this.device.lost;
-    this.#lost ??= lostSentence(reason, message);
+    this.#lost ??= { reason, message: lostSentence(reason, message) };
+    for (const end of this.#waiting) end();
   }
 
   /**
@@ -203,6 +219,7 @@ export class Gpu implements Execution {
     this.#encoder = null;
     this.#pass = null;
     this.#dispatches = 0;
+    this.#uploaded = 0;
     this.#batch++;
     this.#closeScopes();
     this.#openScopes();
@@ -215,19 +232,38 @@ export class Gpu implements Execution {
       throw new RangeError(`webgpu: write of ${data.length} elements to a buffer of ${length}`);
     if (length === 0) return;
     this.#checkAlive();
-    if (memory.batch === this.#batch) this.flush();
     const wanted = ARRAYS[dtype];
     const values = data instanceof wanted ? data : new wanted(data);
-    if (dtype !== 'uint8') {
-      this.device.queue.writeBuffer(memory.buffer, 4 * offset, values as GPUAllowSharedBufferSource);
-      return;
-    }
+    if (dtype !== 'uint8') return this.#writeBytes(memory, 4 * offset, values);
     if (offset % 4 !== 0 || (bytes % 4 !== 0 && buffer.isView)) {
       throw new RangeError('webgpu: a write into a part of a uint8 buffer must begin and end at a multiple of 4 bytes');
     }
     const padded = bytes % 4 === 0 ? values : new Uint8Array(4 * Math.ceil(bytes / 4));
     if (padded !== values) padded.set(values);
-    this.device.queue.writeBuffer(memory.buffer, offset, padded as GPUAllowSharedBufferSource);
+    this.#writeBytes(memory, offset, padded);
+  }
+
+  /** Behind what is recorded where that uses the memory, else before it. */
+  #writeBytes(memory: Memory, offset: number, values: HostArray): void {
+    const { queue } = this.device;
+    const data = values as GPUAllowSharedBufferSource;
+    const { byteLength } = values;
+    if (memory.batch === this.#batch && this.#uploaded + byteLength <= UPLOAD) {
+      queue.writeBuffer(this.#upload, this.#uploaded, data);
+      this.#copy(this.#upload, this.#uploaded, memory.buffer, offset, byteLength);
+      this.#uploaded += byteLength;
+      return;
+    }
+    if (memory.batch === this.#batch) this.flush();
+    queue.writeBuffer(memory.buffer, offset, data);
+  }
+
+  /** Records a copy of bytes. */
+  #copy(from: GPUBuffer, start: number, to: GPUBuffer, offset: number, bytes: number): void {
+    this.#pass?.end();
+    this.#pass = null;
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder.copyBufferToBuffer(from, start, to, offset, bytes);
   }
 
   /**
@@ -241,24 +277,32 @@ export class Gpu implements Execution {
     const end = 4 * Math.ceil(((offset + length) * width) / 4);
     const room = 2 ** Math.ceil(Math.log2(end - first + 4 * FAULT_WORDS));
     const staging = this.#staging.get(room)?.pop() ?? this.#createStaging(room);
-    this.#pass?.end();
-    this.#pass = null;
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.copyBufferToBuffer(this.fault.memory.buffer, 0, staging, 0, 4 * FAULT_WORDS);
-    if (end > first) {
-      this.#encoder.copyBufferToBuffer(memory.buffer, first, staging, 4 * FAULT_WORDS, end - first);
-    }
-    this.flush();
+    this.#copy(this.fault.memory.buffer, 0, staging, 0, 4 * FAULT_WORDS);
+    if (end > first) this.#copy(memory.buffer, first, staging, 4 * FAULT_WORDS, end - first);
+    for (const copied of [this.fault.memory, memory]) copied.batch = this.#batch;
+    await this.#submitted();
     await this.#settle(staging.mapAsync(1, 0, end - first + 4 * FAULT_WORDS));
     const mapped = staging.getMappedRange(0, end - first + 4 * FAULT_WORDS);
     const fault = new Int32Array(mapped, 0, FAULT_WORDS).slice();
     const data = new ARRAYS[dtype](mapped, 4 * FAULT_WORDS + offset * width - first, length).slice();
     staging.unmap();
-    const spare = this.#staging.get(room);
-    if (spare === undefined) this.#staging.set(room, [staging]);
-    else spare.push(staging);
+    this.#keepStaging(room, staging);
     this.#checkFault(fault);
     return data;
+  }
+
+  /** Once what is recorded now has been submitted: what is read together, together. */
+  async #submitted(): Promise<void> {
+    const batch = this.#batch;
+    await Promise.resolve();
+    if (this.#batch === batch) this.flush();
+  }
+
+  #keepStaging(room: number, staging: GPUBuffer): void {
+    const spare = this.#staging.get(room);
+    if (room > MOST_STAGING) staging.destroy();
+    else if (spare === undefined) this.#staging.set(room, [staging]);
+    else spare.push(staging);
   }
 
   #createStaging(bytes: number): GPUBuffer {
@@ -276,22 +320,38 @@ export class Gpu implements Execution {
 
   /** Waits for a result of the GPU; what went wrong on the way comes first. */
   async #settle(result: Promise<unknown>): Promise<void> {
-    const outcome = await result.then(
-      () => null,
-      (error: unknown) => (error instanceof Error ? error.message : String(error)),
-    );
+    const outcome = await new Promise<string | null>((resolve) => {
+      const end = (outcome: string | null): void => {
+        this.#waiting.delete(lost);
+        resolve(outcome);
+      };
+      const lost = (): void => end(null);
+      this.#waiting.add(lost);
+      result.then(
+        () => end(null),
+        (error: unknown) => end(error instanceof Error ? error.message : String(error)),
+      );
+    });
     if (outcome !== null) await soon(this.device.lost);
     this.#checkAlive();
     const errors = this.#errors;
     this.#errors = [];
     for (const error of await Promise.all(errors)) {
-      if (error !== null) throw new Error(`webgpu: ${error.message.trim()}`);
+      if (error !== null) throw this.#errorOf(error);
     }
     if (outcome !== null) throw new Error(`webgpu: reading back failed: ${outcome}`);
   }
 
+  #errorOf(error: GPUError): Error {
+    const said = error.message.trim();
+    if (error.constructor.name !== 'GPUOutOfMemoryError') return new Error(`webgpu: ${said}`);
+    const held = this.pool.bytes;
+    const message = `webgpu: the GPU has no memory left (buffers hold ${formatBytes(held)}): ${said}`;
+    return Object.assign(new OutOfMemoryError(message), { held });
+  }
+
   #checkAlive(): void {
-    if (this.#lost !== null) throw new Error(this.#lost);
+    if (this.#lost !== null) throw new DeviceLostError(this.#lost.message, this.#lost.reason);
   }
 
   #openScopes(): void {
@@ -331,7 +391,7 @@ export class Gpu implements Execution {
   /** Gives all memory back and ends the device. */
   destroy(): void {
     this.device.destroy();
-    this.#lost ??= 'webgpu: the device was closed';
+    this.#lost ??= { reason: 'destroyed', message: 'webgpu: the device was closed' };
   }
 }
 

@@ -104,6 +104,14 @@ function assemble(gpu: Gpu, description: string): WebGpuDevice {
       }
       kernels.copy(y, x, x.length);
     },
+    guarded(scalars, clip, body) {
+      gpu.guard = { scalars: pool.own(scalars, 'guarded: its scalars'), clip };
+      try {
+        body();
+      } finally {
+        gpu.guard = null;
+      }
+    },
     read: (buffer) => gpu.read(pool.own(buffer, 'read: its argument')),
     memory: {
       get bytes() {

@@ -76,7 +76,7 @@ function partsOf(
       return transposed === undefined ? stored : transpose(stored, width, transposed);
     };
     const memory = (): HostMemory | null => (transposed === undefined ? file.memory(name, begin, byteLength) : null);
-    return { name: part, shape, dtype, packing: null, byteLength, bytes, memory };
+    return { name: part, tensor: name, shape, dtype, packing: null, byteLength, bytes, memory };
   });
 }
 

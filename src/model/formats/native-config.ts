@@ -104,12 +104,13 @@ function parameterSource(
   const { dtype, shape: stored, byteLength } = file.tensors.get(name)!;
   const bytes = (): Uint8Array => file.view(name);
   const memory = () => file.memory(name);
-  if (dtype !== 'U8' || shape === null) return { name, shape: stored, dtype, packing: null, byteLength, bytes, memory };
+  const common = { name, tensor: name, dtype, byteLength, bytes, memory };
+  if (dtype !== 'U8' || shape === null) return { ...common, shape: stored, packing: null };
   if (quantization === undefined) {
     throw new SafetensorsError(`${file.path}: ${name} is U8, but ${CONFIG_FILE} does not say how it is packed`);
   }
   const { format, group } = quantization.exceptions[name] ?? quantization;
   const packing: Packing = { format: WeightFormat[format], group };
   checkShape(`${file.path}: ${name}`, stored, [shape[0]!, packedRowBytes(packing.format, shape[1]!, group)]);
-  return { name, shape, dtype, packing, byteLength, bytes, memory };
+  return { ...common, shape, packing };
 }

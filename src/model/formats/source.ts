@@ -14,6 +14,8 @@ export type ModelFormat = 'native' | 'hf' | 'nxai-large' | 'nxai';
 export interface ParameterSource {
   /** As this library calls it: "blocks.0.mixer.q.weight". */
   readonly name: string;
+  /** The tensor of the files that its elements are in. */
+  readonly tensor: string;
   readonly shape: Shape;
   /** Type of the elements in the file; U8 where they are packed. */
   readonly dtype: SafetensorsDtype;

@@ -123,19 +123,29 @@ const DROPOUT_BACKWARD = map(
   'if (philox_word(n) >= p.threshold) { dx_add(n, dy_at(n) * p.factor); }',
   PHILOX,
 );
+const FINITE = `
+fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
+`;
+/** `guard` is absent, and reads as zeros, where the host has decided. */
 const ADAMW = map(
   'adamw',
   'parameter m v',
-  'gradient',
-  'gradScale:f32 lr:f32 beta1:f32 beta2:f32 rest1:f32 rest2:f32 eps:f32 weightDecay:f32 correction1:f32 correction2:f32',
-  `let g = p.gradScale * gradient_at(n);
+  'gradient guard',
+  'gradScale:f32 clip:f32 lr:f32 beta1:f32 beta2:f32 rest1:f32 rest2:f32 eps:f32 weightDecay:f32 correction1:f32 correction2:f32',
+  `let squares = guard_at(1u);
+  if (!is_finite(guard_at(0u)) || !is_finite(squares)) { return; }
+  let norm = sqrt(squares);
+  let g = p.gradScale * select(1.0, p.clip / norm, norm > p.clip) * gradient_at(n);
   let m = p.beta1 * m_at(n) + p.rest1 * g;
   let v = p.beta2 * v_at(n) + p.rest2 * g * g;
   m_set(n, m);
   v_set(n, v);
   let update = m / p.correction1 / (sqrt(v / p.correction2) + p.eps);
   parameter_add(n, -p.lr * (update + p.weightDecay * parameter_at(n)));`,
+  FINITE,
 );
+/** Larger than any norm; WGSL has no infinity. */
+const NO_CLIP = 3e38;
 
 /** y = value, for a stretch that another kernel leaves. */
 export const fill = (gpu: Gpu, y: DeviceBuffer, value: number): void =>
@@ -183,7 +193,9 @@ export const elementwise = (gpu: Gpu) =>
       gpu.run(DROPOUT_BACKWARD, { dx, dy }, { N, ...dropout(rate, key0, key1) }, mapGroups(N)),
     sumBackward: (dx, dy, N, scale) => gpu.run(SUM_BACKWARD, { dx, dy }, { N, scale }, mapGroups(N)),
     adamw(parameter, m, v, gradient, N, gradScale, lr, beta1, beta2, eps, weightDecay, correction1, correction2) {
+      const { scalars: guard = null, clip = NO_CLIP } = gpu.guard ?? {};
       const rates = { gradScale, lr, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps, weightDecay };
-      gpu.run(ADAMW, { parameter, m, v, gradient }, { N, ...rates, correction1, correction2 }, mapGroups(N));
+      const sizes = { N, clip: Math.min(clip, NO_CLIP), ...rates, correction1, correction2 };
+      gpu.run(ADAMW, { parameter, m, v, gradient, guard }, sizes, mapGroups(N));
     },
   }) satisfies Partial<Kernels>;

@@ -1,0 +1,11 @@
+import { chromium } from 'playwright-core';
+import { pathToFileURL } from 'node:url';
+const b = await chromium.launch({executablePath:'/usr/bin/chromium', args:['--no-sandbox','--enable-unsafe-webgpu','--use-webgpu-adapter=swiftshader']});
+const p = await b.newPage(); p.on('console', m=>console.log('console', m.type(), m.text())); p.on('pageerror', e=>console.log('err', e.message)); p.on('crash', ()=>console.log('CRASH'));
+const t0 = Date.now(); await p.goto(pathToFileURL(process.argv[2]).href, {timeout: 200000});
+await p.locator('#go:enabled').waitFor({timeout:200000}).catch(e=>console.log(e.message));
+console.log((Date.now()-t0)/1000, 's', await p.locator('#status').textContent(), await p.locator('#warning').textContent());
+await p.getByLabel('Temperature').fill('0'); await p.getByLabel('Most tokens').fill('4'); await p.getByRole('button',{name:'Generate'}).click();
+await p.locator('#go:enabled').waitFor({timeout:200000}).catch(e=>console.log(e.message));
+console.log(JSON.stringify(await p.locator('#text').textContent()), await p.locator('#status').textContent(), await p.locator('#warning').textContent());
+await b.close();
