@@ -72,7 +72,7 @@ export type { ModelConfig, ModelConfigInput } from './model/config.js';
 export type { ModelFacts } from './model/formats/source.js';
 export { countByPart, LanguageModel, parameterTable, type ForwardOptions } from './model/language-model.js';
 export type { WeightStorage } from './model/load-weights.js';
-export { modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export { modelFiles, modelFromFiles, type ModelFiles, type ReadableFiles } from './model/model-files.js';
 export type { OpenModelOptions } from './model/open-model.js';
 export { presetConfig, presetNames } from './model/presets.js';
 export { parseSafetensors, safetensorsBytes, type SafetensorsContent } from './model/safetensors-bytes.js';
@@ -106,6 +106,7 @@ export type { TrainStep } from './train/train-step.js';
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
+export { checkTokenizer } from './generate/check-tokenizer.js';
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
 export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';
 export type { SamplingOptions } from './generate/sampling-options.js';

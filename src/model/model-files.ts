@@ -1,19 +1,35 @@
 /**
- * @file A model as files in memory: what a model folder of this library holds, for pages. They are the files that
- * `checkpoint.ts` writes and reads.
+ * @file A model as files in memory, for pages: those of a model folder of this library, which `checkpoint.ts` writes and
+ * reads on disk, or of Hugging Face transformers, which are read alone.
  */
 import type { Device } from '../device/device.js';
-import { CONFIG_FILE, configText, nativeParameters, parseModelFolder, WEIGHTS_FILE } from './formats/native-config.js';
-import type { ModelFacts } from './formats/source.js';
-import type { LanguageModel } from './language-model.js';
+import { foreignSources } from './formats/foreign.js';
+import { hfLayout, jsonFormat } from './formats/json-folder.js';
+import {
+  CONFIG_FILE,
+  configText,
+  nativeParameters,
+  parseJson,
+  parseModelFolder,
+  WEIGHTS_FILE,
+} from './formats/native-config.js';
+import type { ModelFacts, ModelSource } from './formats/source.js';
+import { parameterTable, type LanguageModel } from './language-model.js';
 import { modelTensors } from './named-tensors.js';
 import { openModel, type OpenModelOptions } from './open-model.js';
-import { safetensorsBytes, tensorSetOf } from './safetensors-bytes.js';
+import { joinTensorSets, safetensorsBytes, tensorSetOf } from './safetensors-bytes.js';
+import type { TensorSet } from './tensor-set.js';
 
 /** The files of a model folder by name. */
 export interface ModelFiles {
   readonly 'config.json': string;
   readonly 'model.safetensors': Uint8Array;
+}
+
+/** The same of any folder that is read: the weights may be several files (shards), by their names. */
+export interface ReadableFiles {
+  readonly 'config.json': string;
+  readonly [weights: `${string}.safetensors`]: Uint8Array;
 }
 
 /** The files of a model, float32. @param facts  the fingerprint of its tokenizer, and what it was trained on */
@@ -28,16 +44,36 @@ export async function modelFiles(
 }
 
 /**
- * The model of the files of a folder of this library; to be trained unless `storage` or `trainable` say otherwise.
- * @throws ConfigError, SafetensorsError or Error when a file is damaged; RangeError when tensors do not fit the config.
+ * The model of the files of a folder, of this library or of Hugging Face transformers; to be trained unless `storage` or
+ * `trainable` say otherwise.
+ * @throws ConfigError, SafetensorsError or Error when a file is missing or damaged, or the model is of another kind;
+ *   RangeError when tensors do not fit the config.
  */
 export function modelFromFiles(
-  files: ModelFiles,
+  files: ReadableFiles,
   device: Device,
   options: OpenModelOptions = {},
 ): { readonly model: LanguageModel; readonly facts: ModelFacts } {
-  const folder = parseModelFolder(files[CONFIG_FILE], CONFIG_FILE);
-  const parameters = nativeParameters(folder, tensorSetOf(files[WEIGHTS_FILE], WEIGHTS_FILE));
-  const { model: config, tokenizer, training } = folder;
-  return { model: openModel(config, parameters, device, WEIGHTS_FILE, options), facts: { tokenizer, training } };
+  const { config, parameters, facts } = sourceOf(files[CONFIG_FILE], weightsOf(files));
+  return { model: openModel(config, parameters, device, WEIGHTS_FILE, options), facts };
+}
+
+function sourceOf(text: string, weights: TensorSet): Pick<ModelSource, 'config' | 'parameters' | 'facts'> {
+  const fields = parseJson(text, CONFIG_FILE);
+  if (jsonFormat(fields, CONFIG_FILE) === 'native') {
+    const folder = parseModelFolder(text, CONFIG_FILE);
+    const { model: config, tokenizer, training } = folder;
+    return { config, parameters: nativeParameters(folder, weights), facts: { tokenizer, training } };
+  }
+  const { config, tensors, derived } = hfLayout(fields, CONFIG_FILE);
+  const parameters = foreignSources(weights, tensors, parameterTable(config), derived);
+  return { config, parameters, facts: { tokenizer: null, training: {} } };
+}
+
+/** One file, or all shards. @throws Error when there is none. */
+function weightsOf(files: ReadableFiles): TensorSet {
+  const names = Object.keys(files).filter((name): name is `${string}.safetensors` => name.endsWith('.safetensors'));
+  if (names.length === 0) throw new Error(`${CONFIG_FILE}: there is no ${WEIGHTS_FILE} beside it`);
+  const sets = names.map((name) => tensorSetOf(files[name]!, name));
+  return sets.length === 1 ? sets[0]! : joinTensorSets(sets, '*.safetensors');
 }

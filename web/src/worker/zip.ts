@@ -1,0 +1,88 @@
+/**
+ * @file A zip archive of a few files, stored without compression (weights do not shrink), as PKWARE's APPNOTE 6.3 has it.
+ * It writes no ZIP64, so an archive has less than 4 GiB.
+ */
+import type { NamedBlob } from '../protocol.js';
+
+const MOST_BYTES = 0xffff_ffff;
+const LOCAL = 0x0403_4b50;
+const CENTRAL = 0x0201_4b50;
+const END = 0x0605_4b50;
+/** Version 2.0 is needed to extract; names are UTF-8. */
+const VERSION = 20;
+const UTF8_NAMES = 0x0800;
+
+/** @throws RangeError when the files are too large for it. */
+export async function zipOf(files: readonly NamedBlob[], date = new Date()): Promise<Blob> {
+  const total = files.reduce((sum, { blob }) => sum + blob.size, 0);
+  if (total > MOST_BYTES - (1 << 20))
+    throw new RangeError('The model is too large for a .zip file (4 GiB); save it into a folder.');
+  const parts: BlobPart[] = [];
+  const directory: BlobPart[] = [];
+  let offset = 0;
+  let directoryBytes = 0;
+  for (const { name, blob } of files) {
+    const bytes = new TextEncoder().encode(name);
+    const common = [
+      ...[
+        [VERSION, 2],
+        [UTF8_NAMES, 2],
+        [0, 2],
+        [dosTime(date), 2],
+        [dosDate(date), 2],
+      ],
+      ...[
+        [await crc32(blob), 4],
+        [blob.size, 4],
+        [blob.size, 4],
+        [bytes.length, 2],
+        [0, 2],
+      ],
+    ] as const as readonly Field[];
+    const header = record([[LOCAL, 4], ...common]);
+    parts.push(header, bytes, blob);
+    const entry = record([[CENTRAL, 4], [VERSION, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]);
+    directory.push(entry, bytes);
+    offset += header.length + bytes.length + blob.size;
+    directoryBytes += entry.length + bytes.length;
+  }
+  const count = files.length;
+  const end = record([
+    [END, 4],
+    [0, 2],
+    [0, 2],
+    [count, 2],
+    [count, 2],
+    [directoryBytes, 4],
+    [offset, 4],
+    [0, 2],
+  ]);
+  return new Blob([...parts, ...directory, end], { type: 'application/zip' });
+}
+
+type Field = readonly [value: number, bytes: number];
+
+/** Numbers one after the other, little-endian. */
+function record(fields: readonly Field[]): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(fields.reduce((sum, [, bytes]) => sum + bytes, 0));
+  let at = 0;
+  for (const [value, bytes] of fields) for (let k = 0; k < bytes; k++) out[at++] = Math.floor(value / 2 ** (8 * k));
+  return out;
+}
+
+const dosTime = (date: Date): number => (date.getHours() << 11) | (date.getMinutes() << 5) | (date.getSeconds() >> 1);
+const dosDate = (date: Date): number =>
+  ((date.getFullYear() - 1980) << 9) | ((date.getMonth() + 1) << 5) | date.getDate();
+
+/** Of each byte, by the reversed polynomial 0xedb88320. */
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let k = 0; k < 8; k++) value = value & 1 ? (value >>> 1) ^ 0xedb8_8320 : value >>> 1;
+  return value;
+});
+
+async function crc32(blob: Blob): Promise<number> {
+  let crc = 0xffff_ffff;
+  for await (const chunk of blob.stream()) for (const byte of chunk) crc = (crc >>> 8) ^ TABLE[(crc ^ byte) & 0xff]!;
+  return (crc ^ 0xffff_ffff) >>> 0;
+}
