@@ -41,6 +41,7 @@ export default defineConfig({
   plugins: [offeredText()],
   resolve: { alias: [{ find: /^xlstm$/, replacement: here('../src/browser.ts') }] },
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+  define: { 'import.meta.env.FIRST_YEAR': FIRST_YEAR },
   worker: { format: 'es' },
   build: { outDir: here('../build/playground'), emptyOutDir: true, target: 'es2023' },
 });

@@ -25,8 +25,14 @@ export interface TrainSettings {
   readonly tokenizer: TokenizerKind;
 }
 
-/** The text to train on: a file of the user's, or the State of the Union addresses that come with the page. */
-export type TextChoice = File | 'offered';
+/** A text that comes with the page. */
+export interface OfferedText {
+  readonly name: string;
+  readonly url: string;
+}
+
+/** The text to train on: a file of the user's, or one that is offered. */
+export type TextChoice = File | OfferedText;
 
 export interface GenerateSettings {
   readonly prompt: string;

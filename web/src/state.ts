@@ -171,8 +171,8 @@ export const stopGenerating = (): Promise<unknown> => attempt(() => client.call(
 
 export async function openModel(picked: readonly File[]): Promise<void> {
   const files = picked.map((file) => ({ path: file.webkitRelativePath || file.name, file }));
-  const done = await attempt(() => client.call('openModel', { files }));
-  if (done !== null || state.error === null) change({ generation: NO_GENERATION, announcement: 'The model is open.' });
+  await attempt(() => client.call('openModel', { files }));
+  if (state.error === null) change({ generation: NO_GENERATION, announcement: 'The model is open.' });
 }
 
 export const saveModel = (zip: boolean) => attempt(() => client.call('saveModel', { zip }));

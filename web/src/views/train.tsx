@@ -8,12 +8,19 @@ import { Numbers } from './train/numbers.js';
 import { Sample } from './train/sample.js';
 import { keepSettings, keptSettings, problemOf } from './train/settings.js';
 import { Size, Stats } from './train/stats.js';
-import { TextSource } from './train/text-source.js';
+import { OFFERED, TextSource } from './train/text-source.js';
+
+/** The text that was chosen last, while the page is open: the view comes and goes. */
+let lastText: TextChoice = OFFERED;
 
 export function TrainView() {
   const { phase, model, device } = usePage();
-  const [text, setText] = useState<TextChoice>('offered');
+  const [text, setText] = useState(lastText);
   const [settings, setSettings] = useState(keptSettings);
+  const choose = (choice: TextChoice): void => {
+    lastText = choice;
+    setText(choice);
+  };
   const results = useRef<HTMLDivElement>(null);
   const change = (changes: Partial<TrainSettings>): void => {
     const next = { ...settings, ...changes };
@@ -26,7 +33,8 @@ export function TrainView() {
     event.preventDefault();
     if (isBusy || problem !== null || device.kind !== 'ready') return;
     void train(text, settings);
-    results.current?.scrollIntoView({ block: 'nearest' });
+    // On a narrow screen the results are below the form.
+    if (results.current!.offsetTop > innerHeight / 2) results.current!.scrollIntoView();
   };
   const training = model?.training ?? null;
   // To as many steps as the form says now, so that a training that has finished can go on.
@@ -34,7 +42,7 @@ export function TrainView() {
   return (
     <div class="columns">
       <form class="card setup" onSubmit={begin} aria-label="Training">
-        <TextSource text={text} onChange={setText} />
+        <TextSource text={text} onChange={choose} />
         <Blocks blocks={settings.blocks} onChange={(blocks) => change({ blocks })} />
         <Numbers settings={settings} onChange={change} />
         <Size settings={settings} problem={problem} />

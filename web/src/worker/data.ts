@@ -19,15 +19,15 @@ export interface NamedText {
 
 /** @throws Error in a sentence when it is no text, or cannot be read. */
 export async function readText(choice: TextChoice): Promise<NamedText> {
-  if (choice === 'offered') {
-    const response = await fetch(new URL(`${import.meta.env.BASE_URL}sotu.txt`, self.location.href));
-    if (!response.ok)
-      throw new Error(
-        `The text that is offered cannot be fetched (${response.status}); try again, or drop a file of yours.`,
-      );
-    return { name: 'State of the Union', text: await response.text() };
+  if (choice instanceof File) {
+    return { name: choice.name, text: decodeText(choice.name, await choice.slice(0, MOST_BYTES).arrayBuffer()) };
   }
-  return { name: choice.name, text: decodeText(choice.name, await choice.slice(0, MOST_BYTES).arrayBuffer()) };
+  const { name, url } = choice;
+  const response = await fetch(url);
+  if (!response.ok) {
+    throw new Error(`${name} cannot be fetched (${response.status}); try again, or drop a file of yours.`);
+  }
+  return { name, text: await response.text() };
 }
 
 function decodeText(name: string, bytes: ArrayBuffer): string {

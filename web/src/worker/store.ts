@@ -6,6 +6,7 @@
  * tab that is closed in between leaves the model that was there. Only one tab writes.
  */
 import type { StepRow, TrainingStatus } from '../protocol.js';
+import { chunksOf } from './chunks.js';
 import { Turns } from './turns.js';
 
 /** What is kept beside the files of a model. */
@@ -199,7 +200,7 @@ async function writeFile(folder: FileSystemDirectoryHandle, name: string, blob: 
   try {
     access.truncate(0);
     let at = 0;
-    for await (const chunk of blob.stream()) {
+    for await (const chunk of chunksOf(blob)) {
       const written = access.write(chunk, { at });
       if (written < chunk.length) throw new DOMException('no room', 'QuotaExceededError');
       at += written;

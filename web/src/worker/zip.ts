@@ -3,6 +3,7 @@
  * It writes no ZIP64, so an archive has less than 4 GiB.
  */
 import type { NamedBlob } from '../protocol.js';
+import { chunksOf } from './chunks.js';
 
 const MOST_BYTES = 0xffff_ffff;
 const LOCAL = 0x0403_4b50;
@@ -83,6 +84,6 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 async function crc32(blob: Blob): Promise<number> {
   let crc = 0xffff_ffff;
-  for await (const chunk of blob.stream()) for (const byte of chunk) crc = (crc >>> 8) ^ TABLE[(crc ^ byte) & 0xff]!;
+  for await (const chunk of chunksOf(blob)) for (const byte of chunk) crc = (crc >>> 8) ^ TABLE[(crc ^ byte) & 0xff]!;
   return (crc ^ 0xffff_ffff) >>> 0;
 }

@@ -1,8 +1,12 @@
 /** @file Which text to train on: a file that is dropped or chosen, or the one that is offered. */
 import { useId } from 'preact/hooks';
 import { formatBytes } from '../../../../src/format.js';
-import type { TextChoice } from '../../protocol.js';
+import type { OfferedText, TextChoice } from '../../protocol.js';
 import { Drop } from '../parts/drop.js';
+
+/** `vite.config.ts` puts it beside the page. */
+export const OFFERED: OfferedText = { name: 'State of the Union', url: new URL('sotu.txt', document.baseURI).href };
+const ABOUT_OFFERED = `Addresses of the presidents since ${import.meta.env.FIRST_YEAR as number}`;
 
 interface Props {
   readonly text: TextChoice;
@@ -19,17 +23,8 @@ export function TextSource({ text, onChange }: Props) {
       <legend>Text</legend>
       <Drop onFiles={take}>
         <p class="chosen">
-          {text === 'offered' ? (
-            <>
-              <strong>State of the Union</strong>
-              <small>Addresses since 1961, 2.2 MB</small>
-            </>
-          ) : (
-            <>
-              <strong>{text.name}</strong>
-              <small>{formatBytes(text.size)}</small>
-            </>
-          )}
+          <strong>{text.name}</strong>
+          <small>{text instanceof File ? formatBytes(text.size) : ABOUT_OFFERED}</small>
         </p>
         <div class="pickers">
           <label class="button" for={id}>
@@ -45,8 +40,8 @@ export function TextSource({ text, onChange }: Props) {
               currentTarget.value = ''; // so that the same file can be chosen again
             }}
           />
-          {text !== 'offered' && (
-            <button type="button" class="quiet" onClick={() => onChange('offered')}>
+          {text instanceof File && (
+            <button type="button" class="quiet" onClick={() => onChange(OFFERED)}>
               Take the offered one
             </button>
           )}
