@@ -27,10 +27,10 @@ export interface ModelFiles {
 }
 
 /** The same of any folder that is read: the weights may be several files (shards), by their names. */
-export interface ReadableFiles {
-  readonly 'config.json': string;
-  readonly [weights: `${string}.safetensors`]: Uint8Array;
-}
+export type ReadableFiles = { readonly 'config.json': string } & (
+  | ModelFiles
+  | { readonly [weights: `${string}.safetensors`]: Uint8Array }
+);
 
 /** The files of a model, float32. @param facts  the fingerprint of its tokenizer, and what it was trained on */
 export async function modelFiles(
@@ -72,8 +72,9 @@ function sourceOf(text: string, weights: TensorSet): Pick<ModelSource, 'config' 
 
 /** One file, or all shards. @throws Error when there is none. */
 function weightsOf(files: ReadableFiles): TensorSet {
-  const names = Object.keys(files).filter((name): name is `${string}.safetensors` => name.endsWith('.safetensors'));
-  if (names.length === 0) throw new Error(`${CONFIG_FILE}: there is no ${WEIGHTS_FILE} beside it`);
-  const sets = names.map((name) => tensorSetOf(files[name]!, name));
+  const sets = Object.entries(files).flatMap(([name, content]) =>
+    typeof content === 'string' ? [] : [tensorSetOf(content, name)],
+  );
+  if (sets.length === 0) throw new Error(`${CONFIG_FILE}: there is no ${WEIGHTS_FILE} beside it`);
   return sets.length === 1 ? sets[0]! : joinTensorSets(sets, '*.safetensors');
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { modelFingerprint } from '../../src/model/fingerprint.js';
 import { LanguageModel } from '../../src/model/language-model.js';
-import { modelFiles, modelFromFiles, type ModelFiles, type ReadableFiles } from '../../src/model/model-files.js';
+import { modelFiles, modelFromFiles, type ModelFiles } from '../../src/model/model-files.js';
 import { parseSafetensors, safetensorsBytes } from '../../src/model/safetensors-bytes.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
 import { charTokenizer } from '../../src/tokens/chars.js';
@@ -54,7 +54,7 @@ it('refuses files that do not belong together, or are damaged', async () => {
 
 describe('a folder of Hugging Face transformers', () => {
   const names = ['hf_xlstm', 'hf_llama', 'hf_mamba', 'hf_mamba2', 'hf_rwkv'];
-  const filesOf = (name: string): ReadableFiles => ({
+  const filesOf = (name: string): ModelFiles => ({
     'config.json': fs.readFileSync(path.join(goldenFolder(name), 'config.json'), 'utf8'),
     'model.safetensors': fs.readFileSync(path.join(goldenFolder(name), 'model.safetensors')),
   });
@@ -70,7 +70,7 @@ describe('a folder of Hugging Face transformers', () => {
 
   it('may have its weights in shards, none of them missing or twice', async () => {
     const device = referenceDevice();
-    const { 'config.json': text, 'model.safetensors': bytes } = filesOf('hf_xlstm') as ModelFiles;
+    const { 'config.json': text, 'model.safetensors': bytes } = filesOf('hf_xlstm');
     const { tensors } = parseSafetensors(bytes);
     const all = [...tensors].map(([tensor, { dtype, shape, data }]) => ({ name: tensor, dtype, shape, data }));
     const shard = (from: number, to: number) => safetensorsBytes(all.slice(from, to), { format: 'pt' });

@@ -20,7 +20,7 @@ export async function chooseNumbers(page: Page, values: Readonly<Record<string, 
 
 /** Waits until training is in a phase, as its heading says. */
 export const waitForPhase = (page: Page, phase: 'Stopped' | 'Finished'): Promise<void> =>
-  page.getByRole('heading', { name: phase, exact: true }).waitFor({ timeout: 100_000 });
+  page.getByRole('heading', { name: phase, exact: true }).waitFor();
 
 /** The text of the first element. */
 export async function textOf(page: Page, selector: string): Promise<string> {

@@ -31,8 +31,9 @@ export class Client {
   call<K extends Kind>(kind: K, fields: Fields<K>): Promise<Answer<K>> {
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#worker.postMessage({ kind, id, fields } as Request);
+      this.#waiting.set(id, { resolve, reject });
+      const request: Pick<Request, 'kind' | 'id' | 'fields'> = { kind, id, fields };
+      this.#worker.postMessage(request);
     });
   }
 

@@ -59,7 +59,7 @@ interface Call<Fields, Answer> {
   readonly answer: Answer;
 }
 
-type Nothing = Readonly<Record<never, never>>;
+type Nothing = Readonly<Record<string, never>>;
 
 /** Every request by its kind. */
 export interface Calls {

@@ -88,7 +88,7 @@ export class Store {
       const folder = await this.#root!.getDirectoryHandle(slot);
       const files = new Map<string, File>();
       for await (const handle of folder.values()) {
-        if (handle.kind === 'file') files.set(handle.name, await (handle as FileSystemFileHandle).getFile());
+        if (handle.kind === 'file') files.set(handle.name, await handle.getFile());
       }
       const session = JSON.parse(await files.get(SESSION)!.text()) as Session & Turn;
       files.delete(SESSION);

@@ -129,8 +129,11 @@ export class Training {
       untold = [];
       told = performance.now();
     };
+    // The kernels are compiled on their first use, which takes a while on some GPUs.
+    emit({ kind: 'progress', progress: { label: 'Compiling the kernels for this GPU', share: null } });
     while (this.step < steps && !signal.aborted) {
       const row = await turns.take(() => this.#advance(steps, signal));
+      if (told === 0) emit({ kind: 'progress', progress: null });
       this.rows.push(row);
       untold.push(row);
       if (performance.now() - told > TELL_EVERY_MS || row.heldOut !== undefined) tell();
@@ -142,6 +145,7 @@ export class Training {
       await onStep();
     }
     tell();
+    emit({ kind: 'progress', progress: null });
   }
 
   async #advance(steps: number, signal: AbortSignal): Promise<StepRow> {

@@ -18,50 +18,41 @@ export async function zipOf(files: readonly NamedBlob[], date = new Date()): Pro
   const total = files.reduce((sum, { blob }) => sum + blob.size, 0);
   if (total > MOST_BYTES - (1 << 20))
     throw new RangeError('The model is too large for a .zip file (4 GiB); save it into a folder.');
-  const parts: BlobPart[] = [];
-  const directory: BlobPart[] = [];
+  const parts: (Uint8Array<ArrayBuffer> | Blob)[] = [];
+  const directory: Uint8Array<ArrayBuffer>[] = [];
   let offset = 0;
   let directoryBytes = 0;
   for (const { name, blob } of files) {
     const bytes = new TextEncoder().encode(name);
     const common = [
-      ...[
-        [VERSION, 2],
-        [UTF8_NAMES, 2],
-        [0, 2],
-        [dosTime(date), 2],
-        [dosDate(date), 2],
-      ],
-      ...[
-        [await crc32(blob), 4],
-        [blob.size, 4],
-        [blob.size, 4],
-        [bytes.length, 2],
-        [0, 2],
-      ],
-    ] as const as readonly Field[];
-    const header = record([[LOCAL, 4], ...common]);
+      ...[short(VERSION), short(UTF8_NAMES), short(0), short(dosTime(date)), short(dosDate(date))],
+      ...[long(await crc32(blob)), long(blob.size), long(blob.size), short(bytes.length), short(0)],
+    ];
+    const header = record([long(LOCAL), ...common]);
     parts.push(header, bytes, blob);
-    const entry = record([[CENTRAL, 4], [VERSION, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]);
+    const entry = record([
+      long(CENTRAL),
+      short(VERSION),
+      ...common,
+      short(0),
+      short(0),
+      short(0),
+      long(0),
+      long(offset),
+    ]);
     directory.push(entry, bytes);
     offset += header.length + bytes.length + blob.size;
     directoryBytes += entry.length + bytes.length;
   }
   const count = files.length;
-  const end = record([
-    [END, 4],
-    [0, 2],
-    [0, 2],
-    [count, 2],
-    [count, 2],
-    [directoryBytes, 4],
-    [offset, 4],
-    [0, 2],
-  ]);
+  const counts = [short(0), short(0), short(count), short(count)];
+  const end = record([long(END), ...counts, long(directoryBytes), long(offset), short(0)]);
   return new Blob([...parts, ...directory, end], { type: 'application/zip' });
 }
 
 type Field = readonly [value: number, bytes: number];
+const short = (value: number): Field => [value, 2];
+const long = (value: number): Field => [value, 4];
 
 /** Numbers one after the other, little-endian. */
 function record(fields: readonly Field[]): Uint8Array<ArrayBuffer> {
