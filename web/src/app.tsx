@@ -124,7 +124,7 @@ function NoDevice({ fault, message }: { fault: DeviceFault; message: string }) {
           Or train with the command: <code>npx xlstm train book.txt</code> needs no GPU.
         </li>
       </ul>
-      <p class="detail">{message}</p>
+      {fault === 'other' && <p class="detail">{message}</p>}
     </section>
   );
 }

@@ -57,6 +57,8 @@ export function GenerateView() {
           <div class="fields">
             {number('Temperature', 'temperature', '0 takes the most probable token; above 1 is wilder')}
             {number('Max tokens', 'maxTokens', 'Where it ends at the latest')}
+          </div>
+          <div class="fields three">
             {number('Top-k', 'topK', 'Choose among the k most probable tokens; 0: all')}
             {number('Top-p', 'topP', 'Choose among the tokens that together hold this probability')}
             {number('Seed', 'seed', 'Same seed, same text')}

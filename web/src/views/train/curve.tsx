@@ -63,7 +63,7 @@ function plotIn(element: HTMLElement): uPlot {
       series: [
         { label: 'Step', value: number(0) },
         { label: 'Training', stroke: color('--curve-faint'), width: 1, points: { show: false }, value: number(3) },
-        { label: 'smoothed', stroke: color('--curve'), width: 2, points: { show: false }, value: number(3) },
+        { label: 'Smoothed', stroke: color('--curve'), width: 2, points: { show: false }, value: number(3) },
         {
           label: 'Held-out',
           stroke: color('--curve-held-out'),

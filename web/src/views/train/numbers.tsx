@@ -47,6 +47,8 @@ export function Numbers({ settings, onChange }: Props) {
         />
         {select('Context', 'contextLength', CONTEXTS, 'Tokens per sequence')}
         {select('Batch', 'batchSize', BATCHES, 'Sequences per step')}
+      </div>
+      <div class="fields three">
         {number('Learning rate', 'learningRate', 'The highest; it rises first and falls at the end')}
         {number('Steps', 'steps', 'Updates of the model in all')}
         {number('Seed', 'seed', 'Same seed, same device: same result')}

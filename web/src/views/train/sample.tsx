@@ -17,7 +17,7 @@ export function Sample() {
             : 'While a model is trained, what it writes shows here every few seconds.'}
         </p>
       ) : (
-        <p class="text">{printable(sample.text)}</p>
+        <p class="text">{printable(sample.text).trimStart()}</p>
       )}
     </section>
   );
