@@ -55,7 +55,8 @@ describe.skipIf(spawnSync('unzip', ['-v']).status !== 0)('an archive (skipped wi
     const archive = await zipOf(Object.entries(files).map(([name, content]) => ({ name, blob: new Blob([content]) })));
     const file = path.join(folder, 'a.zip');
     writeFileSync(file, new Uint8Array(await archive.arrayBuffer()));
-    execFileSync('unzip', ['-q', file, '-d', folder]); // fails where a sum or a length is wrong
+    const env = { ...process.env, LC_ALL: 'C.UTF-8' };
+    execFileSync('unzip', ['-q', file, '-d', folder], { env }); // fails where a sum or a length is wrong
     for (const [name, content] of Object.entries(files)) {
       expect(readFileSync(path.join(folder, name)).equals(content), name).toBe(true);
     }

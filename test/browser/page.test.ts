@@ -84,7 +84,9 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
     await page.getByLabel('Temperature').fill('0');
     await page.getByLabel('Max tokens').fill('40');
     await page.getByRole('button', { name: 'Generate' }).click();
-    await page.getByText(/40 tokens in/).waitFor();
+    await page.locator('.output[aria-busy=true]').waitFor();
+    await page.locator('.output[aria-busy=false]').waitFor();
+    expect(await textOf(page, '.output .detail')).toMatch(/^40 tokens in /);
     return textOf(page, '[data-testid=generated]');
   };
 
