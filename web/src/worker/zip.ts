@@ -11,6 +11,9 @@ const CENTRAL = 0x0201_4b50;
 const END = 0x0605_4b50;
 /** Version 2.0 is needed to extract; names are UTF-8. */
 const VERSION = 20;
+/** Made on Unix: some programs read the names of archives from elsewhere as DOS wrote them. It brings the rights rw-r--r--. */
+const MADE_BY = (3 << 8) | VERSION;
+const RIGHTS = 0o100644 * 2 ** 16;
 const UTF8_NAMES = 0x0800;
 
 /** @throws RangeError when the files are too large for it. */
@@ -30,16 +33,8 @@ export async function zipOf(files: readonly NamedBlob[], date = new Date()): Pro
     ];
     const header = record([long(LOCAL), ...common]);
     parts.push(header, bytes, blob);
-    const entry = record([
-      long(CENTRAL),
-      short(VERSION),
-      ...common,
-      short(0),
-      short(0),
-      short(0),
-      long(0),
-      long(offset),
-    ]);
+    const place = [short(0), short(0), short(0), long(RIGHTS), long(offset)];
+    const entry = record([long(CENTRAL), short(MADE_BY), ...common, ...place]);
     directory.push(entry, bytes);
     offset += header.length + bytes.length + blob.size;
     directoryBytes += entry.length + bytes.length;
