@@ -201,7 +201,7 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
     );
     await page.getByRole('link', { name: 'Models' }).click();
     await page.locator('input[type=file]').nth(1).setInputFiles(path.join(folder, 'noise.bin'));
-    await page.getByText('noise.bin is no model.').waitFor();
+    await page.locator('.alert').getByText('noise.bin is no model.').waitFor();
     expect(await page.locator('.card h2').first().textContent()).toBe('fox.txt'); // the one before is still there
   });
 
@@ -224,7 +224,7 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
         saveTokenizer(hf, tokenizer);
       }
       await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'llama'));
-      await page.getByText('llama has blocks of attention, for which a page has no GPU kernels').waitFor();
+      await page.locator('.alert').getByText('llama has blocks of attention, for which a page has no GPU kernels').waitFor();
       await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'large'));
       await page.getByRole('heading', { name: 'large' }).waitFor();
       expect(await textOf(page, '.card .stats dd')).toBe('mlstmLarge × 2');
@@ -249,15 +249,14 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
       await page.getByRole('button', { name: 'Train anew' }).click();
       await waitForPhase(page, 'Finished');
       await page.getByRole('link', { name: 'Models' }).click();
-      await page.getByText(/The browser has no room to keep/).waitFor();
+      await page.locator('.card').getByText(/The browser has no room to keep/).waitFor();
       await session.send('Storage.overrideQuotaForOrigin', { origin: site.address });
     },
     LONG,
   );
 
   test('no task of the main thread was long, and nothing was on the console', async () => {
-    const longest = await page.evaluate('Math.max(0, ...globalThis.longTasks)');
-    expect(longest).toBeLessThanOrEqual(NO_TASK_LONGER_MS);
+    expect(await page.evaluate(`globalThis.longTasks.filter(({ duration }) => duration > ${NO_TASK_LONGER_MS})`)).toEqual([]);
     expect(complaints).toEqual([]);
   });
 

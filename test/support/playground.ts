@@ -32,12 +32,12 @@ export async function waitForStep(page: Page, step: number): Promise<void> {
   await page.waitForFunction(`Number.parseInt(document.querySelector('.stats dd').textContent) >= ${step}`);
 }
 
-/** Keeps how long each long task of the main thread took, in `globalThis.longTasks`, over reloads of the page. */
+/** Keeps when each long task of the main thread began and how long it took, in `globalThis.longTasks`, over reloads of the page. */
 export async function recordLongTasks(page: Page): Promise<void> {
   await page.addInitScript(`
     globalThis.longTasks = JSON.parse(sessionStorage.getItem('longTasks') ?? '[]');
     new PerformanceObserver((list) => {
-      for (const { duration } of list.getEntries()) longTasks.push(duration);
+      for (const { startTime, duration } of list.getEntries()) longTasks.push({ startTime, duration });
       sessionStorage.setItem('longTasks', JSON.stringify(longTasks));
     }).observe({ type: 'longtask', buffered: true });
   `);

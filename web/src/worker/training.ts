@@ -14,6 +14,7 @@ import {
   type Device,
   type ModelConfigInput,
 } from 'xlstm';
+import { giveWay } from '../../../src/event-loop.js';
 import type { Letter, StepRow, TrainingStatus, TrainSettings, WorkerEvent } from '../protocol.js';
 import type { NamedText, TextData } from './data.js';
 import { continueText } from './text.js';
@@ -143,6 +144,7 @@ export class Training {
         sampled = performance.now();
       }
       await onStep();
+      await giveWay(); // so that Stop is heard
     }
     tell();
     emit({ kind: 'progress', progress: null });
