@@ -224,7 +224,10 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
         saveTokenizer(hf, tokenizer);
       }
       await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'llama'));
-      await page.locator('.alert').getByText('llama has blocks of attention, for which a page has no GPU kernels').waitFor();
+      await page
+        .locator('.alert')
+        .getByText('llama has blocks of attention, for which a page has no GPU kernels')
+        .waitFor();
       await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'large'));
       await page.getByRole('heading', { name: 'large' }).waitFor();
       expect(await textOf(page, '.card .stats dd')).toBe('mlstmLarge × 2');
@@ -249,14 +252,19 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, () =
       await page.getByRole('button', { name: 'Train anew' }).click();
       await waitForPhase(page, 'Finished');
       await page.getByRole('link', { name: 'Models' }).click();
-      await page.locator('.card').getByText(/The browser has no room to keep/).waitFor();
+      await page
+        .locator('.card')
+        .getByText(/The browser has no room to keep/)
+        .waitFor();
       await session.send('Storage.overrideQuotaForOrigin', { origin: site.address });
     },
     LONG,
   );
 
   test('no task of the main thread was long, and nothing was on the console', async () => {
-    expect(await page.evaluate(`globalThis.longTasks.filter(({ duration }) => duration > ${NO_TASK_LONGER_MS})`)).toEqual([]);
+    expect(
+      await page.evaluate(`globalThis.longTasks.filter(({ duration }) => duration > ${NO_TASK_LONGER_MS})`),
+    ).toEqual([]);
     expect(complaints).toEqual([]);
   });
 

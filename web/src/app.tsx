@@ -36,6 +36,9 @@ function useView(): View {
 export function App() {
   const { device, announcement, error } = usePage();
   const { hash, title, view: Current } = useView();
+  // The view comes in the next task, behind the shell.
+  const [isShellDrawn, setShellDrawn] = useState(false);
+  useEffect(() => void setTimeout(() => setShellDrawn(true)), []);
   useEffect(() => {
     document.title = `${title} · xLSTM playground`;
   }, [title]);
@@ -67,7 +70,7 @@ export function App() {
             </button>
           </div>
         )}
-        {device.kind === 'none' ? <NoDevice {...device} /> : <Current />}
+        {device.kind === 'none' ? <NoDevice {...device} /> : isShellDrawn && <Current />}
       </main>
       <p class="unseen" role="status" aria-live="polite">
         {announcement}

@@ -5,5 +5,6 @@ import './style.css';
 import { App } from './app.js';
 import { openPage } from './state.js';
 
-render(<App />, document.querySelector('#app')!);
 void openPage();
+// In a task of its own, as reading the scripts was one: no task is to be long.
+setTimeout(() => render(<App />, document.querySelector('#app')!));

@@ -5,6 +5,7 @@
  * A model is written into the one of two folders that is not in use, its session last; then the other one is removed. A
  * tab that is closed in between leaves the model that was there. Only one tab writes.
  */
+import { formatBytes } from '../../../src/format.js';
 import type { StepRow, TrainingStatus } from '../protocol.js';
 import { chunksOf } from './chunks.js';
 import { Turns } from './turns.js';
@@ -124,7 +125,7 @@ export class Store {
       }
     } catch (error) {
       await remove(this.#root, slot);
-      throw await noRoom(
+      throw noRoom(
         error,
         [...files.values()].reduce((sum, { size }) => sum + size, 0),
       );
@@ -145,7 +146,7 @@ export class Store {
       await writeFile(this.#root, TEXT + id, blob);
     } catch (error) {
       await remove(this.#root, TEXT + id);
-      throw await noRoom(error, blob.size);
+      throw noRoom(error, blob.size);
     }
     return id;
   }
@@ -217,14 +218,12 @@ async function remove(folder: FileSystemDirectoryHandle, name: string): Promise<
 }
 
 /** A sentence for storage that is full; any other error as it is. */
-async function noRoom(error: unknown, bytes: number): Promise<Error> {
+function noRoom(error: unknown, bytes: number): Error {
   if (!(error instanceof DOMException && error.name === 'QuotaExceededError')) {
     return error instanceof Error ? error : new Error(String(error));
   }
-  const { quota = 0, usage = 0 } = await navigator.storage.estimate();
-  const size = (value: number): string => `${(value / 1e6).toFixed(1)} MB`;
   return new Error(
-    `The browser has no room to keep ${size(bytes)} (${size(Math.max(0, quota - usage))} left): free some space, or download the model before you leave.`,
+    `The browser has no room to keep ${formatBytes(bytes)} more: free some space, or download the model before you leave.`,
     { cause: error },
   );
 }

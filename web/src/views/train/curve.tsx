@@ -1,6 +1,6 @@
 /** @file The loss over the steps, on the text that is trained on and on text that is held out, drawn by uPlot. */
 import { useEffect, useRef } from 'preact/hooks';
-import uPlot from 'uplot';
+import type uPlot from 'uplot';
 import { rows, usePage } from '../../state.js';
 
 const HEIGHT = 260;
@@ -34,8 +34,8 @@ function columns(): uPlot.AlignedData {
   return [steps, losses, smoothed, heldOut];
 }
 
-/** A plot in the colours of the page. */
-function plotIn(element: HTMLElement): uPlot {
+/** A plot in the colours of the page. @param Plot  the library, which is fetched when the curve is first shown */
+function plotIn(element: HTMLElement, Plot: typeof uPlot): uPlot {
   const style = getComputedStyle(element);
   const color = (name: string): string => style.getPropertyValue(name).trim();
   const number = (digits: number) => (_: uPlot, value: number | null) => (value === null ? '–' : value.toFixed(digits));
@@ -45,7 +45,7 @@ function plotIn(element: HTMLElement): uPlot {
     grid: { stroke: color('--line'), width: 1 },
     ticks: { show: false },
   };
-  return new uPlot(
+  return new Plot(
     {
       width: element.clientWidth,
       height: HEIGHT,
@@ -86,17 +86,22 @@ export function LossCurve() {
 
   useEffect(() => {
     const element = place.current!;
-    const draw = (): void => {
+    let isShown = true;
+    const draw = async (): Promise<void> => {
+      const { default: Plot } = await import('uplot');
+      if (!isShown) return;
       plot.current?.destroy();
-      plot.current = plotIn(element);
+      plot.current = plotIn(element, Plot);
     };
-    draw();
+    void draw();
     const scheme = matchMedia('(prefers-color-scheme: dark)');
-    scheme.addEventListener('change', draw);
+    const redraw = (): void => void draw();
+    scheme.addEventListener('change', redraw);
     const sizes = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     sizes.observe(element);
     return () => {
-      scheme.removeEventListener('change', draw);
+      isShown = false;
+      scheme.removeEventListener('change', redraw);
       sizes.disconnect();
       plot.current?.destroy();
       plot.current = null;
