@@ -1,6 +1,6 @@
 /** @file The playground for tests and for the pictures of the documents: built, and its controls by their labels. */
 import path from 'node:path';
-import type { Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { build } from 'vite';
 import { root } from './documents.js';
 
@@ -32,13 +32,36 @@ export async function waitForStep(page: Page, step: number): Promise<void> {
   await page.waitForFunction(`Number.parseInt(document.querySelector('.stats dd').textContent) >= ${step}`);
 }
 
-/** Keeps when each long task of the main thread began and how long it took, in `globalThis.longTasks`, over reloads of the page. */
-export async function recordLongTasks(page: Page): Promise<void> {
-  await page.addInitScript(`
-    globalThis.longTasks = JSON.parse(sessionStorage.getItem('longTasks') ?? '[]');
-    new PerformanceObserver((list) => {
-      for (const { startTime, duration } of list.getEntries()) longTasks.push({ startTime, duration });
-      sessionStorage.setItem('longTasks', JSON.stringify(longTasks));
-    }).observe({ type: 'longtask', buffered: true });
-  `);
+/** The events of Chromium that say what its threads ran. */
+const TASKS = 'disabled-by-default-devtools.timeline';
+
+/** Begins to record what the main thread of a page does. One page of a browser at a time. */
+export const recordTasks = (page: Page): Promise<void> =>
+  page
+    .context()
+    .browser()!
+    .startTracing(page, { categories: [TASKS] });
+
+interface TraceEvent {
+  readonly name: string;
+  readonly pid: number;
+  readonly tid: number;
+  /** Time that the thread computed, in microseconds. */
+  readonly tdur?: number;
+  readonly args: { readonly name?: string };
+}
+
+/**
+ * Ends what `recordTasks` began.
+ * @returns the milliseconds that each task of the main thread computed: on a busy machine a task may take longer, as others
+ *   compute in the middle of it
+ */
+export async function recordedTasks(browser: Browser): Promise<number[]> {
+  const trace = await browser.stopTracing();
+  const { traceEvents } = JSON.parse(trace.toString()) as { traceEvents: TraceEvent[] };
+  const isMain = ({ name, args }: TraceEvent): boolean => name === 'thread_name' && args.name === 'CrRendererMain';
+  const threads = new Set(traceEvents.filter(isMain).map(({ pid, tid }) => `${pid} ${tid}`));
+  return traceEvents
+    .filter(({ name, pid, tid }) => name === 'RunTask' && threads.has(`${pid} ${tid}`))
+    .map(({ tdur = 0 }) => tdur / 1000);
 }
