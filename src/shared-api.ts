@@ -83,7 +83,13 @@ export {
   type FetchProgress,
   type StreamedFile,
 } from './model/fetch-model.js';
-export { heldModelFiles, modelFiles, modelFromFiles, type ModelFiles } from './model/model-files.js';
+export {
+  heldModelFiles,
+  modelFiles,
+  modelFromFiles,
+  type ModelFiles,
+  type ReadableFiles,
+} from './model/model-files.js';
 export { ModelStore, type FilesToStore, type SaveOptions, type StoredModel } from './model/model-store.js';
 export { openModelFiles, type FolderFiles, type OpenFilesOptions } from './model/open-files.js';
 export { StorageError, StorageFullError, type PageStorage } from './model/store-directory.js';
@@ -129,6 +135,7 @@ export { SteadyTrainer, type SteadyTrainerOptions, type StepPlan } from './train
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 
+export { checkTokenizer } from './generate/check-tokenizer.js';
 export { decode, Session, type DecodeOptions } from './generate/decode.js';
 export { generateText, type GenerateOptions } from './generate/generate-text.js';
 export { DivergedError, Sampler, type SampledToken } from './generate/sampler.js';

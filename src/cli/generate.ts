@@ -137,7 +137,8 @@ function samplingOf({ generation }: TextModel, options: Options): SamplingOption
   const asked = { temperature, topK, topP, minP, typical, repetitionPenalty, presencePenalty, frequencyPenalty };
   const given = Object.entries(asked).filter(([, value]) => value !== undefined);
   const { seed, logitBias, logprobs } = options;
-  const base = generation === null || Object.keys(generation.sampling).length === 0 ? DEFAULT_SAMPLING : generation.sampling;
+  const base =
+    generation === null || Object.keys(generation.sampling).length === 0 ? DEFAULT_SAMPLING : generation.sampling;
   return { ...base, ...Object.fromEntries(given), seed, logitBias, ...(logprobs !== undefined && { logprobs }) };
 }
 

@@ -9,6 +9,7 @@ import { loadTokenizer } from '../tokens/load.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import { resolveModelFolder } from '../train/run-folder.js';
 import type { SavedState } from '../model/state-file.js';
+import { checkTokenizer } from './check-tokenizer.js';
 import { complete, type CompleteOptions, type Completion } from './complete.js';
 import { endTokens, generateText, promptTokens, type GenerateOptions } from './generate-text.js';
 import { readGenerationConfig, type GenerationConfig } from './generation-config.js';
@@ -102,17 +103,5 @@ export class TextModel {
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-function checkTokenizer(tokenizer: Tokenizer, model: LanguageModel, facts: ModelFacts, folder: string): void {
-  if (facts.tokenizer !== null && facts.tokenizer !== tokenizer.fingerprint()) {
-    throw new Error(
-      `${folder}: its tokenizer is not the one that the model was trained with ` +
-        `(fingerprint ${tokenizer.fingerprint().slice(0, 12)}, expected ${facts.tokenizer.slice(0, 12)}); restore tokenizer.json`,
-    );
-  }
-  if (tokenizer.vocabSize > model.config.vocabSize) {
-    throw new Error(`${folder}: the tokenizer has ${tokenizer.vocabSize} tokens, the model ${model.config.vocabSize}`);
   }
 }

@@ -1,30 +1,30 @@
 /**
- * @file A model as files in memory: what a model folder of this library holds, for pages. They are the files that
- * `checkpoint.ts` writes and reads.
+ * @file A model as files in memory, for pages: those of a model folder of this library, which `checkpoint.ts` writes and
+ * reads on disk, or of Hugging Face transformers, which are read alone.
  */
 import type { Device } from '../device/device.js';
 import { formatName, isScaled } from '../device/packing.js';
 import type { Packing, Tensor } from '../tensor/tensor.js';
-import {
-  CONFIG_FILE,
-  configText,
-  nativeParameters,
-  parseModelFolder,
-  quantizationOf,
-  WEIGHTS_FILE,
-} from './formats/native-config.js';
+import { sourceOf } from './formats/json-folder.js';
+import { CONFIG_FILE, configText, quantizationOf, WEIGHTS_FILE } from './formats/native-config.js';
 import type { ModelFacts } from './formats/source.js';
 import type { LanguageModel } from './language-model.js';
 import { modelTensors } from './named-tensors.js';
 import { openModel, type OpenModelOptions } from './open-model.js';
-import { safetensorsBytes, tensorSetOf } from './safetensors-bytes.js';
+import { joinTensorSets, safetensorsBytes, tensorSetOf } from './safetensors-bytes.js';
 import { arrayOf, type TensorArray, type TensorToWrite } from './tensor-array.js';
+import type { TensorSet } from './tensor-set.js';
 
 /** The files of a model folder by name. */
 export interface ModelFiles {
   readonly 'config.json': string;
   readonly 'model.safetensors': Uint8Array;
 }
+
+/** The same of any folder that is read: the weights may be several files (shards), by their names. */
+export type ReadableFiles = { readonly 'config.json': string } & (
+  ModelFiles | { readonly [weights: `${string}.safetensors`]: Uint8Array }
+);
 
 /** The files of a model, float32. @param facts  the fingerprint of its tokenizer, and what it was trained on */
 export async function modelFiles(
@@ -71,16 +71,25 @@ function storedType({ format }: Packing): 'U8' | 'BF16' | 'F16' {
 }
 
 /**
- * The model of the files of a folder of this library; to be trained unless `storage` or `trainable` say otherwise.
- * @throws ConfigError, SafetensorsError or Error when a file is damaged; RangeError when tensors do not fit the config.
+ * The model of the files of a folder, of this library or of Hugging Face transformers; to be trained unless `storage` or
+ * `trainable` say otherwise.
+ * @throws ConfigError, SafetensorsError or Error when a file is missing or damaged, or the model is of another kind;
+ *   RangeError when tensors do not fit the config.
  */
 export function modelFromFiles(
-  files: ModelFiles,
+  files: ReadableFiles,
   device: Device,
   options: OpenModelOptions = {},
 ): { readonly model: LanguageModel; readonly facts: ModelFacts } {
-  const folder = parseModelFolder(files[CONFIG_FILE], CONFIG_FILE);
-  const parameters = nativeParameters(folder, tensorSetOf(files[WEIGHTS_FILE], WEIGHTS_FILE));
-  const { model: config, tokenizer, training } = folder;
-  return { model: openModel(config, parameters, device, WEIGHTS_FILE, options), facts: { tokenizer, training } };
+  const { config, parameters, facts } = sourceOf(files[CONFIG_FILE], weightsOf(files));
+  return { model: openModel(config, parameters, device, WEIGHTS_FILE, options), facts };
+}
+
+/** One file, or all shards. @throws Error when there is none. */
+function weightsOf(files: ReadableFiles): TensorSet {
+  const sets = Object.entries(files).flatMap(([name, content]) =>
+    typeof content === 'string' ? [] : [tensorSetOf(content, name)],
+  );
+  if (sets.length === 0) throw new Error(`${CONFIG_FILE}: there is no ${WEIGHTS_FILE} beside it`);
+  return sets.length === 1 ? sets[0]! : joinTensorSets(sets, '*.safetensors');
 }

@@ -1,15 +1,13 @@
 /**
  * @file A model folder whose files are blobs, as a page has them: opened tensor by tensor, so that the weights are never all
- * in memory. Folders of this library, and of Hugging Face's xLSTM. `checkpoint.ts` opens folders on disk, of every kind.
+ * in memory. Folders of this library, and of Hugging Face transformers; `checkpoint.ts` opens folders on disk, of every kind.
  */
 import type { Device } from '../device/device.js';
-import { blobTensors, type BlobTensors } from './blob-tensors.js';
-import { foreignSources } from './formats/foreign.js';
-import { largeTensors, readLargeConfig } from './formats/large.js';
-import { CONFIG_FILE, nativeParameters, parseJson, parseModelFolder, WEIGHTS_FILE } from './formats/native-config.js';
-import type { ModelFacts, ParameterSource } from './formats/source.js';
-import type { ModelConfig } from './config.js';
-import { parameterTable, type LanguageModel } from './language-model.js';
+import { blobTensors } from './blob-tensors.js';
+import { sourceOf } from './formats/json-folder.js';
+import { CONFIG_FILE, parseJson, WEIGHTS_FILE } from './formats/native-config.js';
+import type { ModelFacts } from './formats/source.js';
+import type { LanguageModel } from './language-model.js';
 import { openModelFetching, type OpenModelOptions } from './open-model.js';
 
 /** The files of a model folder by name; where they lie is the browser's business. */
@@ -36,38 +34,12 @@ export async function openModelFiles(
   const text = await textOf(files, CONFIG_FILE);
   const weights = await weightFiles(files);
   using tensors = await blobTensors(weights, [...weights.keys()].join(', '));
-  const { config, parameters, facts } = describe(text, tensors);
+  const { config, parameters, facts } = sourceOf(text, tensors);
   const model = await openModelFetching(config, parameters, device, tensors.path, options, async ({ tensor }) => {
     signal?.throwIfAborted();
     await tensors.fetch(tensor);
   });
   return { model, facts };
-}
-
-interface Description {
-  readonly config: ModelConfig;
-  readonly parameters: ReadonlyMap<string, ParameterSource>;
-  readonly facts: ModelFacts;
-}
-
-function describe(text: string, tensors: BlobTensors): Description {
-  const fields = parseJson(text, CONFIG_FILE);
-  if (fields['format'] === 'xlstm') {
-    const folder = parseModelFolder(text, CONFIG_FILE);
-    const { model: config, tokenizer, training } = folder;
-    return { config, parameters: nativeParameters(folder, tensors), facts: { tokenizer, training } };
-  }
-  const type = fields['model_type'];
-  if (type !== 'xlstm') {
-    const what = type === undefined ? 'is of no model' : `is of a model of type ${JSON.stringify(type)}`;
-    throw new Error(
-      `${CONFIG_FILE}: ${what}; a page opens models of this library, and those of Hugging Face of type xlstm`,
-    );
-  }
-  const { config, weightMode } = readLargeConfig(fields, 'hf', CONFIG_FILE);
-  const table = parameterTable(config);
-  const parameters = foreignSources(tensors, largeTensors(config, table, 'hf', weightMode), table);
-  return { config, parameters, facts: { tokenizer: null, training: {} } };
 }
 
 /** The files with tensors: one, or those that the index names. @throws Error where one is missing. */

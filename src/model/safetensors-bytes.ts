@@ -2,7 +2,12 @@
  * @file A safetensors file in memory: its tensors out of the bytes, and the bytes of tensors. For pages, which have files
  * only as bytes; `safetensors.ts` is the same for files on disk.
  */
-import { buildSafetensorsHeader, parseSafetensorsHeader, type TensorInfo } from './safetensors-header.js';
+import {
+  buildSafetensorsHeader,
+  parseSafetensorsHeader,
+  SafetensorsError,
+  type TensorInfo,
+} from './safetensors-header.js';
 import type { TensorSet } from './tensor-set.js';
 import { arrayOf, piecesOf, type TensorArray, type TensorToWrite } from './tensor-array.js';
 
@@ -63,6 +68,36 @@ export function tensorSetOf(bytes: Uint8Array, name: string): TensorSet {
       const entry = tensors.get(tensor);
       if (entry === undefined) throw new RangeError(`${name}: no tensor is called ${JSON.stringify(tensor)}`);
       return read(entry.offset, entry.byteLength);
+    },
+    memory: () => null,
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+/**
+ * The tensors of several files, such as the shards of a model, as one set. @param name  how errors call it
+ * @throws SafetensorsError when two of them hold a tensor of the same name.
+ */
+export function joinTensorSets(sets: readonly TensorSet[], name: string): TensorSet {
+  const owner = new Map<string, TensorSet>();
+  for (const set of sets) {
+    for (const tensor of set.tensors.keys()) {
+      const other = owner.get(tensor);
+      if (other !== undefined)
+        throw new SafetensorsError(`${set.path}: holds "${tensor}", which is in ${other.path} too`);
+      owner.set(tensor, set);
+    }
+  }
+  const close = (): void => {};
+  return {
+    path: name,
+    metadata: sets[0]?.metadata ?? {},
+    tensors: new Map(sets.flatMap(({ tensors }) => [...tensors])),
+    view(tensor) {
+      const set = owner.get(tensor);
+      if (set === undefined) throw new RangeError(`${name}: no tensor is called ${JSON.stringify(tensor)}`);
+      return set.view(tensor);
     },
     memory: () => null,
     close,

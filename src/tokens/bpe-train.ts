@@ -49,7 +49,10 @@ export async function trainBpe(
         `(256 bytes and ${specialTokens.length} special tokens), got ${vocabSize}`,
     );
   }
-  const refused = specialTokens.find((token, k) => Buffer.byteLength(token) < 2 || specialTokens.indexOf(token) !== k);
+  const encoder = new TextEncoder(); // not Buffer, which a page does not have
+  const refused = specialTokens.find(
+    (token, k) => encoder.encode(token).length < 2 || specialTokens.indexOf(token) !== k,
+  );
   if (refused !== undefined) {
     throw new RangeError(
       `trainBpe: special tokens must be different and longer than a byte, got ${JSON.stringify(specialTokens)}`,
@@ -65,10 +68,10 @@ export async function trainBpe(
 
   const tokens = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
   const merges: [number, number][] = [];
-  const reserved = new Set(specialTokens.map((token) => spellBytes(new TextEncoder().encode(token))));
+  const reserved = new Set(specialTokens.map((token) => spellBytes(encoder.encode(token))));
   const trainer = new PairMerger(words.entries());
   const idOf = (left: number, right: number): number | null => {
-    const bytes = Uint8Array.from(Buffer.concat([tokens[left]!, tokens[right]!]));
+    const bytes = Uint8Array.of(...tokens[left]!, ...tokens[right]!);
     // A vocabulary holds each text once, and this one is a special token's.
     if (reserved.has(spellBytes(bytes))) return null;
     merges.push([left, right]);

@@ -2,12 +2,9 @@
  * @file The library in a worker of a page of headless Chromium, without special headers: trains, generates, and gives a
  * model that Node reads. Skipped by name where there is no Chromium ($CHROMIUM, or that of the system).
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
-import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decode } from '../../src/generate/decode.js';
 import { loadModel } from '../../src/model/checkpoint.js';
@@ -16,16 +13,11 @@ import { LanguageModel } from '../../src/model/language-model.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
+import { complaintsOf, launchChromium, serve, withoutChromium, type Served } from '../support/chromium.js';
 import { referenceDevice } from '../support/devices.js';
 import { root } from '../support/documents.js';
 import { temporaryFolder } from '../support/folders.js';
 import type { WorkerReport } from './train-worker.js';
-
-const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium'].find(
-  (file) => file !== undefined && existsSync(file),
-);
-const reason =
-  executablePath === undefined ? ' (skipped: no Chromium; apt-get install chromium, or set $CHROMIUM)' : '';
 
 /** Starts the worker and leaves what it says in `globalThis.answer`; the weights as a list, which a test can read. */
 const WORKER_PAGE = `<!doctype html><title>library</title><script type="module">
@@ -63,41 +55,26 @@ async function pageFiles(): Promise<Readonly<Record<string, string>>> {
   };
 }
 
-describe.skipIf(reason !== '')(`in a worker of headless Chromium${reason}`, () => {
-  let server: Server;
+describe.skipIf(withoutChromium !== '')(`in a worker of headless Chromium${withoutChromium}`, () => {
+  let server: Served;
   beforeAll(async () => {
     const files = await pageFiles();
-    server = createServer(({ url = '' }, response) => {
-      const text = files[url];
-      response.statusCode = text === undefined ? 404 : 200;
-      response.setHeader('content-type', url.endsWith('.js') ? 'text/javascript' : 'text/html');
-      response.end(text);
-    });
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve);
-    });
+    server = await serve((url) => files[url]);
   });
   afterAll(() => server?.close());
 
   /** What a page leaves in `globalThis.answer`. @throws Error with what it complained of, if there is anything. */
   async function answerOf(name: string): Promise<unknown> {
-    const browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
-    });
+    const browser = await launchChromium();
     try {
       const page = await browser.newPage();
-      const complaints: string[] = [];
-      page.on('pageerror', (error) => complaints.push(error.message));
-      page.on('console', (message) => {
-        if (message.type() === 'error') complaints.push(message.text());
-      });
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}`);
+      const complaints = complaintsOf(page);
+      await page.goto(`${server.address}/${name}`);
       await page.waitForFunction('globalThis.answer !== undefined', undefined, { timeout: 200_000 }).catch((cause) => {
         throw new Error(`${name} does not answer: ${complaints.join('; ')}`, { cause });
       });
       const answer = await page.evaluate('globalThis.answer');
-      expect(complaints.filter((text) => !text.includes('404'))).toEqual([]); // the icon of the page
+      expect(complaints).toEqual([]);
       return answer;
     } finally {
       await browser.close();

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MAX_OFFLINE_BYTES, offlinePage } from '../../src/generate/offline-page.js';
-import { launchChromium, noChromium, openPage } from '../support/chromium.js';
+import { launchChromium, NO_WEBGPU, withoutChromium, openPage } from '../support/chromium.js';
 import { commandIsBuilt, xlstm } from '../support/cli.js';
 import { fastestDevice } from '../support/devices.js';
 import { root } from '../support/documents.js';
@@ -16,7 +16,7 @@ import { temporaryFolder } from '../support/folders.js';
 import { smallModelFolder } from '../support/small-model.js';
 
 const isBuilt = commandIsBuilt && existsSync(path.join(root, 'dist/offline/worker.js'));
-const reason = isBuilt ? noChromium : ' (skipped: needs npm run build)';
+const reason = isBuilt ? withoutChromium : ' (skipped: needs npm run build)';
 const device = ['--device', fastestDevice()];
 const PROMPT = 'The <b>quick</b> fox & ';
 
@@ -178,7 +178,7 @@ describe.skipIf(reason !== '')(`a page from disk in headless Chromium${reason}`,
 
 describe.skipIf(reason !== '')(`a page from disk in Chromium without WebGPU${reason}`, () => {
   test('runs a small model slowly, says why, and gives the same text', async () => {
-    const browser = await launchChromium({ webgpu: false });
+    const browser = await launchChromium(NO_WEBGPU);
     try {
       const model = await smallModelFolder();
       const file = await exported(model);

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { build } from 'esbuild';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launchChromium, noChromium, openPage } from '../support/chromium.js';
+import { launchChromium, withoutChromium, openPage } from '../support/chromium.js';
 import { root } from '../support/documents.js';
 import { smallModelFolder } from '../support/small-model.js';
 import type { Actions } from './store-page.js';
@@ -17,7 +17,7 @@ import type { Actions } from './store-page.js';
 const PAGE =
   '<!doctype html><title>store</title><link rel="icon" href="data:," /><script type="module" src="/page.js"></script>';
 
-describe.skipIf(noChromium !== '')(`in headless Chromium${noChromium}`, () => {
+describe.skipIf(withoutChromium !== '')(`in headless Chromium${withoutChromium}`, () => {
   let browser: Browser;
   let server: Server;
   let origin: string;

@@ -2,16 +2,13 @@
  * @file The WebGPU device in a page of headless Chromium: that it bundles without anything of Node, and the self-test there.
  * Skipped by name where there is no Chromium ($CHROMIUM, or that of the system).
  */
-import { existsSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
 import type { PageReport } from '../browser/selftest-page.js';
+import { complaintsOf, launchChromium, serve, withoutChromium, type Served } from '../support/chromium.js';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -30,47 +27,26 @@ test('the device is bundled for a page from its own sources alone', async () => 
   expect(inputs.filter((input) => !input.startsWith('src/'))).toEqual([]);
 });
 
-const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium'].find(
-  (path) => path !== undefined && existsSync(path),
-);
-const reason =
-  executablePath === undefined ? ' (skipped: no Chromium; apt-get install chromium, or set $CHROMIUM)' : '';
-
-describe.skipIf(reason !== '')(`in a page of headless Chromium${reason}`, () => {
-  let server: Server;
+describe.skipIf(withoutChromium !== '')(`in a page of headless Chromium${withoutChromium}`, () => {
+  let server: Served;
   beforeAll(async () => {
     const { code } = await bundled('test/browser/selftest-page.ts');
-    server = createServer(({ url }, response) => {
-      const isScript = url === '/page.js';
-      response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-      response.end(
-        isScript ? code : '<!doctype html><title>self-test</title><script type="module" src="/page.js"></script>',
-      );
-    });
-    await new Promise<void>((resolve) => {
-      server.listen(0, '127.0.0.1', resolve);
-    });
+    const page = '<!doctype html><title>self-test</title><script type="module" src="/page.js"></script>';
+    server = await serve((url) => ({ '/': page, '/page.js': code })[url]);
   });
   afterAll(() => server?.close());
 
   test('every kernel agrees with the reference, with nothing on the console', async () => {
-    const browser = await chromium.launch({
-      executablePath: executablePath!,
-      args: ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
-    });
+    const browser = await launchChromium();
     try {
       const page = await browser.newPage();
-      const complaints: string[] = [];
-      page.on('pageerror', (error) => complaints.push(error.message));
-      page.on('console', (message) => {
-        if (message.type() === 'error') complaints.push(message.text());
-      });
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+      const complaints = complaintsOf(page);
+      await page.goto(server.address);
       await page.waitForFunction('globalThis.runSelftest !== undefined');
       const report = (await page.evaluate('runSelftest()')) as PageReport;
       expect(report.failures).toEqual([]);
       expect(report.kernels.toSorted()).toEqual(KERNEL_NAMES.filter((name) => !(name in ABSENT)).toSorted());
-      expect(complaints.filter((text) => !text.includes('favicon'))).toEqual([]);
+      expect(complaints).toEqual([]);
     } finally {
       await browser.close();
     }

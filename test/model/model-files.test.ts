@@ -1,16 +1,18 @@
 /** @file A model as files in memory: those of its folder, to the byte, and back. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { expect, it } from 'vitest';
-import { saveModel } from '../../src/model/checkpoint.js';
+import { describe, expect, it } from 'vitest';
+import { loadModel, saveModel } from '../../src/model/checkpoint.js';
 import { modelFingerprint } from '../../src/model/fingerprint.js';
 import { LanguageModel } from '../../src/model/language-model.js';
-import { modelFiles, modelFromFiles } from '../../src/model/model-files.js';
+import { modelFiles, modelFromFiles, type ModelFiles } from '../../src/model/model-files.js';
+import { parseSafetensors, safetensorsBytes } from '../../src/model/safetensors-bytes.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
 import { charTokenizer } from '../../src/tokens/chars.js';
 import { tokenizerFromFiles } from '../../src/tokens/local-kinds.js';
 import { referenceDevice } from '../support/devices.js';
 import { temporaryFolder } from '../support/folders.js';
+import { goldenFolder } from '../support/models.js';
 
 const config = { vocabSize: 11, dim: 16, blocks: ['mlstm', 'slstm'], mlstm: { heads: 2 }, slstm: { heads: 2 } };
 
@@ -48,6 +50,42 @@ it('refuses files that do not belong together, or are damaged', async () => {
   const cut = files['model.safetensors'].subarray(0, -4);
   expect(() => modelFromFiles({ ...files, 'model.safetensors': cut }, device)).toThrow(/^model\.safetensors: /);
   expect(device.memory.bytes).toBe(held);
+});
+
+describe('a folder of Hugging Face transformers', () => {
+  const names = ['hf_xlstm', 'hf_llama', 'hf_mamba', 'hf_mamba2', 'hf_rwkv'];
+  const filesOf = (name: string): ModelFiles => ({
+    'config.json': fs.readFileSync(path.join(goldenFolder(name), 'config.json'), 'utf8'),
+    'model.safetensors': fs.readFileSync(path.join(goldenFolder(name), 'model.safetensors')),
+  });
+
+  it.each(names)('%s is the same model in memory as on disk', async (name) => {
+    const device = referenceDevice();
+    using onDisk = loadModel(goldenFolder(name), device).model;
+    const { model, facts } = modelFromFiles(filesOf(name), device);
+    expect(await modelFingerprint(model)).toBe(await modelFingerprint(onDisk));
+    expect(facts).toEqual({ tokenizer: null, training: {} });
+    model.dispose();
+  });
+
+  it('may have its weights in shards, none of them missing or twice', async () => {
+    const device = referenceDevice();
+    const { 'config.json': text, 'model.safetensors': bytes } = filesOf('hf_xlstm');
+    const { tensors } = parseSafetensors(bytes);
+    const all = [...tensors].map(([tensor, { dtype, shape, data }]) => ({ name: tensor, dtype, shape, data }));
+    const shard = (from: number, to: number) => safetensorsBytes(all.slice(from, to), { format: 'pt' });
+    const [one, two] = [await shard(0, 5), await shard(5, all.length)];
+    using whole = modelFromFiles(filesOf('hf_xlstm'), device).model;
+    using joined = modelFromFiles({ 'config.json': text, '1.safetensors': one, '2.safetensors': two }, device).model;
+    expect(await modelFingerprint(joined)).toBe(await modelFingerprint(whole));
+    const again = { 'config.json': text, '1.safetensors': one, '2.safetensors': bytes };
+    expect(() => modelFromFiles(again, device)).toThrow(/^2\.safetensors: holds ".*", which is in 1\.safetensors too/);
+    expect(() => modelFromFiles({ 'config.json': text, '1.safetensors': one }, device)).toThrow('lacks the tensor');
+    expect(() => modelFromFiles({ 'config.json': text }, device)).toThrow('there is no model.safetensors beside it');
+    expect(() => modelFromFiles({ ...filesOf('hf_xlstm'), 'config.json': '{"model_type":"bert"}' }, device)).toThrow(
+      'config.json: is of a model of type "bert"; this library reads xlstm, llama',
+    );
+  });
 });
 
 it('comes with its tokenizer, from files as well', async () => {

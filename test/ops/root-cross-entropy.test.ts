@@ -18,7 +18,14 @@ describe.each(testDevices())('on $name', ({ create }) => {
   device.poison = true;
   const tolerance = device.precision === 'float64' ? 1e-14 : 1e-6;
   const random = (label: string, shape: number[]) =>
-    Tensor.from(device, normal(fold(randomKey(2), label), shape.reduce((a, b) => a * b)), shape);
+    Tensor.from(
+      device,
+      normal(
+        fold(randomKey(2), label),
+        shape.reduce((a, b) => a * b),
+      ),
+      shape,
+    );
 
   const targets = Int32Array.from({ length: B * T }, (_, n) => (n % 4 === 3 ? -1 : (3 * n) % V));
 

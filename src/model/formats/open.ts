@@ -7,12 +7,12 @@ import { parameterTable } from '../language-model.js';
 import { INDEX, openTensors, readWeightMap } from '../safetensors-shards.js';
 import type { TensorSet } from '../tensor-set.js';
 import { foreignSources, type ForeignTensor } from './foreign.js';
+import { hfLayout, jsonFormat } from './json-folder.js';
 import { largeTensors, readLargeConfig } from './large.js';
 import { openNativeSource } from './native.js';
 import { CONFIG_FILE, parseJson } from './native-config.js';
 import { backendOfShapes, paperTensors, readPaperConfig, RECURRENT_SUFFIX, type SlstmBackend } from './paper.js';
 import type { ModelFormat, ModelSource, Origin } from './source.js';
-import { architectureNames, architectureOf } from './transformers.js';
 
 export interface SourceOptions {
   /** Backend of NX-AI/xlstm that wrote the sLSTM parameters; needed where their shapes do not tell. */
@@ -29,14 +29,7 @@ export const YAML_FILE = 'config.yaml';
 export function formatOf(folder: string): ModelFormat {
   const json = path.join(folder, CONFIG_FILE);
   if (fs.existsSync(json)) {
-    const { format, model_type: type } = parseJson(fs.readFileSync(json, 'utf8'), json) as {
-      format?: unknown;
-      model_type?: unknown;
-    };
-    if (format === 'xlstm') return 'native';
-    if (type === 'xlstm' || architectureOf({ model_type: type }) !== undefined) return 'hf';
-    const what = type === undefined ? 'has no "model_type"' : `is of a model of type ${JSON.stringify(type)}`;
-    throw new Error(`${json}: ${what}; this library reads ${['xlstm', ...architectureNames].join(', ')}`);
+    return jsonFormat(parseJson(fs.readFileSync(json, 'utf8'), json), json);
   }
   const yaml = path.join(folder, YAML_FILE);
   if (fs.existsSync(yaml)) {
@@ -113,13 +106,8 @@ function foreignLayout(
     const backend = backendOf(file, configured, options, name);
     return { config, backend, tensors: paperTensors(config, parameterTable(config), backend) };
   }
-  const fields = format === 'hf' ? parseJson(text, name) : parseYaml(text, name);
-  const architecture = format === 'hf' ? architectureOf(fields) : undefined;
-  if (architecture !== undefined) {
-    const config = architecture.readConfig(fields, name);
-    return { config, tensors: architecture.tensors(config, parameterTable(config)), derived: architecture.derived };
-  }
-  const { config, weightMode } = readLargeConfig(fields, format, name);
+  if (format === 'hf') return hfLayout(parseJson(text, name), name);
+  const { config, weightMode } = readLargeConfig(parseYaml(text, name), format, name);
   return { config, weightMode, tensors: largeTensors(config, parameterTable(config), format, weightMode) };
 }
 

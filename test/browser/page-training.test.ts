@@ -1,0 +1,72 @@
+/** @file Training as the worker of the playground does it, on the reference device: stopped and gone on with, and its text. */
+import { describe, expect, it } from 'vitest';
+import { tokenize, readText } from '../../web/src/worker/data.js';
+import { Training } from '../../web/src/worker/training.js';
+import { Turns } from '../../web/src/worker/turns.js';
+import type { WorkerEvent } from '../../web/src/protocol.js';
+import { referenceDevice } from '../support/devices.js';
+
+const text = { name: 'fox', text: 'the quick brown fox jumps over the lazy dog. '.repeat(20) };
+const settings = {
+  ...{ blocks: ['m', 's'], dim: 32, contextLength: 16, batchSize: 1, learningRate: 0.01, steps: 4, seed: 1 },
+  tokenizer: 'bytes',
+} as const;
+const never = new AbortController().signal;
+
+describe('training', () => {
+  it('that is stopped and goes on from what is kept comes to the same losses', async () => {
+    const device = referenceDevice();
+    const events: WorkerEvent[] = [];
+    const options = { turns: new Turns(), emit: (event: WorkerEvent) => void events.push(event), steps: 4 };
+    const data = await tokenize(text, 'bytes');
+    const whole = new Training(device, text, data, settings);
+    await whole.run({ ...options, signal: never, onStep: async () => {} });
+    const told = events.flatMap((event) => (event.kind === 'steps' ? event.rows : []));
+    expect(told).toEqual(whole.rows);
+    expect(whole.rows.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
+    expect(whole.rows[3]!.heldOut).toBeLessThan(5);
+    expect(events.filter(({ kind }) => kind === 'sample').length).toBeGreaterThan(0);
+
+    const first = new Training(device, text, data, settings);
+    const stop = new AbortController();
+    await first.run({ ...options, signal: stop.signal, onStep: async () => void (first.step === 2 && stop.abort()) });
+    expect(first.step).toBe(2);
+    const second = new Training(device, text, data, settings, first.rows, first.model);
+    second.restore(await first.moments());
+    await second.run({ ...options, signal: never, onStep: async () => {} });
+    // What is kept is float32, the device computes in float64: 2e-10 was seen.
+    for (const [k, { loss }] of second.rows.entries()) expect(Math.abs(loss - whole.rows[k]!.loss)).toBeLessThan(1e-6);
+  });
+
+  it('keeps the order of turns, whatever fails', async () => {
+    const turns = new Turns();
+    const seen: number[] = [];
+    const late = turns.take(() => new Promise<void>((resolve) => setTimeout(() => (seen.push(1), resolve()), 5)));
+    const failed = turns.take(() => Promise.reject(new Error('no')));
+    const after = turns.take(async () => void seen.push(2));
+    await expect(failed).rejects.toThrow('no');
+    await Promise.all([late, after]);
+    expect(seen).toEqual([1, 2]);
+  });
+});
+
+describe('a text', () => {
+  it('is cut behind a word, and never in the middle of a character', async () => {
+    const words = await tokenize({ name: 'words', text: 'abcde '.repeat(100) }, 'bytes');
+    const tokenizer = words.tokenizer;
+    const held = new Int32Array(words.heldOut!.tokens.length);
+    words.heldOut!.tokens.copy(held, 0, 0, held.length);
+    expect(tokenizer.decode(held, { skipSpecial: true })).toMatch(/^(abcde )+$/);
+    const faces = await tokenize({ name: 'faces', text: '\u{1f600}'.repeat(33) }, 'chars');
+    expect(faces.tokenizer.vocabSize).toBe(2);
+    expect((await tokenize(text, 'bpe')).tokenizer.vocabSize).toBeGreaterThan(257);
+  });
+
+  it('that is none is refused in a sentence', async () => {
+    await expect(readText(new File([Uint8Array.of(0x89, 0x50, 0xff)], 'a.png'))).rejects.toThrow(
+      'a.png is no text file: it holds bytes that are no UTF-8.',
+    );
+    await expect(readText(new File(['\n '], 'a.txt'))).rejects.toThrow('a.txt is empty');
+    expect((await readText(new File(['é'], 'b.txt'))).text).toBe('é');
+  });
+});

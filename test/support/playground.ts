@@ -1,0 +1,67 @@
+/** @file The playground for tests and for the pictures of the documents: built, and its controls by their labels. */
+import path from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { build } from 'vite';
+import { root } from './documents.js';
+
+/** Builds the site into a folder. */
+export async function buildPlayground(outDir: string): Promise<void> {
+  await build({ configFile: path.join(root, 'web/vite.config.ts'), build: { outDir }, logLevel: 'warn' });
+}
+
+/** Fills fields, or chooses of lists, by their labels. */
+export async function chooseNumbers(page: Page, values: Readonly<Record<string, string>>): Promise<void> {
+  for (const [label, value] of Object.entries(values)) {
+    const field = page.getByLabel(label, { exact: true });
+    const isList = await field.evaluate((element) => element.tagName === 'SELECT');
+    await (isList ? field.selectOption(value) : field.fill(value));
+  }
+}
+
+/** Waits until training is in a phase, as its heading says. */
+export const waitForPhase = (page: Page, phase: 'Stopped' | 'Finished'): Promise<void> =>
+  page.getByRole('heading', { name: phase, exact: true }).waitFor();
+
+/** The text of the first element. */
+export async function textOf(page: Page, selector: string): Promise<string> {
+  return (await page.locator(selector).first().textContent()) ?? '';
+}
+
+/** Waits until so many steps are done. */
+export async function waitForStep(page: Page, step: number): Promise<void> {
+  await page.waitForFunction(`Number.parseInt(document.querySelector('.stats dd').textContent) >= ${step}`);
+}
+
+/** The events of Chromium that say what its threads ran. */
+const TASKS = 'disabled-by-default-devtools.timeline';
+
+/** Begins to record what the main thread of a page does. One page of a browser at a time. */
+export const recordTasks = (page: Page): Promise<void> =>
+  page
+    .context()
+    .browser()!
+    .startTracing(page, { categories: [TASKS] });
+
+interface TraceEvent {
+  readonly name: string;
+  readonly pid: number;
+  readonly tid: number;
+  /** Time that the thread computed, in microseconds. */
+  readonly tdur?: number;
+  readonly args: { readonly name?: string };
+}
+
+/**
+ * Ends what `recordTasks` began.
+ * @returns the milliseconds that each task of the main thread computed: on a busy machine a task may take longer, as others
+ *   compute in the middle of it
+ */
+export async function recordedTasks(browser: Browser): Promise<number[]> {
+  const trace = await browser.stopTracing();
+  const { traceEvents } = JSON.parse(trace.toString()) as { traceEvents: TraceEvent[] };
+  const isMain = ({ name, args }: TraceEvent): boolean => name === 'thread_name' && args.name === 'CrRendererMain';
+  const threads = new Set(traceEvents.filter(isMain).map(({ pid, tid }) => `${pid} ${tid}`));
+  return traceEvents
+    .filter(({ name, pid, tid }) => name === 'RunTask' && threads.has(`${pid} ${tid}`))
+    .map(({ tdur = 0 }) => tdur / 1000);
+}

@@ -1,0 +1,133 @@
+/** @file The shell of the page: its name, the views and which of them is shown, the device, and what went wrong. */
+import type { ComponentType } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import type { DeviceFault } from './protocol.js';
+import { announce, usePage, type DeviceState } from './state.js';
+import { GenerateView } from './views/generate.js';
+import { ModelsView } from './views/models.js';
+import { TrainView } from './views/train.js';
+
+interface View {
+  readonly hash: string;
+  readonly title: string;
+  readonly view: ComponentType;
+}
+
+/** In the order of the navigation. A further view is a line here. */
+const VIEWS: readonly View[] = [
+  { hash: '#train', title: 'Train', view: TrainView },
+  { hash: '#generate', title: 'Generate', view: GenerateView },
+  { hash: '#models', title: 'Models', view: ModelsView },
+];
+
+const viewOf = (hash: string): View => VIEWS.find((view) => view.hash === hash) ?? VIEWS[0]!;
+
+/** The view that the address names. */
+function useView(): View {
+  const [view, setView] = useState(() => viewOf(location.hash));
+  useEffect(() => {
+    const follow = (): void => setView(viewOf(location.hash));
+    addEventListener('hashchange', follow);
+    return () => removeEventListener('hashchange', follow);
+  }, []);
+  return view;
+}
+
+export function App() {
+  const { device, announcement, error } = usePage();
+  const { hash, title, view: Current } = useView();
+  // The view comes in the next task, behind the shell.
+  const [isShellDrawn, setShellDrawn] = useState(false);
+  useEffect(() => void setTimeout(() => setShellDrawn(true)), []);
+  useEffect(() => {
+    document.title = `${title} · xLSTM playground`;
+  }, [title]);
+  return (
+    <>
+      <a class="skip" href="#main" onClick={skipToMain}>
+        Skip to the content
+      </a>
+      <header class="top">
+        <p class="name">
+          <strong>xLSTM</strong> playground
+        </p>
+        <nav aria-label="Views">
+          {VIEWS.map((view) => (
+            <a key={view.hash} href={view.hash} aria-current={view.hash === hash ? 'page' : undefined}>
+              {view.title}
+            </a>
+          ))}
+        </nav>
+        <DeviceLine device={device} />
+      </header>
+      <main id="main" tabIndex={-1}>
+        <h1 class="unseen">{title}</h1>
+        {error !== null && device.kind !== 'none' && (
+          <div class="alert" role="alert">
+            <p>{error}</p>
+            <button type="button" class="quiet" onClick={() => announce('')}>
+              Dismiss
+            </button>
+          </div>
+        )}
+        {device.kind === 'none' ? <NoDevice {...device} /> : isShellDrawn && <Current />}
+      </main>
+      <p class="unseen" role="status" aria-live="polite">
+        {announcement}
+      </p>
+    </>
+  );
+}
+
+/** The hash names the view, so the link moves the focus itself. */
+function skipToMain(event: Event): void {
+  event.preventDefault();
+  document.querySelector<HTMLElement>('#main')?.focus();
+}
+
+function DeviceLine({ device }: { device: DeviceState }) {
+  if (device.kind === 'none') return <p class="device none">No GPU</p>;
+  if (device.kind === 'opening') return <p class="device">Opening the GPU…</p>;
+  const { description, isSoftware } = device;
+  return (
+    <p class={`device ${isSoftware ? 'slow' : 'ready'}`} title={description}>
+      <span class="unseen">GPU: </span>
+      <span>{isSoftware ? `${shortName(description)}, in software: slow` : shortName(description)}</span>
+    </p>
+  );
+}
+
+/** "google swiftshader" of "google swiftshader, SwiftShader driver 5.0.0, in software". */
+const shortName = (description: string): string => description.split(',')[0]!;
+
+const HEADINGS: Readonly<Record<DeviceFault, string>> = {
+  insecure: 'This page is not in a secure context, so the browser gives it no GPU',
+  missing: 'This browser has no WebGPU',
+  adapter: 'This browser has WebGPU, but finds no GPU for it',
+  other: 'The GPU could not be opened',
+};
+
+function NoDevice({ fault, message }: { fault: DeviceFault; message: string }) {
+  return (
+    <section class="card nodevice" role="alert">
+      <h2>{HEADINGS[fault]}</h2>
+      <p>The playground trains on your own GPU through WebGPU; nothing is sent anywhere. What to do:</p>
+      <ul>
+        {fault === 'insecure' && <li>Open it by https, or on this machine as localhost.</li>}
+        <li>Use Chrome or Edge from version 113 on, Safari from 26 on, or Firefox from 141 on, and update it.</li>
+        <li>
+          On Linux, Chrome may ask for <code>chrome://flags/#enable-unsafe-webgpu</code>; install the Vulkan driver of
+          your GPU.
+        </li>
+        <li>
+          See whether <code>chrome://gpu</code> lists WebGPU as hardware accelerated, and whether acceleration is on in
+          the settings.
+        </li>
+        <li>
+          Or train with the command: <code>npx xlstm train book.txt</code> needs no GPU.
+        </li>
+      </ul>
+      {fault === 'other' && <p class="detail">{message}</p>}
+    </section>
+  );
+}

@@ -1,0 +1,131 @@
+/** @file The Models view: what the model is, opening one from files, saving it, and what the browser keeps. */
+import { useId, useState } from 'preact/hooks';
+import { formatBytes, formatCount } from '../../../src/format.js';
+import type { ModelStatus } from '../protocol.js';
+import { announce, forget, openModel, saveModel, usePage } from '../state.js';
+import { Drop } from './parts/drop.js';
+import { canSaveFolder, downloadZip, saveFolder } from './parts/save.js';
+
+export function ModelsView() {
+  const { model, kept, progress } = usePage();
+  return (
+    <div class="stack">
+      <section class="card" aria-label="The model">
+        <div class="head">
+          <h2>{model === null ? 'No model yet' : model.name}</h2>
+          <p class="detail">{progress?.label ?? ''}</p>
+        </div>
+        {model === null ? (
+          <p class="hint">
+            <a href="#train">Train one</a>, or open one below.
+          </p>
+        ) : (
+          <Facts {...model} />
+        )}
+        {model !== null && <Save />}
+        <p class={kept.problem === null ? 'hint' : 'hint problem'}>{keptText(model, kept.bytes, kept.problem)}</p>
+      </section>
+      <Open />
+    </div>
+  );
+}
+
+function keptText(model: ModelStatus | null, bytes: number | null, problem: string | null): string {
+  if (problem !== null) return problem;
+  if (model === null) return 'A model is kept in this browser, and is there again when you come back.';
+  if (bytes === null) return 'It will be kept in this browser in a moment.';
+  return `Kept in this browser (${formatBytes(bytes)}); it is there again when you come back.`;
+}
+
+function Facts({ blocks, dim, parameters, vocabSize, training }: ModelStatus) {
+  const facts: [name: string, value: string][] = [
+    ['Blocks', blocks],
+    ['Width', String(dim)],
+    ['Parameters', formatCount(parameters)],
+    ['Tokens', vocabSize.toLocaleString('en')],
+    ...(training === null ? [] : ([['Trained', `${training.step.toLocaleString('en')} steps`]] as [string, string][])),
+  ];
+  return (
+    <dl class="stats">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Save() {
+  const [isSaving, setSaving] = useState(false);
+  const save = async (zip: boolean): Promise<void> => {
+    setSaving(true);
+    try {
+      const told = zip ? await downloadZip(() => saveModel(true)) : await saveFolder(() => saveModel(false));
+      if (told !== null) announce(told);
+    } catch (error) {
+      announce('', (error as Error).message);
+    } finally {
+      setSaving(false);
+    }
+  };
+  const confirmForget = (): void => {
+    if (confirm('Forget this model? It is removed from this browser; download it first if you want to keep it.'))
+      void forget();
+  };
+  return (
+    <>
+      <div class="actions row">
+        {canSaveFolder() && (
+          <button type="button" class="primary" disabled={isSaving} onClick={() => void save(false)}>
+            Save as a folder
+          </button>
+        )}
+        <button type="button" disabled={isSaving} onClick={() => void save(true)}>
+          Download as .zip
+        </button>
+        <button type="button" class="quiet danger" onClick={confirmForget}>
+          Forget it
+        </button>
+      </div>
+      <p class="hint">
+        The folder is what the command reads: <code>npx xlstm generate FOLDER "A prompt"</code>
+      </p>
+    </>
+  );
+}
+
+function Open() {
+  const [folder, files] = [useId(), useId()];
+  const take = (list: FileList | readonly File[] | null): void => {
+    if (list !== null && list.length > 0) void openModel([...list]);
+  };
+  const onPick = ({ currentTarget }: { currentTarget: HTMLInputElement }): void => {
+    take(currentTarget.files);
+    currentTarget.value = '';
+  };
+  return (
+    <section class="card" aria-label="Open a model">
+      <h2>Open a model</h2>
+      <p class="hint">
+        A run of <code>xlstm train</code> or a folder of Hugging Face: <code>config.json</code>,{' '}
+        <code>.safetensors</code>, <code>tokenizer.json</code>. Its blocks must be mLSTM, sLSTM or LSTM, which the GPU
+        kernels of a page know. It takes the place of the model above.
+      </p>
+      <Drop onFiles={take}>
+        <div class="pickers">
+          <label class="button" for={folder}>
+            Choose a folder
+          </label>
+          <input id={folder} class="unseen" type="file" {...{ webkitdirectory: true }} onChange={onPick} />
+          <label class="button" for={files}>
+            Choose files
+          </label>
+          <input id={files} class="unseen" type="file" multiple onChange={onPick} />
+        </div>
+        <p class="hint">or drop a folder here</p>
+      </Drop>
+    </section>
+  );
+}

@@ -1,0 +1,24 @@
+/** @file What the model writes by itself while it is trained. */
+import { printable } from '../../../../src/format.js';
+import { usePage } from '../../state.js';
+
+export function Sample() {
+  const { sample, phase } = usePage();
+  return (
+    <section class="card sample" aria-label="Sample">
+      <div class="head">
+        <h2>Sample</h2>
+        <p class="detail">{sample === null ? '' : `at step ${sample.step.toLocaleString('en')}`}</p>
+      </div>
+      {sample === null ? (
+        <p class="hint">
+          {phase === 'training'
+            ? 'The first one comes in a moment.'
+            : 'While a model is trained, what it writes shows here every few seconds.'}
+        </p>
+      ) : (
+        <p class="text">{printable(sample.text).trimStart()}</p>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,189 @@
+/** @file Requests about training: begin, go on, stop; and keeping what it has come to. */
+import {
+  countParameters,
+  modelFiles,
+  parameterTable,
+  safetensorsBytes,
+  parseSafetensors,
+  type TensorToWrite,
+} from 'xlstm';
+import type { TokenizerKind } from '../protocol.js';
+import type { Context, Handlers } from './context.js';
+import { readText, tokenize } from './data.js';
+import { hold } from './hold.js';
+import type { Session } from './store.js';
+import { modelConfig, Training } from './training.js';
+
+/** Tokens of each kind of tokenizer; of characters, as many as a text in English has about. */
+const VOCABULARY: Readonly<Record<TokenizerKind, number>> = { bytes: 257, bpe: 1024, chars: 100 };
+/** A model is kept so often, but never so that keeping it takes more than a twentieth of the time. */
+const KEEP_EVERY_MS = 5000;
+const KEEP_SHARE = 20;
+
+export const MOMENTS_FILE = 'moments.safetensors';
+
+export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = {
+  async measure({ settings }) {
+    return { parameters: countParameters(parameterTable(modelConfig(settings, VOCABULARY[settings.tokenizer]))) };
+  },
+
+  async train({ text: choice, settings }, context) {
+    const before = context.phase;
+    context.tellStatus('preparing');
+    try {
+      const text = await telling(context, 'Reading the text', () => readText(choice));
+      const data = await telling(context, 'Making tokens of the text', () => tokenize(text, settings.tokenizer));
+      const training = new Training(context.device, text, data, settings);
+      const { model } = training;
+      const facts = { text: text.name, contextLength: settings.contextLength };
+      await hold(context, { model, tokenizer: data.tokenizer, name: text.name, facts }, training);
+    } catch (error) {
+      context.tellStatus(before === 'training' ? 'stopped' : before);
+      throw error;
+    }
+    context.emit({ kind: 'history', rows: [] });
+    await run(context, context.training!, settings.steps);
+    return null;
+  },
+
+  async resume({ steps }, context) {
+    const training = context.training ?? (await restore(context));
+    context.training = training;
+    await run(context, training, steps);
+    return null;
+  },
+
+  async stop(_, context) {
+    context.stopTraining?.abort();
+    await context.running;
+    return null;
+  },
+};
+
+/** Shows that something takes a while as long as it does. */
+async function telling<T>(context: Context, label: string, work: () => Promise<T>): Promise<T> {
+  context.emit({ kind: 'progress', progress: { label, share: null } });
+  try {
+    await new Promise((resolve) => setTimeout(resolve)); // so that it is shown before the work begins
+    return await work();
+  } finally {
+    context.emit({ kind: 'progress', progress: null });
+  }
+}
+
+/** The training of the model that was kept, as it stood. */
+async function restore(context: Context): Promise<Training> {
+  const { held, store } = context;
+  const { session } = store;
+  if (held === null || session === null || session.status === null || session.textId === null) {
+    throw new Error('There is no training to go on with.');
+  }
+  const { settings, textName } = session.status;
+  context.tellStatus('preparing');
+  try {
+    const text = { name: textName, text: await store.loadText(session.textId) };
+    const data = await telling(context, 'Making tokens of the text', () =>
+      tokenize(text, settings.tokenizer, held.tokenizer),
+    );
+    const training = new Training(context.device, text, data, settings, session.rows, held.model);
+    const moments = (await store.load())?.get(MOMENTS_FILE);
+    if (moments === undefined)
+      throw new Error('The optimizer of this model is no longer kept; train a new model, or download this one.');
+    const { tensors, metadata } = parseSafetensors(new Uint8Array(await moments.arrayBuffer()), MOMENTS_FILE);
+    const values = (name: string): Float32Array => tensors.get(name)!.data as Float32Array;
+    training.restore({ step: Number(metadata['step']), m: values('m'), v: values('v') });
+    training.textId = session.textId;
+    return training;
+  } catch (error) {
+    context.tellStatus('stopped');
+    throw error;
+  }
+}
+
+async function run(context: Context, training: Training, steps: number): Promise<void> {
+  const abort = new AbortController();
+  context.stopTraining = abort;
+  const keeper = new Keeper(context, training);
+  const { turns, emit } = context;
+  const running = training.run({ steps, signal: abort.signal, turns, emit, onStep: () => keeper.whenDue() });
+  context.running = running.catch(() => undefined);
+  context.tellStatus('training');
+  try {
+    await running;
+  } finally {
+    context.stopTraining = null;
+    context.tellStatus(training.step >= steps ? 'finished' : 'stopped');
+    await keeper.keep();
+  }
+}
+
+/** Keeps a model that is being trained. Its numbers are read between two steps; they are written while training goes on. */
+class Keeper {
+  readonly #context: Context;
+  readonly #training: Training;
+  #due = performance.now() + KEEP_EVERY_MS;
+
+  constructor(context: Context, training: Training) {
+    this.#context = context;
+    this.#training = training;
+  }
+
+  async whenDue(): Promise<void> {
+    if (performance.now() < this.#due) return;
+    this.#due = Infinity; // until it is kept
+    const collected = await this.#collect();
+    void this.#write(collected);
+  }
+
+  async keep(): Promise<void> {
+    await this.#write(await this.#collect());
+  }
+
+  async #collect(): Promise<Collected> {
+    const started = performance.now();
+    const files = await this.#context.turns.take(async () => {
+      const files = await trainedFiles(this.#context);
+      return files.set(MOMENTS_FILE, await momentsBlob(this.#training));
+    });
+    const { status, rows } = this.#training;
+    const { name, facts } = this.#context.held!;
+    return { started, files, session: { name, facts, status, rows: [...rows] } };
+  }
+
+  /** Storage that is full is told to the page; training goes on. */
+  async #write({ started, files, session }: Collected): Promise<void> {
+    const { store, emit } = this.#context;
+    try {
+      const textId = (this.#training.textId ??= await store.saveText(this.#training.text.text));
+      const bytes = await store.save({ ...session, textId }, files);
+      emit({ kind: 'kept', bytes, problem: store.problem });
+    } catch (error) {
+      emit({ kind: 'kept', bytes: null, problem: (error as Error).message });
+    }
+    const now = performance.now();
+    this.#due = now + Math.max(KEEP_EVERY_MS, KEEP_SHARE * (now - started));
+  }
+}
+
+interface Collected {
+  readonly started: number;
+  readonly files: ReadonlyMap<string, Blob>;
+  readonly session: Omit<Session, 'textId'>;
+}
+
+/** The files of the model that is held, as `xlstm generate` reads them. */
+export async function trainedFiles({ held, training }: Context): Promise<Map<string, Blob>> {
+  const { model, tokenizer, facts } = held!;
+  const more = training === null ? {} : { steps: training.step };
+  const files = await modelFiles(model, { tokenizer: tokenizer.fingerprint(), training: { ...facts, ...more } });
+  const entries: [string, BlobPart][] = [...Object.entries(files), ...Object.entries(tokenizer.files())];
+  return new Map(entries.map(([name, content]) => [name, new Blob([content])]));
+}
+
+async function momentsBlob(training: Training): Promise<Blob> {
+  const { step, m, v } = await training.moments();
+  const tensor = (name: string, data: Float32Array): TensorToWrite => {
+    return { name, dtype: 'F32', shape: [data.length], data: data as Float32Array<ArrayBuffer> };
+  };
+  return new Blob([await safetensorsBytes([tensor('m', m), tensor('v', v)], { step: String(step) })]);
+}

@@ -1,0 +1,37 @@
+/** @file The worker: owns the device and the model, and hands each request to the handler of its kind. */
+import type { FromWorker, Kind, Request } from '../protocol.js';
+import { Context, type Handlers } from './context.js';
+import { openGpu } from './device.js';
+import { generateHandlers } from './generate.js';
+import { modelHandlers, openKept } from './models.js';
+import { Store } from './store.js';
+import { trainHandlers } from './train.js';
+
+const send = (message: FromWorker): void => self.postMessage(message);
+
+const opening: Handlers<'open'> = {
+  async open(_, context) {
+    const opened = await openGpu();
+    if ('fault' in opened) return opened;
+    context.device = opened.device;
+    const { description, isEmulated } = opened.device.info;
+    await openKept(context);
+    return { description, isSoftware: isEmulated === true };
+  },
+};
+
+/** A further part of the page adds its handlers here. */
+const handlers: Handlers<Kind> = { ...opening, ...trainHandlers, ...generateHandlers, ...modelHandlers };
+
+const context = Store.open().then((store) => new Context((event) => send({ kind: 'event', event }), store));
+
+async function answer({ kind, id, fields }: Request): Promise<void> {
+  try {
+    const handler = handlers[kind] as (fields: unknown, context: Context) => Promise<never>;
+    send({ kind: 'answer', id, value: await handler(fields, await context) });
+  } catch (error) {
+    send({ kind: 'failure', id, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+self.addEventListener('message', ({ data }: MessageEvent<Request>) => void answer(data));
