@@ -28,8 +28,7 @@ export interface ModelFiles {
 
 /** The same of any folder that is read: the weights may be several files (shards), by their names. */
 export type ReadableFiles = { readonly 'config.json': string } & (
-  | ModelFiles
-  | { readonly [weights: `${string}.safetensors`]: Uint8Array }
+  ModelFiles | { readonly [weights: `${string}.safetensors`]: Uint8Array }
 );
 
 /** The files of a model, float32. @param facts  the fingerprint of its tokenizer, and what it was trained on */
