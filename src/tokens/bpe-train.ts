@@ -71,7 +71,7 @@ export async function trainBpe(
   const reserved = new Set(specialTokens.map((token) => spellBytes(encoder.encode(token))));
   const trainer = new PairMerger(words.entries());
   const idOf = (left: number, right: number): number | null => {
-    const bytes = Uint8Array.of(...tokens[left]!, ...tokens[right]!);
+    const bytes = joined(tokens[left]!, tokens[right]!);
     // A vocabulary holds each text once, and this one is a special token's.
     if (reserved.has(spellBytes(bytes))) return null;
     merges.push([left, right]);
@@ -83,4 +83,11 @@ export async function trainBpe(
   onProgress({ phase: 'merge', done: tokens.length - 256, total: tokens.length - 256 });
   const end = specialTokens[0] ?? null;
   return bpeFromJson(bpeJson(tokens, merges, specialTokens), tokenizerConfig(end, end, null), 'trainBpe')!;
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
 }

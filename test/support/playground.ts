@@ -32,36 +32,41 @@ export async function waitForStep(page: Page, step: number): Promise<void> {
   await page.waitForFunction(`Number.parseInt(document.querySelector('.stats dd').textContent) >= ${step}`);
 }
 
-/** The events of Chromium that say what its threads ran. */
-const TASKS = 'disabled-by-default-devtools.timeline';
+/** The events of Chromium that say what its threads ran, and which messages they got. */
+const CATEGORIES = ['disabled-by-default-devtools.timeline', 'mojom'];
 
 /** Begins to record what the main thread of a page does. One page of a browser at a time. */
-export const recordTasks = (page: Page): Promise<void> =>
-  page
-    .context()
-    .browser()!
-    .startTracing(page, { categories: [TASKS] });
+export const recordTasks = (browser: Browser, page: Page): Promise<void> =>
+  browser.startTracing(page, { categories: CATEGORIES });
 
 interface TraceEvent {
   readonly name: string;
   readonly pid: number;
   readonly tid: number;
-  /** Time that the thread computed, in microseconds. */
+  /** When it began. Times are in microseconds. */
+  readonly ts: number;
+  readonly dur?: number;
+  /** Time that the thread computed. */
   readonly tdur?: number;
-  readonly args: { readonly name?: string };
+  readonly args: { readonly name?: string; readonly chrome_mojo_event_info?: { readonly mojo_interface_tag?: string } };
 }
 
 /**
  * Ends what `recordTasks` began.
- * @returns the milliseconds that each task of the main thread computed: on a busy machine a task may take longer, as others
- *   compute in the middle of it
+ * @returns the milliseconds that each task of the main thread computed (on a busy machine a task may take longer, as others
+ *   compute in the middle of it), but for those in which the test itself asks something of the page
  */
 export async function recordedTasks(browser: Browser): Promise<number[]> {
   const trace = await browser.stopTracing();
   const { traceEvents } = JSON.parse(trace.toString()) as { traceEvents: TraceEvent[] };
   const isMain = ({ name, args }: TraceEvent): boolean => name === 'thread_name' && args.name === 'CrRendererMain';
   const threads = new Set(traceEvents.filter(isMain).map(({ pid, tid }) => `${pid} ${tid}`));
-  return traceEvents
-    .filter(({ name, pid, tid }) => name === 'RunTask' && threads.has(`${pid} ${tid}`))
+  const events = traceEvents.filter(({ pid, tid }) => threads.has(`${pid} ${tid}`));
+  const ours = events
+    .filter(({ args }) => args.chrome_mojo_event_info?.mojo_interface_tag?.includes('DevTools') === true)
+    .map(({ ts }) => ts);
+  return events
+    .filter(({ name }) => name === 'RunTask')
+    .filter(({ ts, dur = 0 }) => !ours.some((at) => at >= ts && at <= ts + dur))
     .map(({ tdur = 0 }) => tdur / 1000);
 }

@@ -5,6 +5,7 @@ import type { ModelStatus } from '../protocol.js';
 import { announce, forget, openModel, saveModel, usePage } from '../state.js';
 import { Drop } from './parts/drop.js';
 import { canSaveFolder, downloadZip, saveFolder } from './parts/save.js';
+import { grouped } from './parts/grouped.js';
 
 export function ModelsView() {
   const { model, kept, progress } = usePage();
@@ -42,8 +43,8 @@ function Facts({ blocks, dim, parameters, vocabSize, training }: ModelStatus) {
     ['Blocks', blocks],
     ['Width', String(dim)],
     ['Parameters', formatCount(parameters)],
-    ['Tokens', vocabSize.toLocaleString('en')],
-    ...(training === null ? [] : ([['Trained', `${training.step.toLocaleString('en')} steps`]] as [string, string][])),
+    ['Tokens', grouped(vocabSize)],
+    ...(training === null ? [] : ([['Trained', `${grouped(training.step)} steps`]] as [string, string][])),
   ];
   return (
     <dl class="stats">

@@ -2,6 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { rows, usePage } from '../../state.js';
+import { grouped } from '../parts/grouped.js';
 
 const HEIGHT = 260;
 /** Weight of what came before in the smoothed loss. */
@@ -56,7 +57,7 @@ function plotIn(element: HTMLElement, Plot: typeof uPlot): uPlot {
           ...axis,
           space: 70,
           size: 30,
-          values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')),
+          values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? grouped(tick) : '')),
         },
         { ...axis, size: 44, values: (_, ticks) => ticks.map((tick) => String(Number(tick.toFixed(3)))) },
       ],
@@ -89,6 +90,7 @@ export function LossCurve() {
     let isShown = true;
     const draw = async (): Promise<void> => {
       const { default: Plot } = await import('uplot');
+      await new Promise((resolve) => setTimeout(resolve)); // drawing is a task of its own
       if (!isShown) return;
       plot.current?.destroy();
       plot.current = plotIn(element, Plot);

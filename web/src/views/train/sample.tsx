@@ -1,6 +1,7 @@
 /** @file What the model writes by itself while it is trained. */
 import { printable } from '../../../../src/format.js';
 import { usePage } from '../../state.js';
+import { grouped } from '../parts/grouped.js';
 
 export function Sample() {
   const { sample, phase } = usePage();
@@ -8,7 +9,7 @@ export function Sample() {
     <section class="card sample" aria-label="Sample">
       <div class="head">
         <h2>Sample</h2>
-        <p class="detail">{sample === null ? '' : `at step ${sample.step.toLocaleString('en')}`}</p>
+        <p class="detail">{sample === null ? '' : `at step ${grouped(sample.step)}`}</p>
       </div>
       {sample === null ? (
         <p class="hint">

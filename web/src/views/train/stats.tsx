@@ -3,6 +3,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { formatCount, formatDuration } from '../../../../src/format.js';
 import type { Phase, TrainSettings } from '../../protocol.js';
 import { client, rows, usePage } from '../../state.js';
+import { grouped } from '../parts/grouped.js';
 
 const PHASES: Readonly<Record<Phase, string>> = {
   idle: 'Not started',
@@ -23,7 +24,7 @@ export function Stats() {
   const heldOut = rows.findLast((row) => row.heldOut !== undefined)?.heldOut;
   const isTraining = phase === 'training';
   const stats: [name: string, value: string][] = [
-    ['Step', steps === 0 ? '–' : `${step.toLocaleString('en')} / ${steps.toLocaleString('en')}`],
+    ['Step', steps === 0 ? '–' : `${grouped(step)} / ${grouped(steps)}`],
     ['Loss', loss(last?.loss)],
     ['Held-out', loss(heldOut)],
     ['Tokens/s', speed === null || !isTraining ? '–' : formatCount(speed.tokensPerSecond)],
