@@ -1,0 +1,118 @@
+/** @file The matrix memory of an mLSTM head after a token, with its normaliser, as a film over the text. */
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { MemoryMatrix } from '../../protocol-memory.js';
+import { HeatMap } from '../plots/heat-map.js';
+import { largest } from '../plots/numbers.js';
+import type { Place } from './head-picker.js';
+import type { MemoryCall } from './memory-view.js';
+import { visible } from './shared-props.js';
+
+interface MatrixPlayerProps {
+  readonly call: MemoryCall;
+  readonly place: Place;
+  readonly tokens: readonly string[];
+  readonly token: number;
+  readonly onPoint: (token: number | null) => void;
+  readonly onPick: (token: number) => void;
+}
+
+const FRAME_MS = 120;
+
+export function MatrixPlayer({ call, place, tokens, token, onPoint, onPick }: MatrixPlayerProps) {
+  const matrix = useMatrix(call, place, token);
+  const [isPlaying, setPlaying] = useState(false);
+  const at = useRef(token);
+  at.current = token;
+  const last = tokens.length - 1;
+
+  useEffect(() => {
+    if (!isPlaying) return undefined;
+    const timer = setInterval(() => {
+      if (at.current >= last) setPlaying(false);
+      else onPick(at.current + 1);
+    }, FRAME_MS);
+    return () => clearInterval(timer);
+  }, [isPlaying, last]);
+
+  const play = (): void => {
+    onPoint(null);
+    if (!isPlaying && token >= last) onPick(0);
+    setPlaying(!isPlaying);
+  };
+  return (
+    <div class="memory-matrix">
+      <div class="memory-player">
+        <button type="button" onClick={play}>
+          {isPlaying ? 'Pause' : 'Play'}
+        </button>
+        <input
+          type="range"
+          aria-label="Token after which the memory is shown"
+          aria-valuetext={`token ${token + 1}: ${visible(tokens[token]!)}`}
+          min={0}
+          max={last}
+          value={token}
+          onInput={(event) => {
+            onPoint(null);
+            onPick(Number(event.currentTarget.value));
+          }}
+        />
+        <output>
+          {token + 1} of {tokens.length}
+        </output>
+      </div>
+      {matrix !== null && <MatrixMaps matrix={matrix} />}
+    </div>
+  );
+}
+
+/** Beside each other with rows in line: the matrix, and the normaliser as one column. */
+function MatrixMaps({ matrix: { rows, columns, C, n } }: { readonly matrix: MemoryMatrix }) {
+  const shape = `${rows} keys by ${columns} values`;
+  return (
+    <div class="memory-maps" style={{ gridTemplateColumns: `minmax(0, ${columns}fr) minmax(1.5rem, ${Math.max(2, columns / 16)}fr)` }}>
+      <HeatMap
+        title={`Matrix memory C, ${shape}`}
+        description="A row for each component of a key, a column for each component of a value."
+        values={C}
+        rows={rows}
+        columns={columns}
+        top={largest(C)}
+        height={240}
+        name={(row, column) => `key ${row + 1}, value ${column + 1}`}
+      />
+      <HeatMap
+        title="n"
+        description="The normaliser: a row for each component of a key."
+        values={n}
+        rows={rows}
+        columns={1}
+        height={240}
+        name={(row) => `${row + 1}`}
+      />
+    </div>
+  );
+}
+
+/** The latest matrix there is; while one is on its way, further tokens wait and only the last of them is asked for. */
+function useMatrix(call: MemoryCall, { block, head }: Place, token: number): MemoryMatrix | null {
+  const [matrix, setMatrix] = useState<MemoryMatrix | null>(null);
+  const wanted = useRef({ block, head, token });
+  const isBusy = useRef(false);
+  wanted.current = { block, head, token };
+  useEffect(() => {
+    const ask = async (): Promise<void> => {
+      if (isBusy.current) return;
+      isBusy.current = true;
+      let asked;
+      do {
+        asked = wanted.current;
+        setMatrix(await call('memoryMatrix', asked));
+      } while (asked !== wanted.current);
+      isBusy.current = false;
+    };
+    // A failure is shown by the request for the head itself.
+    ask().catch(() => (isBusy.current = false));
+  }, [block, head, token]);
+  return matrix;
+}

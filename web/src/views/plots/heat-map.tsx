@@ -1,0 +1,91 @@
+/** @file A matrix of numbers as colours on a canvas, around zero, with one column that is marked. */
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { divergingColours, useDark } from './colours.js';
+import { largest, short } from './numbers.js';
+
+export interface HeatMapProps {
+  readonly title: string;
+  /** A sentence on what rows and columns are, for those who cannot see it. */
+  readonly description: string;
+  /** [rows,columns] */
+  readonly values: ArrayLike<number>;
+  readonly rows: number;
+  readonly columns: number;
+  /** What is the darkest colour. Default: the largest value. */
+  readonly top?: number;
+  /** Height in pixels; default: square cells. */
+  readonly height?: number;
+  readonly marked?: number | null;
+  /** Says what a cell is: "key 3, value 5". */
+  readonly name: (row: number, column: number) => string;
+  readonly onPoint?: (column: number | null, row: number | null) => void;
+  readonly onPick?: (column: number, row: number) => void;
+}
+
+interface Cell {
+  readonly row: number;
+  readonly column: number;
+}
+
+export function HeatMap(props: HeatMapProps) {
+  const { title, description, values, rows, columns, top = largest(values), height, marked = null, name } = props;
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [cell, setCell] = useState<Cell | null>(null);
+  const isDark = useDark();
+  useEffect(() => paint(canvas.current!, values, rows, columns, top), [values, rows, columns, top, isDark]);
+
+  const cellAt = (event: MouseEvent): Cell => {
+    const { left, top: upper, width, height: tall } = canvas.current!.getBoundingClientRect();
+    const place = (share: number, count: number): number => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+    return { row: place((event.clientY - upper) / tall, rows), column: place((event.clientX - left) / width, columns) };
+  };
+  const point = (found: Cell | null): void => {
+    setCell(found);
+    props.onPoint?.(found?.column ?? null, found?.row ?? null);
+  };
+  return (
+    <figure class="plot">
+      <figcaption>
+        <span class="plot-title">{title}</span>
+        <span class="plot-legend">
+          {cell === null || cell.row >= rows || cell.column >= columns
+            ? <Scale top={top} />
+            : `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`}
+        </span>
+      </figcaption>
+      <div class="plot-heat" style={height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height }}>
+        <canvas
+          ref={canvas}
+          role="img"
+          aria-label={`${title}. ${description} The largest size of a value is ${short(top)}.`}
+          onMouseMove={(event) => point(cellAt(event))}
+          onMouseLeave={() => point(null)}
+          onClick={(event) => {
+            const { row, column } = cellAt(event);
+            props.onPick?.(column, row);
+          }}
+        />
+        {marked !== null && <div class="plot-mark" style={{ left: `${(100 * (marked + 0.5)) / columns}%` }} />}
+      </div>
+    </figure>
+  );
+}
+
+/** From the most negative colour to the most positive one. */
+const Scale = ({ top }: { readonly top: number }) => (
+  <span class="plot-scale">
+    {short(-top)} <i aria-hidden="true" /> {short(top)}
+  </span>
+);
+
+/** One pixel per cell; CSS makes them as large as the canvas. */
+function paint(canvas: HTMLCanvasElement, values: ArrayLike<number>, rows: number, columns: number, top: number): void {
+  [canvas.width, canvas.height] = [columns, rows];
+  const colourOf = divergingColours();
+  const image = new ImageData(columns, rows);
+  for (let at = 0; at < rows * columns; at++) {
+    const [r, g, b] = colourOf(top === 0 ? 0 : values[at]! / top);
+    image.data.set([r, g, b, 255], 4 * at);
+  }
+  canvas.getContext('2d')!.putImageData(image, 0, 0);
+}
