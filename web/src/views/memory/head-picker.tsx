@@ -1,35 +1,30 @@
 /** @file Which block and head is looked at: all of them in a table, each with how long it remembers. */
-import type { BlockSummary, HalfLifeRange } from '../../protocol-memory.js';
+import type { HalfLifeRange } from '../../protocol-memory.js';
+import { useObservable } from '../parts/observable.js';
 import { tokens } from '../plots/numbers.js';
-
-/** Counted from 0. */
-export interface Place {
-  readonly block: number;
-  readonly head: number;
-}
-
-interface HeadPickerProps {
-  readonly blocks: readonly BlockSummary[];
-  readonly place: Place;
-  readonly onPick: (place: Place) => void;
-}
+import type { MemoryStore } from './memory-store.js';
 
 const NAMES: Readonly<Record<string, string>> = { mlstm: 'mLSTM', mlstmLarge: 'mLSTM', slstm: 'sLSTM' };
 
-export function HeadPicker({ blocks, place, onPick }: HeadPickerProps) {
+export function HeadPicker({ store }: { readonly store: MemoryStore }) {
+  const { trace, place } = useObservable(store);
   return (
-    <fieldset class="memory-picker">
-      <legend>How long each head remembers</legend>
-      <p>
-        The half-life that its forget gate implies, in the middle of all tokens of the text (and units of an sLSTM head); the
-        bar, on a scale of powers of ten, reaches from a tenth of them to nine tenths.
-      </p>
-      {blocks.map(({ kind, mixer, heads }, block) => (
+    <fieldset class="card memory-picker">
+      <legend class="unseen">Head that is looked at</legend>
+      <div>
+        <h2 aria-hidden="true">How long each head remembers</h2>
+        <p class="hint">
+          The half-life that its forget gate implies: the middle of all tokens of the text, and of all units of an sLSTM head.
+          The bar reaches from a tenth of them to nine tenths, between 0.1 and 10,000 tokens.
+        </p>
+      </div>
+      {trace!.blocks.map(({ kind, mixer, heads }, block) => (
         <div class="memory-row" key={block}>
-          <span class="memory-row-name">
-            Block {block + 1} <b>{NAMES[mixer] ?? mixer}</b>
+          <span>
+            Block {block + 1}
+            <b class={`memory-kind ${kind}`}>{NAMES[mixer] ?? mixer}</b>
           </span>
-          {kind === 'other' && <span>has no gates of this kind</span>}
+          {kind === 'other' && <span class="hint">has no gates of this kind</span>}
           <div class="memory-heads">
             {heads.map((range, head) => (
               <label key={head} class="memory-head">
@@ -37,7 +32,7 @@ export function HeadPicker({ blocks, place, onPick }: HeadPickerProps) {
                   type="radio"
                   name="memory-head"
                   checked={place.block === block && place.head === head}
-                  onChange={() => onPick({ block, head })}
+                  onChange={() => void store.pickHead({ block, head })}
                   aria-label={`Block ${block + 1}, ${NAMES[mixer] ?? mixer}, head ${head + 1}: half-life ${tokens(range.median)}`}
                 />
                 <span aria-hidden="true">Head {head + 1}</span>

@@ -3,23 +3,23 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { MemoryMatrix } from '../../protocol-memory.js';
 import { HeatMap } from '../plots/heat-map.js';
 import { largest } from '../plots/numbers.js';
-import type { Place } from './head-picker.js';
-import type { MemoryCall } from './memory-view.js';
+import type { MemoryStore, Place } from './memory-store.js';
+import { useObservable } from '../parts/observable.js';
 import { visible } from './shared-props.js';
 
 interface MatrixPlayerProps {
-  readonly call: MemoryCall;
-  readonly place: Place;
+  readonly store: MemoryStore;
   readonly tokens: readonly string[];
   readonly token: number;
   readonly onPoint: (token: number | null) => void;
-  readonly onPick: (token: number) => void;
 }
 
 const FRAME_MS = 120;
 
-export function MatrixPlayer({ call, place, tokens, token, onPoint, onPick }: MatrixPlayerProps) {
-  const matrix = useMatrix(call, place, token);
+export function MatrixPlayer({ store, tokens, token, onPoint }: MatrixPlayerProps) {
+  const { place, trace } = useObservable(store);
+  const matrix = useMatrix(store, place, token, trace);
+  const onPick = (next: number): void => store.pickToken(next);
   const [isPlaying, setPlaying] = useState(false);
   const at = useRef(token);
   at.current = token;
@@ -95,7 +95,7 @@ function MatrixMaps({ matrix: { rows, columns, C, n } }: { readonly matrix: Memo
 }
 
 /** The latest matrix there is; while one is on its way, further tokens wait and only the last of them is asked for. */
-function useMatrix(call: MemoryCall, { block, head }: Place, token: number): MemoryMatrix | null {
+function useMatrix({ call }: MemoryStore, { block, head }: Place, token: number, trace: unknown): MemoryMatrix | null {
   const [matrix, setMatrix] = useState<MemoryMatrix | null>(null);
   const wanted = useRef({ block, head, token });
   const isBusy = useRef(false);
@@ -113,6 +113,6 @@ function useMatrix(call: MemoryCall, { block, head }: Place, token: number): Mem
     };
     // A failure is shown by the request for the head itself.
     ask().catch(() => (isBusy.current = false));
-  }, [block, head, token]);
+  }, [block, head, token, trace]);
   return matrix;
 }

@@ -1,140 +1,116 @@
 /**
  * @file The view "Memory": a text of the user's is read by the model, and one head at a time shows what it did at each token.
- * The worker computes; here it is asked and shown.
+ * The worker computes; here it is shown.
  */
 import { useEffect, useState } from 'preact/hooks';
-import type { MemoryCalls, MlstmSeries, SlstmSeries, TextTrace } from '../../protocol-memory.js';
+import { useObservable } from '../parts/observable.js';
 import '../plots/plots.css';
+import { HeadPicker } from './head-picker.js';
 import './memory.css';
-import { HeadPicker, type Place } from './head-picker.js';
+import type { MemoryStore } from './memory-store.js';
 import { MlstmPlots } from './mlstm-plots.js';
 import { SlstmPlots } from './slstm-plots.js';
 import { TokenFacts } from './token-facts.js';
 import { TokenText } from './token-text.js';
 
-/** Asks the worker. */
-export type MemoryCall = <K extends keyof MemoryCalls>(
-  kind: K,
-  fields: MemoryCalls[K]['fields'],
-) => Promise<MemoryCalls[K]['answer']>;
-
-export interface MemoryViewProps {
-  readonly call: MemoryCall;
+interface MemoryViewProps {
+  readonly store: MemoryStore;
   /** Whether there is a model to read with. */
   readonly hasModel: boolean;
 }
 
-const OFFERED =
-  'The state of the Union is strong because our people are strong. And tonight, I want to speak to you about the state of ' +
-  'our Union, about the year behind us, and about the year ahead.';
-
-export function MemoryView({ call, hasModel }: MemoryViewProps) {
-  const [text, setText] = useState(OFFERED);
-  const [trace, setTrace] = useState<TextTrace | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const [isReading, setReading] = useState(false);
-
-  const read = async (): Promise<void> => {
-    setReading(true);
-    setProblem(null);
-    try {
-      setTrace(await call('readMemory', { text }));
-    } catch (error) {
-      setProblem(sentence(error));
-    } finally {
-      setReading(false);
-    }
-  };
+export function MemoryView({ store, hasModel }: MemoryViewProps) {
+  const { trace, series } = useObservable(store);
+  const hasHeads = trace?.blocks.some(({ heads }) => heads.length > 0) === true;
+  useEffect(() => {
+    if (hasModel && trace === null) void store.read();
+  }, [hasModel]);
+  if (trace === null || !hasHeads) {
+    return (
+      <div class="stack">
+        <TextForm store={store} hasModel={hasModel} />
+        {trace !== null && <p class="hint">None of this model's mixers has gates that could be shown.</p>}
+      </div>
+    );
+  }
   return (
-    <section class="memory" aria-labelledby="memory-heading">
-      <h2 id="memory-heading">Watch the memory</h2>
-      <p>
-        The model reads a text, and each head of it shows what its memory did at every token: what went in, what was
-        forgotten, and where it was read again.
-      </p>
-      <form
-        class="memory-form"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void read();
-        }}
-      >
+    <div class="memory">
+      <div class="memory-left">
+        <TextForm store={store} hasModel={hasModel} />
+        {series !== null && <Reading store={store} />}
+      </div>
+      <div class="memory-right">
+        <HeadPicker store={store} />
+        {series !== null && <Plots store={store} />}
+      </div>
+    </div>
+  );
+}
+
+function TextForm({ store, hasModel }: MemoryViewProps) {
+  const { text, isReading, problem, trace } = useObservable(store);
+  return (
+    <form
+      class="card memory-form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void store.read();
+      }}
+    >
+      <div class="field wide">
         <label for="memory-text">Text to read</label>
-        <textarea id="memory-text" rows={3} value={text} onInput={(event) => setText(event.currentTarget.value)} />
-        <button type="submit" disabled={!hasModel || isReading}>
-          {isReading ? 'Reading …' : trace === null ? 'Read' : 'Read again'}
+        <textarea id="memory-text" rows={4} value={text} onInput={({ currentTarget }) => store.setText(currentTarget.value)} />
+      </div>
+      <div class="actions row">
+        <button class="primary" disabled={!hasModel || isReading}>
+          {isReading ? 'Reading…' : trace === null ? 'Read' : 'Read again'}
         </button>
-        {!hasModel && <p role="status">There is no model yet: train one, or open one.</p>}
-        {problem !== null && <p role="alert">{problem}</p>}
-      </form>
-      {trace !== null && <TraceOfText key={traceKey(trace)} call={call} trace={trace} />}
+      </div>
+      {hasModel ? (
+        <p class="hint">The model reads it from the start, as it is now; it may be in training meanwhile.</p>
+      ) : (
+        <p class="hint">
+          There is no model yet: <a href="#train">train one</a> or <a href="#models">open one</a>.
+        </p>
+      )}
+      {problem !== null && (
+        <p class="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {trace !== null && trace.leftOut > 0 && (
+        <p class="hint" role="status">
+          The first {trace.tokens.length} tokens were read; {trace.leftOut.toLocaleString('en')} more were left out.
+        </p>
+      )}
+    </form>
+  );
+}
+
+/** The token that is looked at: the one pointed at for as long as it is, else the one that was picked. */
+function useToken(store: MemoryStore) {
+  const { trace, series, token: picked } = useObservable(store);
+  const [pointed, onPoint] = useState<number | null>(null);
+  const { tokens } = trace!;
+  const token = Math.min(pointed ?? picked, tokens.length - 1);
+  return { series: series!, tokens, token, picked, onPoint, onPick: (next: number) => store.pickToken(next) };
+}
+
+function Reading({ store }: { readonly store: MemoryStore }) {
+  const { series, ...shared } = useToken(store);
+  return (
+    <section class="card memory-reading" aria-label="Tokens">
+      <TokenText {...shared} series={series} />
+      <TokenFacts {...shared} series={series} />
     </section>
   );
 }
 
-export const sentence = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** A new trace begins with its own first head and token. */
-const keys = new WeakMap<TextTrace, number>();
-let lastKey = 0;
-function traceKey(trace: TextTrace): number {
-  const key = keys.get(trace) ?? ++lastKey;
-  keys.set(trace, key);
-  return key;
-}
-
-interface TraceProps {
-  readonly call: MemoryCall;
-  readonly trace: TextTrace;
-}
-
-function TraceOfText({ call, trace }: TraceProps) {
-  const first = trace.blocks.findIndex(({ heads }) => heads.length > 0);
-  const [place, setPlace] = useState<Place>({ block: first, head: 0 });
-  const [series, setSeries] = useState<MlstmSeries | SlstmSeries | null>(null);
-  const [picked, setPicked] = useState(Math.floor(trace.tokens.length / 2));
-  const [pointed, setPointed] = useState<number | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-
-  useEffect(() => {
-    if (first < 0) return undefined;
-    let isLatest = true;
-    call('memoryHead', place).then(
-      (found) => isLatest && setSeries(found),
-      (error: unknown) => isLatest && setProblem(sentence(error)),
-    );
-    return () => {
-      isLatest = false;
-    };
-  }, [place]);
-
-  if (first < 0) return <p>None of this model's mixers has gates that could be shown.</p>;
-  const token = pointed ?? picked;
-  const shared = { series: series!, tokens: trace.tokens, token, onPoint: setPointed, onPick: setPicked };
-  return (
-    <>
-      {trace.leftOut > 0 && (
-        <p role="status">
-          The first {trace.tokens.length} tokens were read; {trace.leftOut.toLocaleString('en')} more were left out.
-        </p>
-      )}
-      <HeadPicker blocks={trace.blocks} place={place} onPick={setPlace} />
-      {problem !== null && <p role="alert">{problem}</p>}
-      {series !== null && (
-        <div class="memory-columns">
-          <div class="memory-reading">
-            <TokenText {...shared} picked={picked} />
-            <TokenFacts {...shared} series={series} />
-          </div>
-          <div class="memory-plots">
-            {series.kind === 'mlstm' ? (
-              <MlstmPlots {...shared} series={series} call={call} place={place} />
-            ) : (
-              <SlstmPlots {...shared} series={series} />
-            )}
-          </div>
-        </div>
-      )}
-    </>
+function Plots({ store }: { readonly store: MemoryStore }) {
+  const { series, ...shared } = useToken(store);
+  return series.kind === 'mlstm' ? (
+    <MlstmPlots {...shared} series={series} store={store} />
+  ) : (
+    <SlstmPlots {...shared} series={series} />
   );
 }

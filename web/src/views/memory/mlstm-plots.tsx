@@ -3,23 +3,23 @@ import type { MlstmSeries } from '../../protocol-memory.js';
 import { Chart } from '../plots/chart.js';
 import { HeatMap } from '../plots/heat-map.js';
 import { largest } from '../plots/numbers.js';
-import type { Place } from './head-picker.js';
 import { MatrixPlayer } from './matrix-player.js';
-import type { MemoryCall } from './memory-view.js';
+import type { MemoryStore } from './memory-store.js';
 import { visible, type TokenProps } from './shared-props.js';
 
 interface MlstmPlotsProps extends TokenProps<MlstmSeries> {
-  readonly call: MemoryCall;
-  readonly place: Place;
+  readonly store: MemoryStore;
 }
 
-export function MlstmPlots({ series, tokens, token, onPoint, onPick, call, place }: MlstmPlotsProps) {
+export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: MlstmPlotsProps) {
   const chart = { marked: token, onPoint, onPick, description: 'One value per token of the text.' };
   const T = tokens.length;
   return (
     <>
-      <MatrixPlayer {...{ call, place, tokens, token, onPoint, onPick }} />
-      <div class="memory-grid">
+      <section class="card" aria-label="Matrix memory">
+        <MatrixPlayer {...{ store, tokens, token, onPoint }} />
+      </section>
+      <section class="card memory-grid" aria-label="Gates and normaliser">
         <Chart
           {...chart}
           title="Half-life, in tokens"
@@ -68,7 +68,8 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, call, place
           title="Forget gates summed up, ln"
           curves={[{ label: 'sum of ln f', values: series.logForgetSum, colour: 'ink' }]}
         />
-      </div>
+      </section>
+      <section class="card" aria-label="Reads">
       <HeatMap
         title="All reads"
         description="A row for each token that reads, a column for each token that wrote."
@@ -81,6 +82,7 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, call, place
         onPoint={(column) => onPoint(column)}
         onPick={(column) => onPick(column)}
       />
+      </section>
     </>
   );
 }

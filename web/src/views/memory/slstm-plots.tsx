@@ -29,7 +29,7 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
   };
   return (
     <>
-      <div class="memory-grid">
+      <section class="card memory-grid" aria-label="Gates and states of all units">
         <Chart
           {...chart}
           title="Half-life over the units, in tokens"
@@ -45,7 +45,8 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
         {STATES.map((state) => (
           <HeatMap key={state} {...map} title={TITLES[state]} values={maps[state]} />
         ))}
-      </div>
+      </section>
+      <section class="card" aria-label="One unit">
       <label class="memory-unit">
         Unit{' '}
         <input
@@ -96,6 +97,8 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
           ]}
         />
       </div>
+      </section>
+      <section class="card" aria-label="Reads">
       <HeatMap
         title="All reads, mean share over the units"
         description="A row for each token that reads, a column for each token that wrote."
@@ -108,6 +111,7 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
         onPoint={(column) => onPoint(column)}
         onPick={(column) => onPick(column)}
       />
+      </section>
     </>
   );
 }

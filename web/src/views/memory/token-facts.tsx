@@ -12,15 +12,15 @@ export function TokenFacts({ series, tokens, token, onPick }: TokenProps) {
   const own = around.weights[token]!;
   return (
     <div class="memory-facts">
-      <h3>
+      <h2>
         Token {token + 1}: <q>{visible(tokens[token]!)}</q>
-      </h3>
+      </h2>
       <dl>{series.kind === 'mlstm' ? <MlstmFacts series={series} token={token} /> : <SlstmFacts series={series} token={token} />}</dl>
       <div class="memory-lists">
         <ReadList title="Its read returned" reads={largestReads(around, 0, token, LISTED)} {...lists} empty="Nothing was written before it." />
         <ReadList title="Read later, at" reads={largestReads(around, token + 1, tokens.length, LISTED)} {...lists} empty="No later token read it." />
       </div>
-      <p class="memory-hint">Of itself the read returned {short(own)}.</p>
+      <p class="hint">Of itself the read returned {short(own)}.</p>
     </div>
   );
 }
@@ -82,8 +82,8 @@ interface ReadListProps {
 function ReadList({ title, reads, tokens, top, empty, onPick }: ReadListProps) {
   return (
     <div>
-      <h4>{title}</h4>
-      {reads.length === 0 && <p class="memory-hint">{empty}</p>}
+      <h3>{title}</h3>
+      {reads.length === 0 && <p class="hint">{empty}</p>}
       <ol>
         {reads.map(({ token, weight }) => (
           <li key={token}>

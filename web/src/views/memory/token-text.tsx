@@ -7,7 +7,12 @@ import { shade } from '../plots/colours.js';
 import { weightsAround } from './reads.js';
 import type { TokenProps } from './shared-props.js';
 
-export function TokenText({ series, tokens, token, picked, onPoint, onPick }: TokenProps & { readonly picked: number }) {
+interface TokenTextProps extends TokenProps {
+  /** The token that was picked, whatever is pointed at. */
+  readonly picked: number;
+}
+
+export function TokenText({ series, tokens, token, picked, onPoint, onPick }: TokenTextProps) {
   const list = useRef<HTMLDivElement>(null);
   const { weights, top } = weightsAround(series, token);
   useEffect(() => {
@@ -25,12 +30,14 @@ export function TokenText({ series, tokens, token, picked, onPoint, onPick }: To
     onPick(Math.max(0, Math.min(last, next)));
   };
   return (
-    <div>
-      <h3 id="memory-tokens">The text, as the head sees it</h3>
-      <p class="memory-hint">
-        Point at a token, or move with the arrow keys. <b>Before it</b>: what its read returned. <b>After it</b>: where what it
-        wrote was read. Blue adds, orange takes away.
-      </p>
+    <>
+      <div>
+        <h2 id="memory-tokens">The text, as this head sees it</h2>
+        <p class="hint">
+          Point at a token, or move with the arrow keys. <b>Before it</b>: what its read returned. <b>After it</b>: where what it
+          wrote was read. Blue adds, orange takes away.
+        </p>
+      </div>
       <div
         ref={list}
         class="memory-text"
@@ -57,6 +64,6 @@ export function TokenText({ series, tokens, token, picked, onPoint, onPick }: To
           </span>
         ))}
       </div>
-    </div>
+    </>
   );
 }

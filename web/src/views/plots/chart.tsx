@@ -142,6 +142,6 @@ function drawMarks(made: uPlot, { marked = null, ticks = [] }: ChartProps): void
     ctx.stroke();
     ctx.restore();
   };
-  for (const index of ticks) line(index, 'third', 1);
+  for (const index of ticks) line(index, 'positive', 1);
   if (marked !== null) line(marked, 'ink', 1.5);
 }

@@ -20,17 +20,20 @@ export function useDark(): boolean {
   return isDark;
 }
 
-/** The value of a colour variable, as CSS writes it. */
-export const colour = (name: ColourName): string =>
-  getComputedStyle(document.documentElement).getPropertyValue(`--plot-${name}`).trim();
-
 type Rgb = readonly [number, number, number];
 
-/** Of "#rrggbb". */
-const rgb = (name: ColourName): Rgb => {
-  const digits = colour(name);
-  return [1, 3, 5].map((at) => Number.parseInt(digits.slice(at, at + 2), 16)) as unknown as Rgb;
-};
+/** A canvas cannot read variables or `light-dark()`: an element can, and says what comes of it. */
+function rgb(name: ColourName): Rgb {
+  const probe = document.createElement('i');
+  probe.style.color = `var(--plot-${name})`;
+  document.body.append(probe);
+  const [r, g, b] = getComputedStyle(probe).color.match(/[\d.]+/g)!.map(Number);
+  probe.remove();
+  return [r!, g!, b!];
+}
+
+/** A colour for a canvas, in the scheme of now. */
+export const colour = (name: ColourName): string => `rgb(${rgb(name).join(' ')})`;
 
 /** Colours of values from -1 to 1: from 'negative' over 'zero' to 'positive'. */
 export function divergingColours(): (value: number) => Rgb {

@@ -1,66 +1,52 @@
 /** @file How both models learn: their losses over the steps, and their errors on sequences that they were not trained on. */
 import { useMemo } from 'preact/hooks';
 import { SEARCH_MODELS, type PerModel, type SearchErrors } from '../../protocol-memory.js';
+import { useObservable } from '../parts/observable.js';
 import { Chart } from '../plots/chart.js';
 import { short } from '../plots/numbers.js';
-import type { SearchHistory } from './search-history.js';
-
-interface LossCurvesProps {
-  readonly history: SearchHistory;
-  /** Steps so far: the history is the same object as before. */
-  readonly steps: number;
-  readonly errors: PerModel<SearchErrors> | null;
-}
+import type { SearchStore } from './search-store.js';
 
 /** The squared error of always saying 0.5, where values are uniform between 0 and 1. */
 const GUESS = 1 / 12;
+const HEIGHT = 220;
 
 export const MODEL_NAMES = { lstm: 'LSTM', slstm: 'sLSTM' } as const;
-export const MODEL_COLOURS = { lstm: 'negative', slstm: 'positive' } as const;
+export const MODEL_COLOURS = { lstm: 'third', slstm: 'negative' } as const;
 
-export function LossCurves({ history, steps, errors }: LossCurvesProps) {
-  const training = useMemo(
-    () => ({
-      x: [...history.x],
-      curves: [
-        { label: 'always 0.5', values: history.x.map(() => GUESS), colour: 'ink' as const, dash: [4, 3] },
-        ...SEARCH_MODELS.map((kind) => ({
-          ...{ label: MODEL_NAMES[kind], values: [...history.losses[kind]], colour: MODEL_COLOURS[kind] },
-        })),
-      ],
-    }),
-    [history, steps],
-  );
-  const measured = useMemo(
-    () => ({
-      x: history.errors.map(({ step }) => step),
-      curves: SEARCH_MODELS.map((kind) => ({
-        ...{ label: MODEL_NAMES[kind], colour: MODEL_COLOURS[kind] },
-        values: history.errors.map((point) => point.errors[kind].revised),
-      })),
-    }),
-    [history, errors],
-  );
+export function TrainingCurves({ store }: { readonly store: SearchStore }) {
+  const { step, errors } = useObservable(store);
+  const { x, losses } = store.history;
+  const drawn = useMemo(() => {
+    const guess = { label: 'always 0.5', values: x.map(() => GUESS), colour: 'ink' as const, dash: [4, 3] };
+    const models = SEARCH_MODELS.map((kind) => ({
+      ...{ label: MODEL_NAMES[kind], values: [...losses[kind]], colour: MODEL_COLOURS[kind] },
+    }));
+    return { x: [...x], curves: [guess, ...models] };
+  }, [store.history, step]);
   return (
-    <div class="search-curves">
-      <Chart
-        {...training}
-        title="Squared error in training"
-        description={describe(errors, 'all')}
-        xLabel="step"
-        height={220}
-        span={[0, 0]}
-      />
-      <Chart
-        {...measured}
-        title="Squared error where a closer match arrives, sequences not trained on"
-        description={describe(errors, 'revised')}
-        xLabel="step"
-        height={220}
-        span={[0, 0]}
-      />
-      {errors !== null && <ErrorTable errors={errors} />}
-    </div>
+    <Chart {...drawn} title="Squared error in training" description={describe(errors, 'all')} xLabel="step" height={HEIGHT} span={[0, 0]} />
+  );
+}
+
+export function MeasuredCurves({ store }: { readonly store: SearchStore }) {
+  const { errors } = useObservable(store);
+  const measured = store.history.errors;
+  const drawn = useMemo(() => {
+    const curves = SEARCH_MODELS.map((kind) => ({
+      ...{ label: MODEL_NAMES[kind], colour: MODEL_COLOURS[kind] },
+      values: measured.map((point) => point.errors[kind].revised),
+    }));
+    return { x: measured.map(({ step }) => step), curves };
+  }, [store.history, errors]);
+  return (
+    <Chart
+      {...drawn}
+      title="Where a closer match arrives"
+      description={describe(errors, 'revised')}
+      xLabel="step; sequences not trained on"
+      height={HEIGHT}
+      span={[0, 0]}
+    />
   );
 }
 
@@ -70,17 +56,17 @@ const describe = (errors: PerModel<SearchErrors> | null, which: keyof SearchErro
     : `On sequences not trained on it is ${short(errors.lstm[which])} for the LSTM and ${short(errors.slstm[which])} for the sLSTM.`;
 
 const ROWS = [
-  { which: 'all', says: 'all steps' },
+  { which: 'all', says: 'all' },
   { which: 'revised', says: 'a closer match arrives' },
   { which: 'kept', says: 'the nearest stays' },
 ] as const;
 
-const ErrorTable = ({ errors }: { readonly errors: PerModel<SearchErrors> }) => (
-  <table class="search-errors">
+export const ErrorTable = ({ errors }: { readonly errors: PerModel<SearchErrors> }) => (
+  <table>
     <caption>Squared error now, on 64 sequences not trained on</caption>
     <thead>
       <tr>
-        <th scope="col">steps where</th>
+        <th scope="col">Steps</th>
         {SEARCH_MODELS.map((kind) => (
           <th key={kind} scope="col">
             {MODEL_NAMES[kind]}

@@ -42,8 +42,11 @@ export function SequencePlayer({ sequence, onNext }: SequencePlayerProps) {
   );
   const ticks = useMemo(() => closer.flatMap((is, t) => (is && t > 1 ? [t - 1] : [])), [sequence]);
   return (
-    <div class="search-sequence">
-      <h3>One sequence, step by step</h3>
+    <section class="card" aria-label="One sequence">
+      <div class="head">
+        <h2>One sequence, step by step</h2>
+        <p class="detail">not trained on; the answers are those of now</p>
+      </div>
       <div class="search-player">
         <button
           type="button"
@@ -78,19 +81,19 @@ export function SequencePlayer({ sequence, onNext }: SequencePlayerProps) {
           ))}
           <Chart
             title="Value held after each step"
-            description="The table below has the same numbers. Green lines mark the steps at which a closer match arrives."
+            description="The table below has the same numbers. Blue lines mark the steps at which a closer match arrives."
             curves={curves}
             span={[0, 1]}
             marked={step - 1}
             ticks={ticks}
             height={190}
-            xLabel="step; green: a closer match arrives"
+            xLabel="step; blue: a closer match arrives"
             onPick={(index) => setStep(index + 1)}
           />
         </div>
       </div>
       <StepTable sequence={sequence} step={step} onPick={setStep} />
-    </div>
+    </section>
   );
 }
 
