@@ -3,6 +3,7 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { useEffect, useRef } from 'preact/hooks';
 import { colour, useDark, type ColourName } from './colours.js';
+import { later } from './later.js';
 import { short } from './numbers.js';
 
 export interface Curve {
@@ -45,13 +46,15 @@ export function Chart(props: ChartProps) {
 
   useEffect(() => {
     const element = holder.current!;
-    const made = new uPlot(optionsOf(latest, element.clientWidth, height), dataOf(latest.current), element);
-    plot.current = made;
-    const watcher = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
-    watcher.observe(element);
+    const watcher = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }));
+    const cancel = later(() => {
+      plot.current = new uPlot(optionsOf(latest, element.clientWidth, height), dataOf(latest.current), element);
+      watcher.observe(element);
+    });
     return () => {
+      cancel();
       watcher.disconnect();
-      made.destroy();
+      plot.current?.destroy();
       plot.current = null;
     };
   }, [shape, isDark]);

@@ -35,20 +35,31 @@ function rgb(name: ColourName): Rgb {
 /** A colour for a canvas, in the scheme of now. */
 export const colour = (name: ColourName): string => `rgb(${rgb(name).join(' ')})`;
 
-/** Colours of values from -1 to 1: from 'negative' over 'zero' to 'positive'. */
-export function divergingColours(): (value: number) => Rgb {
+/** Steps of the scale on either side of zero. */
+const SIDE = 255;
+
+/** Red, green, blue and opacity in the order of memory, from 'negative' over 'zero' to 'positive' [2*SIDE+1]. */
+export function divergingPalette(): Uint32Array {
   const [zero, positive, negative] = [rgb('zero'), rgb('positive'), rgb('negative')];
-  return (value) => {
-    const end = value < 0 ? negative : positive;
-    // The square root shows small values too.
-    const share = Math.sqrt(Math.min(1, Math.abs(value)));
-    return [0, 1, 2].map((k) => Math.round(zero[k]! + share * (end[k]! - zero[k]!))) as unknown as Rgb;
-  };
+  const bytes = new Uint8ClampedArray(4 * (2 * SIDE + 1));
+  for (let index = 0; index <= 2 * SIDE; index++) {
+    const end = index < SIDE ? negative : positive;
+    const share = visibility(Math.abs(index - SIDE) / SIDE);
+    for (let k = 0; k < 3; k++) bytes[4 * index + k] = zero[k]! + share * (end[k]! - zero[k]!);
+    bytes[4 * index + 3] = 255;
+  }
+  return new Uint32Array(bytes.buffer);
 }
+
+/** Place in the palette of a value from -1 to 1; what lies beyond counts as the end. */
+export const paletteIndex = (value: number): number => SIDE + Math.round(SIDE * Math.max(-1, Math.min(1, value || 0)));
+
+/** The square root shows small values too. */
+const visibility = (size: number): number => Math.sqrt(Math.min(1, size));
 
 /** The background of a token or cell of weight -1 to 1, for a style attribute. */
 export const shade = (weight: number): string => {
   const name = weight < 0 ? 'negative' : 'positive';
-  const percent = Math.round(75 * Math.sqrt(Math.min(1, Math.abs(weight))));
+  const percent = Math.round(75 * visibility(Math.abs(weight)));
   return `color-mix(in srgb, var(--plot-${name}) ${percent}%, transparent)`;
 };

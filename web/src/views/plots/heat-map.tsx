@@ -1,6 +1,7 @@
 /** @file A matrix of numbers as colours on a canvas, around zero, with one column that is marked. */
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { divergingColours, useDark } from './colours.js';
+import { divergingPalette, paletteIndex, useDark } from './colours.js';
+import { later } from './later.js';
 import { largest, short } from './numbers.js';
 
 export interface HeatMapProps {
@@ -32,7 +33,10 @@ export function HeatMap(props: HeatMapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [cell, setCell] = useState<Cell | null>(null);
   const isDark = useDark();
-  useEffect(() => paint(canvas.current!, values, rows, columns, top), [values, rows, columns, top, isDark]);
+  useEffect(
+    () => later(() => paint(canvas.current!, values, rows, columns, top)),
+    [values, rows, columns, top, isDark],
+  );
 
   const cellAt = (event: MouseEvent): Cell => {
     const { left, top: upper, width, height: tall } = canvas.current!.getBoundingClientRect();
@@ -81,11 +85,9 @@ const Scale = ({ top }: { readonly top: number }) => (
 /** One pixel per cell; CSS makes them as large as the canvas. */
 function paint(canvas: HTMLCanvasElement, values: ArrayLike<number>, rows: number, columns: number, top: number): void {
   [canvas.width, canvas.height] = [columns, rows];
-  const colourOf = divergingColours();
+  const palette = divergingPalette();
   const image = new ImageData(columns, rows);
-  for (let at = 0; at < rows * columns; at++) {
-    const [r, g, b] = colourOf(top === 0 ? 0 : values[at]! / top);
-    image.data.set([r, g, b, 255], 4 * at);
-  }
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let at = 0; at < pixels.length; at++) pixels[at] = palette[paletteIndex(values[at]! / top)]!;
   canvas.getContext('2d')!.putImageData(image, 0, 0);
 }
