@@ -119,7 +119,8 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
     await open('Search');
     await chooseNumbers(page, { 'Longest sequence': '8', Width: '16', 'Learning rate': '0.01' });
     await page.getByRole('button', { name: 'Train both' }).click();
-    const step = async (): Promise<number> => Number((await textOf(page, '[data-testid=search-step]')).replace(',', ''));
+    const step = async (): Promise<number> =>
+      Number((await textOf(page, '[data-testid=search-step]')).replace(',', ''));
     await expect.poll(step, { timeout: 60_000 }).toBeGreaterThan(60);
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByRole('heading', { name: /^Stopped/ }).waitFor();
@@ -136,7 +137,9 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
     const rows = page.locator('.search-table tbody tr');
     const steps = await rows.count();
     expect(steps).toBeGreaterThanOrEqual(3);
-    const cells = await rows.evaluateAll((all) => all.map((row) => [...row.children].map(({ textContent }) => textContent ?? '')));
+    const cells = await rows.evaluateAll((all) =>
+      all.map((row) => [...row.children].map(({ textContent }) => textContent ?? '')),
+    );
     let held = '';
     for (const [, angle, value, right, ...answers] of cells) {
       if (/closer|first/.test(angle!)) held = value!;

@@ -69,8 +69,8 @@ function at<Item>(items: readonly Item[], index: number): Item {
 function textsOf(tokens: Int32Array, tokenizer: Tokenizer): string[] {
   const decoder = tokenizer.decoder();
   const texts = [...tokens].map((token) => decoder.push(token));
-  texts[texts.length - 1] += decoder.end();
-  return texts;
+  const last = texts.length - 1;
+  return texts.with(last, texts[last]! + decoder.end());
 }
 
 function summaryOf(block: BlockTrace): BlockSummary {

@@ -39,7 +39,7 @@ const taskOf = ({ maxLength }: SearchSettings) =>
 function makeTrainer(kind: SearchModel, device: Device, settings: SearchSettings): SequenceTrainer {
   const { dim, seed } = settings;
   const { input, output } = taskOf(settings);
-  const cell = { heads: 1, convKernel: 0, recurrentInit: 'standard' };
+  const cell = { heads: 1, convKernel: 0, recurrentInit: 'standard' } as const;
   const config = { dim, blocks: new Array<string>(BLOCKS).fill(kind), [kind]: cell };
   return new SequenceTrainer(SequenceModel.create(config, { input, output }, device, seed), {
     optimizer: { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0, decay: 'matrices' },
@@ -84,12 +84,7 @@ export class SearchPair {
   start(emit: (event: SearchEvent) => void): void {
     if (this.#run !== null) return;
     this.#isStopping = false;
-    this.#run = this.#trainUntilStopped(emit)
-      .then(() => null, (error: unknown) => (error instanceof Error ? error.message : String(error)))
-      .then((problem) => {
-        this.#run = null;
-        emit({ kind: 'searchEnded', problem });
-      });
+    this.#run = this.#trainAndTell(emit);
   }
 
   /** Resolves when the step in flight is done. */
@@ -112,6 +107,17 @@ export class SearchPair {
       this.#trainers[kind].dispose();
       this.#trainers[kind].model.dispose();
     }
+  }
+
+  async #trainAndTell(emit: (event: SearchEvent) => void): Promise<void> {
+    let problem: string | null = null;
+    try {
+      await this.#trainUntilStopped(emit);
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error);
+    }
+    this.#run = null;
+    emit({ kind: 'searchEnded', problem });
   }
 
   async #trainUntilStopped(emit: (event: SearchEvent) => void): Promise<void> {
@@ -144,7 +150,9 @@ export class SearchPair {
     const losses = await forBoth(async (kind) => {
       const { loss, skipped } = await this.#trainers[kind].step(batch, rate, index);
       if (!skipped) return loss;
-      throw new Error('A loss is no longer a finite number, so training stopped. Start again with a smaller learning rate.');
+      throw new Error(
+        'A loss is no longer a finite number, so training stopped. Start again with a smaller learning rate.',
+      );
     });
     this.#step = index + 1;
     return { step: this.#step, losses };

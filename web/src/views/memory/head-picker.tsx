@@ -14,8 +14,8 @@ export function HeadPicker({ store }: { readonly store: MemoryStore }) {
       <div>
         <h2 aria-hidden="true">How long each head remembers</h2>
         <p class="hint">
-          The half-life that its forget gate implies: the middle of all tokens of the text, and of all units of an sLSTM head.
-          The bar reaches from a tenth of them to nine tenths, between 0.1 and 10,000 tokens.
+          The half-life that its forget gate implies: the middle of all tokens of the text, and of all units of an sLSTM
+          head. The bar reaches from a tenth of them to nine tenths, between 0.1 and 10,000 tokens.
         </p>
       </div>
       {trace!.blocks.map(({ kind, mixer, heads }, block) => (

@@ -11,12 +11,11 @@ interface MatrixPlayerProps {
   readonly store: MemoryStore;
   readonly tokens: readonly string[];
   readonly token: number;
-  readonly onPoint: (token: number | null) => void;
 }
 
 const FRAME_MS = 120;
 
-export function MatrixPlayer({ store, tokens, token, onPoint }: MatrixPlayerProps) {
+export function MatrixPlayer({ store, tokens, token }: MatrixPlayerProps) {
   const { place, trace } = useObservable(store);
   const matrix = useMatrix(store, place, token, trace);
   const onPick = (next: number): void => store.pickToken(next);
@@ -35,7 +34,6 @@ export function MatrixPlayer({ store, tokens, token, onPoint }: MatrixPlayerProp
   }, [isPlaying, last]);
 
   const play = (): void => {
-    onPoint(null);
     if (!isPlaying && token >= last) onPick(0);
     setPlaying(!isPlaying);
   };
@@ -52,10 +50,7 @@ export function MatrixPlayer({ store, tokens, token, onPoint }: MatrixPlayerProp
           min={0}
           max={last}
           value={token}
-          onInput={(event) => {
-            onPoint(null);
-            onPick(Number(event.currentTarget.value));
-          }}
+          onInput={({ currentTarget }) => onPick(Number(currentTarget.value))}
         />
         <output>
           {token + 1} of {tokens.length}
@@ -70,7 +65,10 @@ export function MatrixPlayer({ store, tokens, token, onPoint }: MatrixPlayerProp
 function MatrixMaps({ matrix: { rows, columns, C, n } }: { readonly matrix: MemoryMatrix }) {
   const shape = `${rows} keys by ${columns} values`;
   return (
-    <div class="memory-maps" style={{ gridTemplateColumns: `minmax(0, ${columns}fr) minmax(1.5rem, ${Math.max(2, columns / 16)}fr)` }}>
+    <div
+      class="memory-maps"
+      style={{ gridTemplateColumns: `minmax(0, ${columns}fr) minmax(1.5rem, ${Math.max(2, columns / 16)}fr)` }}
+    >
       <HeatMap
         title={`Matrix memory C, ${shape}`}
         description="A row for each component of a key, a column for each component of a value."
@@ -99,8 +97,8 @@ function useMatrix({ call }: MemoryStore, { block, head }: Place, token: number,
   const [matrix, setMatrix] = useState<MemoryMatrix | null>(null);
   const wanted = useRef({ block, head, token });
   const isBusy = useRef(false);
-  wanted.current = { block, head, token };
   useEffect(() => {
+    wanted.current = { block, head, token };
     const ask = async (): Promise<void> => {
       if (isBusy.current) return;
       isBusy.current = true;

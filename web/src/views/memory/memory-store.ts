@@ -23,8 +23,9 @@ export interface MemoryState {
   readonly place: Place;
   /** Of the head that is looked at; null until it is there. */
   readonly series: MlstmSeries | SlstmSeries | null;
-  /** The token that was picked. */
+  /** The token that was picked, and the one that is pointed at. */
   readonly token: number;
+  readonly pointed: number | null;
 }
 
 const OFFERED =
@@ -36,7 +37,16 @@ export class MemoryStore extends Observable<MemoryState> {
 
   constructor(call: MemoryCall) {
     const place = { block: 0, head: 0 };
-    super({ text: OFFERED, isReading: false, problem: null, trace: null, place, series: null, token: 0 });
+    super({
+      text: OFFERED,
+      isReading: false,
+      problem: null,
+      trace: null,
+      place,
+      series: null,
+      token: 0,
+      pointed: null,
+    });
     this.call = call;
   }
 
@@ -52,9 +62,17 @@ export class MemoryStore extends Observable<MemoryState> {
       const trace = await this.call('readMemory', { text: this.state.text });
       const { place, token } = this.state;
       const isThere = place.head < (trace.blocks[place.block]?.heads.length ?? 0);
-      const first = Math.max(0, trace.blocks.findIndex(({ heads }) => heads.length > 0));
+      const first = Math.max(
+        0,
+        trace.blocks.findIndex(({ heads }) => heads.length > 0),
+      );
       const middle = Math.floor(trace.tokens.length / 2);
-      this.change({ trace, series: null, token: token > 0 && token < trace.tokens.length ? token : middle });
+      this.change({
+        trace,
+        series: null,
+        pointed: null,
+        token: token > 0 && token < trace.tokens.length ? token : middle,
+      });
       await this.pickHead(isThere ? place : { block: first, head: 0 });
     } catch (error) {
       this.change({ problem: sentenceOf(error) });
@@ -74,7 +92,13 @@ export class MemoryStore extends Observable<MemoryState> {
     }
   }
 
+  /** Looks at a token from now on. */
   pickToken(token: number): void {
-    this.change({ token });
+    this.change({ token, pointed: null });
+  }
+
+  /** Looks at a token for as long as it is pointed at; null: at none. */
+  point(pointed: number | null): void {
+    if (pointed !== this.state.pointed) this.change({ pointed });
   }
 }

@@ -2,7 +2,7 @@
  * @file The view "Memory": a text of the user's is read by the model, and one head at a time shows what it did at each token.
  * The worker computes; here it is shown.
  */
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { useObservable } from '../parts/observable.js';
 import '../plots/plots.css';
 import { HeadPicker } from './head-picker.js';
@@ -59,7 +59,12 @@ function TextForm({ store, hasModel }: MemoryViewProps) {
     >
       <div class="field wide">
         <label for="memory-text">Text to read</label>
-        <textarea id="memory-text" rows={4} value={text} onInput={({ currentTarget }) => store.setText(currentTarget.value)} />
+        <textarea
+          id="memory-text"
+          rows={4}
+          value={text}
+          onInput={({ currentTarget }) => store.setText(currentTarget.value)}
+        />
       </div>
       <div class="actions row">
         <button class="primary" disabled={!hasModel || isReading}>
@@ -87,13 +92,14 @@ function TextForm({ store, hasModel }: MemoryViewProps) {
   );
 }
 
-/** The token that is looked at: the one pointed at for as long as it is, else the one that was picked. */
+/** What the parts have in common, once a head is there. */
 function useToken(store: MemoryStore) {
-  const { trace, series, token: picked } = useObservable(store);
-  const [pointed, onPoint] = useState<number | null>(null);
-  const { tokens } = trace!;
-  const token = Math.min(pointed ?? picked, tokens.length - 1);
-  return { series: series!, tokens, token, picked, onPoint, onPick: (next: number) => store.pickToken(next) };
+  const { trace, series, token: picked, pointed } = useObservable(store);
+  return {
+    ...{ series: series!, tokens: trace!.tokens, token: pointed ?? picked, picked },
+    onPoint: (token: number | null) => store.point(token),
+    onPick: (token: number) => store.pickToken(token),
+  };
 }
 
 function Reading({ store }: { readonly store: MemoryStore }) {

@@ -1,4 +1,5 @@
 /** @file One mLSTM head over the text: gates, half-life, the matrix memory after any token, its normaliser, and all reads. */
+import { useMemo } from 'preact/hooks';
 import type { MlstmSeries } from '../../protocol-memory.js';
 import { Chart } from '../plots/chart.js';
 import { HeatMap } from '../plots/heat-map.js';
@@ -14,10 +15,11 @@ interface MlstmPlotsProps extends TokenProps<MlstmSeries> {
 export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: MlstmPlotsProps) {
   const chart = { marked: token, onPoint, onPick, description: 'One value per token of the text.' };
   const T = tokens.length;
+  const top = useMemo(() => offDiagonal(series.reads, T), [series]);
   return (
     <>
       <section class="card" aria-label="Matrix memory">
-        <MatrixPlayer {...{ store, tokens, token, onPoint }} />
+        <MatrixPlayer {...{ store, tokens, token }} />
       </section>
       <section class="card memory-grid" aria-label="Gates and normaliser">
         <Chart
@@ -70,18 +72,20 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: Ml
         />
       </section>
       <section class="card" aria-label="Reads">
-      <HeatMap
-        title="All reads"
-        description="A row for each token that reads, a column for each token that wrote."
-        values={series.reads}
-        top={offDiagonal(series.reads, T)}
-        rows={T}
-        columns={T}
-        marked={token}
-        name={(row, column) => `${visible(tokens[row]!)} (${row + 1}) read of ${visible(tokens[column]!)} (${column + 1})`}
-        onPoint={(column) => onPoint(column)}
-        onPick={(column) => onPick(column)}
-      />
+        <HeatMap
+          title="All reads"
+          description="A row for each token that reads, a column for each token that wrote."
+          values={series.reads}
+          top={top}
+          rows={T}
+          columns={T}
+          marked={token}
+          name={(row, column) =>
+            `${visible(tokens[row]!)} (${row + 1}) read of ${visible(tokens[column]!)} (${column + 1})`
+          }
+          onPoint={(column) => onPoint(column)}
+          onPick={(column) => onPick(column)}
+        />
       </section>
     </>
   );

@@ -11,7 +11,9 @@ export interface Weights {
 
 export function weightsAround({ reads }: MlstmSeries | SlstmSeries, token: number): Weights {
   const T = Math.sqrt(reads.length);
-  const weights = Float32Array.from({ length: T }, (_, other) => (other <= token ? reads[token * T + other]! : reads[other * T + token]!));
+  const weights = Float32Array.from({ length: T }, (_, other) =>
+    other <= token ? reads[token * T + other]! : reads[other * T + token]!,
+  );
   const others = weights.slice();
   others[token] = 0;
   return { weights, top: largest(others) };

@@ -15,7 +15,8 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
   const [unit, setUnit] = useState(0);
   const maps = useMemo(() => mapsOf(series), [series]);
   const life = useMemo(() => quantiles(series.halfLife, units), [series]);
-  const curve = (values: Float32Array): Float32Array => Float32Array.from({ length: T }, (_, t) => values[t * units + unit]!);
+  const top = useMemo(() => offDiagonal(series.reads, T), [series]);
+  const one = useMemo(() => unitOf(series, unit), [series, unit]);
   const chart = { marked: token, onPoint, onPick, description: 'One value per token of the text.' };
   const map = {
     ...{ rows: units, columns: T, marked: token, height: Math.max(80, Math.min(160, units * 5)) },
@@ -47,70 +48,72 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
         ))}
       </section>
       <section class="card" aria-label="One unit">
-      <label class="memory-unit">
-        Unit{' '}
-        <input
-          type="number"
-          min={1}
-          max={units}
-          value={unit + 1}
-          onInput={(event) => {
-            const value = Math.round(Number(event.currentTarget.value));
-            if (value >= 1 && value <= units) setUnit(value - 1);
-          }}
-        />{' '}
-        of {units}, or click on a row above
-      </label>
-      <div class="memory-grid">
-        <Chart
-          {...chart}
-          title={`Unit ${unit + 1}: what it holds, c / n, and gives, h`}
-          span={[-1, 1]}
-          curves={[
-            { label: 'c / n', values: curve(series.c.map((c, at) => c / series.n[at]!)), colour: 'positive' },
-            { label: 'h', values: curve(series.h), colour: 'negative' },
-          ]}
-        />
-        <Chart
-          {...chart}
-          title={`Unit ${unit + 1}: gates`}
-          span={[0, 1]}
-          curves={[
-            { label: 'forget f', values: curve(series.forget), colour: 'positive' },
-            { label: 'output o', values: curve(series.o), colour: 'third' },
-          ]}
-        />
-        <Chart
-          {...chart}
-          title={`Unit ${unit + 1}: cell and normaliser`}
-          curves={[
-            { label: 'c', values: curve(series.c), colour: 'positive' },
-            { label: 'n', values: curve(series.n), colour: 'third' },
-          ]}
-        />
-        <Chart
-          {...chart}
-          title={`Unit ${unit + 1}: stabiliser and input gate`}
-          curves={[
-            { label: 'm', values: curve(series.m), colour: 'ink' },
-            { label: 'ln i', values: curve(series.logInput), colour: 'negative' },
-          ]}
-        />
-      </div>
+        <label class="memory-unit">
+          Unit{' '}
+          <input
+            type="number"
+            min={1}
+            max={units}
+            value={unit + 1}
+            onInput={(event) => {
+              const value = Math.round(Number(event.currentTarget.value));
+              if (value >= 1 && value <= units) setUnit(value - 1);
+            }}
+          />{' '}
+          of {units}, or click on a row above
+        </label>
+        <div class="memory-grid">
+          <Chart
+            {...chart}
+            title={`Unit ${unit + 1}: what it holds, c / n, and gives, h`}
+            span={[-1, 1]}
+            curves={[
+              { label: 'c / n', values: one.held, colour: 'positive' },
+              { label: 'h', values: one.h, colour: 'negative' },
+            ]}
+          />
+          <Chart
+            {...chart}
+            title={`Unit ${unit + 1}: gates`}
+            span={[0, 1]}
+            curves={[
+              { label: 'forget f', values: one.forget, colour: 'positive' },
+              { label: 'output o', values: one.o, colour: 'third' },
+            ]}
+          />
+          <Chart
+            {...chart}
+            title={`Unit ${unit + 1}: cell and normaliser`}
+            curves={[
+              { label: 'c', values: one.c, colour: 'positive' },
+              { label: 'n', values: one.n, colour: 'third' },
+            ]}
+          />
+          <Chart
+            {...chart}
+            title={`Unit ${unit + 1}: stabiliser and input gate`}
+            curves={[
+              { label: 'm', values: one.m, colour: 'ink' },
+              { label: 'ln i', values: one.logInput, colour: 'negative' },
+            ]}
+          />
+        </div>
       </section>
       <section class="card" aria-label="Reads">
-      <HeatMap
-        title="All reads, mean share over the units"
-        description="A row for each token that reads, a column for each token that wrote."
-        values={series.reads}
-        top={offDiagonal(series.reads, T)}
-        rows={T}
-        columns={T}
-        marked={token}
-        name={(row, column) => `${visible(tokens[row]!)} (${row + 1}) read of ${visible(tokens[column]!)} (${column + 1})`}
-        onPoint={(column) => onPoint(column)}
-        onPick={(column) => onPick(column)}
-      />
+        <HeatMap
+          title="All reads, mean share over the units"
+          description="A row for each token that reads, a column for each token that wrote."
+          values={series.reads}
+          top={top}
+          rows={T}
+          columns={T}
+          marked={token}
+          name={(row, column) =>
+            `${visible(tokens[row]!)} (${row + 1}) read of ${visible(tokens[column]!)} (${column + 1})`
+          }
+          onPoint={(column) => onPoint(column)}
+          onPick={(column) => onPick(column)}
+        />
       </section>
     </>
   );
@@ -131,8 +134,20 @@ const mapsOf = (series: SlstmSeries) => ({
   h: turned(series.h, series.units),
 });
 
+/** The series of one unit, [T] each, and what it holds: c / n. */
+function unitOf(series: SlstmSeries, unit: number) {
+  const of = (values: Float32Array): Float32Array =>
+    Float32Array.from({ length: values.length / series.units }, (_, t) => values[t * series.units + unit]!);
+  const { forget, logInput, o, c, n, m, h } = series;
+  const states = { c: of(c), n: of(n), m: of(m), h: of(h) };
+  const held = states.c.map((value, t) => value / states.n[t]!);
+  return { ...states, held, forget: of(forget), logInput: of(logInput), o: of(o) };
+}
+
 function quantiles(values: Float32Array, units: number): { low: number[]; median: number[]; high: number[] } {
-  const rows = Array.from({ length: values.length / units }, (_, t) => values.subarray(t * units, (t + 1) * units).toSorted());
+  const rows = Array.from({ length: values.length / units }, (_, t) =>
+    values.subarray(t * units, (t + 1) * units).toSorted(),
+  );
   const at = (share: number): number[] => rows.map((row) => row[Math.round(share * (units - 1))]!);
   return { low: at(0.1), median: at(0.5), high: at(0.9) };
 }

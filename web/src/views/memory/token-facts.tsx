@@ -15,10 +15,26 @@ export function TokenFacts({ series, tokens, token, onPick }: TokenProps) {
       <h2>
         Token {token + 1}: <q>{visible(tokens[token]!)}</q>
       </h2>
-      <dl>{series.kind === 'mlstm' ? <MlstmFacts series={series} token={token} /> : <SlstmFacts series={series} token={token} />}</dl>
+      <dl>
+        {series.kind === 'mlstm' ? (
+          <MlstmFacts series={series} token={token} />
+        ) : (
+          <SlstmFacts series={series} token={token} />
+        )}
+      </dl>
       <div class="memory-lists">
-        <ReadList title="Its read returned" reads={largestReads(around, 0, token, LISTED)} {...lists} empty="Nothing was written before it." />
-        <ReadList title="Read later, at" reads={largestReads(around, token + 1, tokens.length, LISTED)} {...lists} empty="No later token read it." />
+        <ReadList
+          title="Its read returned"
+          reads={largestReads(around, 0, token, LISTED)}
+          {...lists}
+          empty="Nothing was written before it."
+        />
+        <ReadList
+          title="Read later, at"
+          reads={largestReads(around, token + 1, tokens.length, LISTED)}
+          {...lists}
+          empty="No later token read it."
+        />
       </div>
       <p class="hint">Of itself the read returned {short(own)}.</p>
     </div>
@@ -31,19 +47,30 @@ interface FactsProps<Series> {
 }
 
 function MlstmFacts({ series, token }: FactsProps<MlstmSeries>) {
-  const [forget, life, written, memory] = [series.forget, series.halfLife, series.written, series.memory].map((of) => of[token]!);
+  const [forget, life, written, memory] = [series.forget, series.halfLife, series.written, series.memory].map(
+    (of) => of[token]!,
+  );
   return (
     <>
       <Fact name="Forget gate" value={short(forget!)} says={`kept up, half is left after ${tokenCount(life!)}`} />
-      <Fact name="Input gate" value={`e^${short(series.logInput[token]!)}`} says={`${short(series.i[token]!)} on the scale of the memory`} />
-      <Fact name="Wrote" value={short(written!)} says={`the memory has size ${short(memory!)} with it${share(written!, memory!)}`} />
+      <Fact
+        name="Input gate"
+        value={`e^${short(series.logInput[token]!)}`}
+        says={`${short(series.i[token]!)} on the scale of the memory`}
+      />
+      <Fact
+        name="Wrote"
+        value={short(written!)}
+        says={`the memory has size ${short(memory!)} with it${share(written!, memory!)}`}
+      />
       <Fact name="Read divided by" value={short(series.denominator[token]!)} says="the normaliser" />
     </>
   );
 }
 
 /** A write may also cancel what was there, and then be larger than what is left. */
-const share = (written: number, memory: number): string => (written <= memory ? `: ${percent(written / memory)} of it` : '');
+const share = (written: number, memory: number): string =>
+  written <= memory ? `: ${percent(written / memory)} of it` : '';
 
 /** Means over the units. */
 function SlstmFacts({ series, token }: FactsProps<SlstmSeries>) {
@@ -53,7 +80,11 @@ function SlstmFacts({ series, token }: FactsProps<SlstmSeries>) {
   const middle = row(series.halfLife).toSorted()[Math.floor(units / 2)]!;
   return (
     <>
-      <Fact name="Forget gate" value={short(mean(series.forget))} says={`mean of ${units} units; half-life in the middle ${tokenCount(middle)}`} />
+      <Fact
+        name="Forget gate"
+        value={short(mean(series.forget))}
+        says={`mean of ${units} units; half-life in the middle ${tokenCount(middle)}`}
+      />
       <Fact name="Input gate" value={`e^${short(mean(series.logInput))}`} says="mean exponent" />
       <Fact name="Output gate" value={short(mean(series.o))} says="mean" />
       <Fact name="Stabiliser" value={short(mean(series.m))} says="mean" />
@@ -87,7 +118,11 @@ function ReadList({ title, reads, tokens, top, empty, onPick }: ReadListProps) {
       <ol>
         {reads.map(({ token, weight }) => (
           <li key={token}>
-            <button type="button" onClick={() => onPick(token)} aria-label={`token ${token + 1}, ${tokens[token]!.trim() || 'white space'}, weight ${short(weight)}`}>
+            <button
+              type="button"
+              onClick={() => onPick(token)}
+              aria-label={`token ${token + 1}, ${tokens[token]!.trim() || 'white space'}, weight ${short(weight)}`}
+            >
               <span class="memory-list-text">{visible(tokens[token]!)}</span>
               <small>{token + 1}</small>
               <span class="memory-list-bar">

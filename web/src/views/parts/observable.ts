@@ -28,7 +28,10 @@ export class Observable<State extends object> {
 /** The state as it is; the component is drawn again when it changes. */
 export function useObservable<State extends object>(observable: Observable<State>): State {
   const [, redraw] = useState({});
-  useEffect(() => observable.watch(() => redraw({})), [observable]);
+  useEffect(() => {
+    redraw({}); // it may have changed since the component was drawn
+    return observable.watch(() => redraw({}));
+  }, [observable]);
   return observable.state;
 }
 

@@ -84,7 +84,10 @@ export function Chart(props: ChartProps) {
 function dataOf({ x, curves }: ChartProps): uPlot.AlignedData {
   const length = curves[0]?.values.length ?? 0;
   const places = x === undefined ? Array.from({ length }, (_, k) => k + 1) : Array.from(x);
-  return [places, ...curves.map(({ values }) => Array.from(values, (value) => (Number.isFinite(value) ? value : null)))];
+  return [
+    places,
+    ...curves.map(({ values }) => Array.from(values, (value) => (Number.isFinite(value) ? value : null))),
+  ];
 }
 
 function optionsOf(latest: { readonly current: ChartProps }, width: number, height: number): uPlot.Options {
@@ -97,9 +100,16 @@ function optionsOf(latest: { readonly current: ChartProps }, width: number, heig
     height,
     legend: { show: false },
     cursor: { x: true, y: false, points: { show: true, size: 6 }, drag: { x: false, y: false } },
-    scales: { x: { time: false }, y: isLog ? { distr: 3 } : { range: (_, low, high) => spanOf(latest.current, low, high) } },
+    scales: {
+      x: { time: false },
+      y: isLog ? { distr: 3 } : { range: (_, low, high) => spanOf(latest.current, low, high) },
+    },
     axes: [
-      { ...axis, size: xLabel === undefined ? 26 : 40, ...(xLabel === undefined ? {} : { label: xLabel, labelSize: 14, labelFont: font }) },
+      {
+        ...axis,
+        size: xLabel === undefined ? 26 : 40,
+        ...(xLabel === undefined ? {} : { label: xLabel, labelSize: 14, labelFont: font }),
+      },
       { ...axis, size: 46, values: (_, marks) => marks.map((mark) => (mark === null ? '' : short(mark))) },
     ],
     series: [
@@ -128,7 +138,10 @@ function optionsOf(latest: { readonly current: ChartProps }, width: number, heig
 function spanOf({ span }: ChartProps, low: number | null, high: number | null): [number, number] {
   const [from, to] = [Math.min(low ?? 0, span?.[0] ?? Infinity), Math.max(high ?? 1, span?.[1] ?? -Infinity)];
   const air = (to - from || Math.abs(to) || 1) * 0.05;
-  return [span !== undefined && from === span[0] ? from : from - air, span !== undefined && to === span[1] ? to : to + air];
+  return [
+    span !== undefined && from === span[0] ? from : from - air,
+    span !== undefined && to === span[1] ? to : to + air,
+  ];
 }
 
 function drawMarks(made: uPlot, { marked = null, ticks = [] }: ChartProps): void {

@@ -27,7 +27,9 @@ function rgb(name: ColourName): Rgb {
   const probe = document.createElement('i');
   probe.style.color = `var(--plot-${name})`;
   document.body.append(probe);
-  const [r, g, b] = getComputedStyle(probe).color.match(/[\d.]+/g)!.map(Number);
+  const [r, g, b] = getComputedStyle(probe)
+    .color.match(/[\d.]+/g)!
+    .map(Number);
   probe.remove();
   return [r!, g!, b!];
 }

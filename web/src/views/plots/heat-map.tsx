@@ -52,9 +52,11 @@ export function HeatMap(props: HeatMapProps) {
       <figcaption>
         <span class="plot-title">{title}</span>
         <span class="plot-legend">
-          {cell === null || cell.row >= rows || cell.column >= columns
-            ? <Scale top={top} />
-            : `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`}
+          {cell === null || cell.row >= rows || cell.column >= columns ? (
+            <Scale top={top} />
+          ) : (
+            `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`
+          )}
         </span>
       </figcaption>
       <div class="plot-heat" style={height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height }}>

@@ -20,7 +20,8 @@ export function tokens(value: number): string {
   return `${rounded} ${rounded === '1' ? 'token' : 'tokens'}`;
 }
 
-export const percent = (share: number): string => `${share < 0.0995 ? short(Math.round(share * 1000) / 10) : Math.round(share * 100)} %`;
+export const percent = (share: number): string =>
+  `${share < 0.0995 ? short(Math.round(share * 1000) / 10) : Math.round(share * 100)} %`;
 
 /** The largest size of a value; 0 of an empty list. */
 export function largest(values: ArrayLike<number>): number {

@@ -24,7 +24,14 @@ export function TrainingCurves({ store }: { readonly store: SearchStore }) {
     return { x: [...x], curves: [guess, ...models] };
   }, [store.history, step]);
   return (
-    <Chart {...drawn} title="Squared error in training" description={describe(errors, 'all')} xLabel="step" height={HEIGHT} span={[0, 0]} />
+    <Chart
+      {...drawn}
+      title="Squared error in training"
+      description={describe(errors, 'all')}
+      xLabel="step"
+      height={HEIGHT}
+      span={[0, 0]}
+    />
   );
 }
 

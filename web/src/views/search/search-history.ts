@@ -30,7 +30,8 @@ export class SearchHistory {
 
   addErrors(step: number, errors: PerModel<SearchErrors>): void {
     this.errors.push({ step, errors });
-    if (this.errors.length > MOST_POINTS) this.errors.splice(0, this.errors.length, ...this.errors.filter((_, k) => k % 2 === 1));
+    if (this.errors.length > MOST_POINTS)
+      this.errors.splice(0, this.errors.length, ...this.errors.filter((_, k) => k % 2 === 1));
   }
 
   /** Every two points become one. */

@@ -1,5 +1,12 @@
 /** @file What the view "Search" knows: the training of both models in the worker, its course, and the sequence that is shown. */
-import type { DrawnSequence, PerModel, SearchCalls, SearchErrors, SearchEvent, SearchSettings } from '../../protocol-memory.js';
+import type {
+  DrawnSequence,
+  PerModel,
+  SearchCalls,
+  SearchErrors,
+  SearchEvent,
+  SearchSettings,
+} from '../../protocol-memory.js';
 import { Observable, sentenceOf } from '../parts/observable.js';
 import { SearchHistory } from './search-history.js';
 
@@ -51,24 +58,24 @@ export class SearchStore extends Observable<SearchState> {
     const { phase, settings } = this.state;
     this.history = new SearchHistory();
     this.change({ phase: 'training', step: 0, errors: null, sequence: null });
-    await this.#attempt(phase, async () => {
+    await this.#attempt(async () => {
       this.change({ parameters: (await this.#call('startSearch', { settings })).parameters });
-    });
+    }, phase);
   }
 
   resume(): Promise<void> {
     this.change({ phase: 'training' });
-    return this.#attempt('stopped', () => this.#call('resumeSearch', {}));
+    return this.#attempt(() => this.#call('resumeSearch', {}), 'stopped');
   }
 
   stop(): Promise<void> {
     this.change({ phase: 'stopping' });
-    return this.#attempt('training', () => this.#call('stopSearch', {}));
+    return this.#attempt(() => this.#call('stopSearch', {}), 'training');
   }
 
   nextSequence(): Promise<void> {
     this.#number++;
-    return this.#attempt(this.state.phase, () => this.#draw());
+    return this.#attempt(() => this.#draw());
   }
 
   /** To be told of every event of the search, whether the view is shown or not. */
@@ -78,7 +85,7 @@ export class SearchStore extends Observable<SearchState> {
     } else if (event.kind === 'searchErrors') {
       this.history.addErrors(event.step, event.errors);
       this.change({ errors: event.errors });
-      void this.#attempt(this.state.phase, () => this.#draw());
+      void this.#attempt(() => this.#draw());
     } else {
       this.history.add(event.steps);
       this.change({ step: this.history.steps, sequencesPerSecond: event.sequencesPerSecond });
@@ -89,12 +96,13 @@ export class SearchStore extends Observable<SearchState> {
     this.change({ sequence: await this.#call('drawSequence', { number: this.#number }) });
   }
 
-  async #attempt(otherwise: SearchPhase, work: () => Promise<unknown>): Promise<void> {
+  /** @param otherwise  the phase after a failure, where it is then another one */
+  async #attempt(work: () => Promise<unknown>, otherwise?: SearchPhase): Promise<void> {
+    this.change({ problem: null });
     try {
       await work();
-      this.change({ problem: null });
     } catch (error) {
-      this.change({ problem: sentenceOf(error), phase: otherwise });
+      this.change({ problem: sentenceOf(error), ...(otherwise === undefined ? {} : { phase: otherwise }) });
     }
   }
 }

@@ -34,14 +34,14 @@ const Explanation = () => (
   <section class="card">
     <h2>Can a memory be revised?</h2>
     <p>
-      A sequence begins with a <b>key</b>, a direction. Then vectors come, each with a value, and after each of them the model
-      says the value of the vector that is nearest to the key so far. When a closer match arrives, what was stored has to be
-      replaced. The gates of an LSTM find that hard; the exponential gates of an sLSTM can outweigh all that was stored before
-      (figure 2 of the xLSTM paper).
+      A sequence begins with a <b>key</b>, a direction. Then vectors come, each with a value, and after each of them the
+      model says the value of the vector that is nearest to the key so far. When a closer match arrives, what was stored
+      has to be replaced. The gates of an LSTM find that hard; the exponential gates of an sLSTM can outweigh all that
+      was stored before (figure 2 of the xLSTM paper).
     </p>
     <p class="hint">
-      Both models have two blocks of the same width and see the same sequences in the same order; they differ in their cells
-      alone.
+      Both models have two blocks of the same width and see the same sequences in the same order; they differ in their
+      cells alone.
     </p>
   </section>
 );

@@ -77,7 +77,13 @@ export function SequencePlayer({ sequence, onNext }: SequencePlayerProps) {
         <div>
           <Held name="right" colour="ink" value={right[step]!} right={right[step]!} />
           {SEARCH_MODELS.map((kind) => (
-            <Held key={kind} name={MODEL_NAMES[kind]} colour={MODEL_COLOURS[kind]} value={answers[kind][step]!} right={right[step]!} />
+            <Held
+              key={kind}
+              name={MODEL_NAMES[kind]}
+              colour={MODEL_COLOURS[kind]}
+              value={answers[kind][step]!}
+              right={right[step]!}
+            />
           ))}
           <Chart
             title="Value held after each step"

@@ -28,7 +28,12 @@ export function StepTable({ sequence, step, onPick }: StepTableProps) {
       </thead>
       <tbody>
         {Array.from({ length: steps - 1 }, (_, k) => k + 1).map((at) => (
-          <tr key={at} class={closer[at] ? 'is-closer' : ''} aria-current={at === step ? 'step' : undefined} onClick={() => onPick(at)}>
+          <tr
+            key={at}
+            class={closer[at] ? 'is-closer' : ''}
+            aria-current={at === step ? 'step' : undefined}
+            onClick={() => onPick(at)}
+          >
             <th scope="row">{at}</th>
             <td>
               {Math.round(angleToKey(sequence, at))}°{closer[at] && <em> {at === 1 ? 'first' : 'closer'}</em>}
