@@ -1,8 +1,8 @@
 /** @file The matrix memory of an mLSTM head after a token, with its normaliser, as a film over the text. */
+import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { MemoryMatrix } from '../../protocol-memory.js';
 import { HeatMap } from '../plots/heat-map.js';
-import { largest } from '../plots/numbers.js';
 import type { MemoryStore, Place } from './memory-store.js';
 import { useObservable } from '../parts/observable.js';
 import { visible } from './shared-props.js';
@@ -11,11 +11,13 @@ interface MatrixPlayerProps {
   readonly store: MemoryStore;
   readonly tokens: readonly string[];
   readonly token: number;
+  /** What is to stand beside the matrix. */
+  readonly children: ComponentChildren;
 }
 
 const FRAME_MS = 120;
 
-export function MatrixPlayer({ store, tokens, token }: MatrixPlayerProps) {
+export function MatrixPlayer({ store, tokens, token, children }: MatrixPlayerProps) {
   const { place, trace } = useObservable(store);
   const matrix = useMatrix(store, place, token, trace);
   const onPick = (next: number): void => store.pickToken(next);
@@ -38,7 +40,7 @@ export function MatrixPlayer({ store, tokens, token }: MatrixPlayerProps) {
     setPlaying(!isPlaying);
   };
   return (
-    <div class="memory-matrix">
+    <>
       <div class="memory-player">
         <button type="button" onClick={play}>
           {isPlaying ? 'Pause' : 'Play'}
@@ -56,41 +58,37 @@ export function MatrixPlayer({ store, tokens, token }: MatrixPlayerProps) {
           {token + 1} of {tokens.length}
         </output>
       </div>
-      {matrix !== null && <MatrixMaps matrix={matrix} />}
-    </div>
+      <div class="memory-matrix">
+        {matrix === null ? <div /> : <MatrixMaps matrix={matrix} />}
+        <div class="memory-beside">{children}</div>
+      </div>
+    </>
   );
 }
 
 /** Beside each other with rows in line: the matrix, and the normaliser as one column. */
-function MatrixMaps({ matrix: { rows, columns, C, n } }: { readonly matrix: MemoryMatrix }) {
-  const shape = `${rows} keys by ${columns} values`;
-  return (
-    <div
-      class="memory-maps"
-      style={{ gridTemplateColumns: `minmax(0, ${columns}fr) minmax(1.5rem, ${Math.max(2, columns / 16)}fr)` }}
-    >
-      <HeatMap
-        title={`Matrix memory C, ${shape}`}
-        description="A row for each component of a key, a column for each component of a value."
-        values={C}
-        rows={rows}
-        columns={columns}
-        top={largest(C)}
-        height={240}
-        name={(row, column) => `key ${row + 1}, value ${column + 1}`}
-      />
-      <HeatMap
-        title="n"
-        description="The normaliser: a row for each component of a key."
-        values={n}
-        rows={rows}
-        columns={1}
-        height={240}
-        name={(row) => `${row + 1}`}
-      />
-    </div>
-  );
-}
+const MatrixMaps = ({ matrix: { rows, columns, C, n } }: { readonly matrix: MemoryMatrix }) => (
+  <div class="memory-maps">
+    <HeatMap
+      title={`Matrix C, ${rows} × ${columns}`}
+      description="A row for each component of a key, a column for each component of a value."
+      values={C}
+      rows={rows}
+      columns={columns}
+      name={(row, column) => `key ${row + 1}, value ${column + 1}`}
+    />
+    <HeatMap
+      title="n"
+      description="The normaliser: a row for each component of a key."
+      values={n}
+      rows={rows}
+      columns={1}
+      height="full"
+      isBare
+      name={(row) => `key ${row + 1}`}
+    />
+  </div>
+);
 
 /** The latest matrix there is; while one is on its way, further tokens wait and only the last of them is asked for. */
 function useMatrix({ call }: MemoryStore, { block, head }: Place, token: number, trace: unknown): MemoryMatrix | null {

@@ -19,7 +19,24 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: Ml
   return (
     <>
       <section class="card" aria-label="Matrix memory">
-        <MatrixPlayer {...{ store, tokens, token }} />
+        <MatrixPlayer {...{ store, tokens, token }}>
+          <Chart
+            {...chart}
+            title="Size of the memory"
+            span={[0, 0]}
+            curves={[
+              { label: 'matrix C', values: series.memory, colour: 'positive' },
+              { label: 'normaliser n', values: series.normaliser, colour: 'third' },
+              { label: 'written', values: series.written, colour: 'negative' },
+            ]}
+          />
+          <Chart
+            {...chart}
+            title="What reads are divided by"
+            isLog
+            curves={[{ label: 'max(|q·n|, exp(−m))', values: series.denominator, colour: 'third' }]}
+          />
+        </MatrixPlayer>
       </section>
       <section class="card memory-grid" aria-label="Gates and normaliser">
         <Chart
@@ -47,22 +64,6 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: Ml
             { label: "keeps f'", values: series.f, colour: 'positive' },
             { label: "adds i'", values: series.i, colour: 'negative' },
           ]}
-        />
-        <Chart
-          {...chart}
-          title="Size of the memory"
-          span={[0, 0]}
-          curves={[
-            { label: 'matrix C', values: series.memory, colour: 'positive' },
-            { label: 'normaliser n', values: series.normaliser, colour: 'third' },
-            { label: 'written', values: series.written, colour: 'negative' },
-          ]}
-        />
-        <Chart
-          {...chart}
-          title="What reads are divided by"
-          isLog
-          curves={[{ label: 'max(|q·n|, exp(−m))', values: series.denominator, colour: 'third' }]}
         />
         <Chart {...chart} title="Stabiliser m" curves={[{ label: 'm', values: series.m, colour: 'ink' }]} />
         <Chart

@@ -14,8 +14,10 @@ export interface HeatMapProps {
   readonly columns: number;
   /** What is the darkest colour. Default: the largest value. */
   readonly top?: number;
-  /** Height in pixels; default: square cells. */
-  readonly height?: number;
+  /** Height in pixels, or all there is; default: square cells. */
+  readonly height?: number | 'full';
+  /** Leave the scale out, where there is no room. */
+  readonly isBare?: boolean;
   readonly marked?: number | null;
   /** Says what a cell is: "key 3, value 5". */
   readonly name: (row: number, column: number) => string;
@@ -29,7 +31,17 @@ interface Cell {
 }
 
 export function HeatMap(props: HeatMapProps) {
-  const { title, description, values, rows, columns, top = largest(values), height, marked = null, name } = props;
+  const {
+    title,
+    description,
+    values,
+    rows,
+    columns,
+    top = largest(values),
+    isBare = false,
+    marked = null,
+    name,
+  } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [cell, setCell] = useState<Cell | null>(null);
   const isDark = useDark();
@@ -37,6 +49,8 @@ export function HeatMap(props: HeatMapProps) {
     () => later(() => paint(canvas.current!, values, rows, columns, top)),
     [values, rows, columns, top, isDark],
   );
+
+  const isNamed = cell !== null && cell.row < rows && cell.column < columns && !isBare;
 
   const cellAt = (event: MouseEvent): Cell => {
     const { left, top: upper, width, height: tall } = canvas.current!.getBoundingClientRect();
@@ -52,14 +66,12 @@ export function HeatMap(props: HeatMapProps) {
       <figcaption>
         <span class="plot-title">{title}</span>
         <span class="plot-legend">
-          {cell === null || cell.row >= rows || cell.column >= columns ? (
-            <Scale top={top} />
-          ) : (
-            `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`
-          )}
+          {isNamed
+            ? `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`
+            : !isBare && <Scale top={top} />}
         </span>
       </figcaption>
-      <div class="plot-heat" style={height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height }}>
+      <div class="plot-heat" style={sizeOf(props)}>
         <canvas
           ref={canvas}
           role="img"
@@ -76,6 +88,9 @@ export function HeatMap(props: HeatMapProps) {
     </figure>
   );
 }
+
+const sizeOf = ({ height, rows, columns }: HeatMapProps): { height?: number | string; aspectRatio?: string } =>
+  height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height: height === 'full' ? '100%' : height };
 
 /** From the most negative colour to the most positive one. */
 const Scale = ({ top }: { readonly top: number }) => (
