@@ -10,7 +10,6 @@ import type {
   MemoryMatrix,
   MlstmSeries,
   SlstmSeries,
-  TextTrace,
 } from '../protocol-memory.js';
 
 /** What these handlers need of the worker's context. */

@@ -60,13 +60,16 @@ function Course({ store }: { readonly store: SearchStore }) {
   return (
     <section class="card" aria-label="Course of training">
       <div class="head">
-        <h2 role="status">
+        <h2>
           {PHASES[phase]} · step <span data-testid="search-step">{step.toLocaleString('en')}</span>
         </h2>
         <p class="detail">
           LSTM {lstm.toLocaleString('en')}, sLSTM {slstm.toLocaleString('en')} parameters{speed}
         </p>
       </div>
+      <p class="unseen" role="status">
+        {PHASES[phase]}
+      </p>
       <div class="search-curves">
         <TrainingCurves store={store} />
         <MeasuredCurves store={store} />
