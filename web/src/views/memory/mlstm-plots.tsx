@@ -72,7 +72,7 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: Ml
           curves={[{ label: 'sum of ln f', values: series.logForgetSum, colour: 'ink' }]}
         />
       </section>
-      <section class="card" aria-label="Reads">
+      <section class="card memory-reads" aria-label="Reads">
         <HeatMap
           title="All reads"
           description="A row for each token that reads, a column for each token that wrote."
@@ -87,6 +87,10 @@ export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: Ml
           onPoint={(column) => onPoint(column)}
           onPick={(column) => onPick(column)}
         />
+        <p class="hint">
+          A row for each token that reads, a column for each token that wrote. The diagonal is what a token read of
+          itself; its colours end at the largest of the others.
+        </p>
       </section>
     </>
   );

@@ -6,8 +6,8 @@ import { HeatMap } from '../plots/heat-map.js';
 import { offDiagonal } from './mlstm-plots.js';
 import { visible, type TokenProps } from './shared-props.js';
 
-const STATES = ['c', 'n', 'm', 'h'] as const;
-const TITLES = { c: 'Cell c', n: 'Normaliser n', m: 'Stabiliser m', h: 'Output h' } as const;
+const STATES = ['z', 'c', 'n', 'm', 'h'] as const;
+const TITLES = { z: 'Written z', c: 'Cell c', n: 'Normaliser n', m: 'Stabiliser m', h: 'Output h' } as const;
 
 export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProps<SlstmSeries>) {
   const { units } = series;
@@ -99,7 +99,7 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
           />
         </div>
       </section>
-      <section class="card" aria-label="Reads">
+      <section class="card memory-reads" aria-label="Reads">
         <HeatMap
           title="All reads, mean share over the units"
           description="A row for each token that reads, a column for each token that wrote."
@@ -114,6 +114,10 @@ export function SlstmPlots({ series, tokens, token, onPoint, onPick }: TokenProp
           onPoint={(column) => onPoint(column)}
           onPick={(column) => onPick(column)}
         />
+        <p class="hint">
+          A row for each token that reads, a column for each token that wrote. The shares of a row sum to 1: what a unit
+          holds is a weighted mean of what was written.
+        </p>
       </section>
     </>
   );
@@ -128,6 +132,7 @@ function turned(values: Float32Array, units: number): Float32Array {
 const mapsOf = (series: SlstmSeries) => ({
   forget: turned(series.forget, series.units),
   logInput: turned(series.logInput, series.units),
+  z: turned(series.z, series.units),
   c: turned(series.c, series.units),
   n: turned(series.n, series.units),
   m: turned(series.m, series.units),

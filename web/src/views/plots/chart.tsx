@@ -152,6 +152,7 @@ function drawMarks(made: uPlot, { marked = null, ticks = [] }: ChartProps): void
     const x = Math.round(made.valToPos(place, 'x', true)) + 0.5;
     ctx.save();
     [ctx.strokeStyle, ctx.lineWidth] = [colour(name), width * devicePixelRatio];
+    ctx.setLineDash([]);
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);

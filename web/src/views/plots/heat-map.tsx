@@ -1,5 +1,5 @@
 /** @file A matrix of numbers as colours on a canvas, around zero, with one column that is marked. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { divergingPalette, paletteIndex, useDark } from './colours.js';
 import { later } from './later.js';
 import { largest, short } from './numbers.js';
@@ -44,6 +44,7 @@ export function HeatMap(props: HeatMapProps) {
   } = props;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [cell, setCell] = useState<Cell | null>(null);
+  const isSigned = useMemo(() => Array.prototype.some.call(values, (value: number) => value < 0), [values]);
   const isDark = useDark();
   useEffect(
     () => later(() => paint(canvas.current!, values, rows, columns, top)),
@@ -68,7 +69,7 @@ export function HeatMap(props: HeatMapProps) {
         <span class="plot-legend">
           {isNamed
             ? `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`
-            : !isBare && <Scale top={top} />}
+            : !isBare && <Scale top={top} isSigned={isSigned} />}
         </span>
       </figcaption>
       <div class="plot-heat" style={sizeOf(props)}>
@@ -92,10 +93,10 @@ export function HeatMap(props: HeatMapProps) {
 const sizeOf = ({ height, rows, columns }: HeatMapProps): { height?: number | string; aspectRatio?: string } =>
   height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height: height === 'full' ? '100%' : height };
 
-/** From the most negative colour to the most positive one. */
-const Scale = ({ top }: { readonly top: number }) => (
-  <span class="plot-scale">
-    {short(-top)} <i aria-hidden="true" /> {short(top)}
+/** From the most negative colour, or from zero, to the most positive one. */
+const Scale = ({ top, isSigned }: { readonly top: number; readonly isSigned: boolean }) => (
+  <span class={`plot-scale ${isSigned ? '' : 'is-positive'}`}>
+    {isSigned ? short(-top) : '0'} <i aria-hidden="true" /> {short(top)}
   </span>
 );
 

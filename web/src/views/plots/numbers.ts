@@ -16,7 +16,7 @@ function digits(value: number, size: number): string {
 /** "14 tokens", "0.4 tokens", "2,300 tokens". */
 export function tokens(value: number): string {
   if (!Number.isFinite(value)) return 'for ever';
-  const rounded = value >= 10 ? Math.round(value).toLocaleString('en') : short(value);
+  const rounded = value >= 10 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(2)));
   return `${rounded} ${rounded === '1' ? 'token' : 'tokens'}`;
 }
 

@@ -33,7 +33,7 @@ export interface SearchState {
   readonly sequence: DrawnSequence | null;
 }
 
-const SETTINGS: SearchSettings = { maxLength: 12, dim: 32, learningRate: 5e-3, seed: 1 };
+const SETTINGS: SearchSettings = { maxLength: 8, dim: 16, learningRate: 0.01, seed: 1 };
 
 export class SearchStore extends Observable<SearchState> {
   readonly #call: SearchCall;
