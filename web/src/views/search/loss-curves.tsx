@@ -48,7 +48,7 @@ export function MeasuredCurves({ store }: { readonly store: SearchStore }) {
   return (
     <Chart
       {...drawn}
-      title="Where a closer match arrives"
+      title="… where a closer match arrives"
       description={describe(errors, 'revised')}
       xLabel="step; sequences not trained on"
       height={HEIGHT}

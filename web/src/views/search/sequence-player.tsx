@@ -75,7 +75,7 @@ export function SequencePlayer({ sequence, onNext }: SequencePlayerProps) {
       <div class="search-step">
         <Compass sequence={sequence} step={step} />
         <div>
-          <Held name="right" colour="ink" value={right[step]!} right={right[step]!} />
+          <Held name="Right" colour="ink" value={right[step]!} right={right[step]!} />
           {SEARCH_MODELS.map((kind) => (
             <Held
               key={kind}
