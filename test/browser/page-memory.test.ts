@@ -109,7 +109,7 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
     await page.getByRole('img', { name: /^Stabiliser m/ }).waitFor();
     for (const title of ['Forget gate f', 'Cell c', 'Normaliser n', 'Stabiliser m', 'Output h']) {
       const canvas = `canvas[aria-label^="${title}."]`;
-      await expect.poll(() => page.evaluate(colours(canvas)), title).toBeGreaterThan(5);
+      await expect.poll(() => page.evaluate(colours(canvas)), { message: title }).toBeGreaterThan(5);
     }
     await page.getByLabel(/^Unit/).fill('3');
     await page.getByText('Unit 3: gates').waitFor();

@@ -33,8 +33,8 @@ const variants = [
   { name: 'no normaliser', config: { ...blocks, mlstm: { heads: 2, normalize: false } } },
 ];
 
-/** Seen: 2e-15 and 4e-7 for outputs and states. */
-const TOLERANCE = { float64: 1e-12, float32: 1e-5 };
+/** Seen for what reads add up to: 1e-15 and 2e-7. States of the step form round differently. */
+const TOLERANCE = { float64: 1e-13, float32: 3e-6 };
 
 /** Moves every parameter, so that gates depend on the text and no gate is shut. */
 function disturb({ device, parameters }: LanguageModel): void {
