@@ -23,9 +23,10 @@ let pair: SearchPair | null = null;
 
 export const searchHandlers: Handlers = {
   startSearch: async ({ settings }, { device, emit }) => {
-    await pair?.stop();
-    pair?.dispose();
-    pair = null; // should the next line fail
+    const before = pair;
+    pair = null; // should one of the next lines fail, as on a device that was lost
+    await before?.stop();
+    before?.dispose();
     pair = new SearchPair(device, settings);
     pair.start(emit);
     return { parameters: pair.parameters };
