@@ -47,8 +47,9 @@ function makeTrainer(kind: SearchModel, device: Device, settings: SearchSettings
   });
 }
 
+/** Work of both is enqueued before either is waited for. */
 async function forBoth<Value>(make: (kind: SearchModel) => Promise<Value>): Promise<PerModel<Value>> {
-  const [lstm, slstm] = [await make('lstm'), await make('slstm')];
+  const [lstm, slstm] = await Promise.all([make('lstm'), make('slstm')]);
   return { lstm, slstm };
 }
 
