@@ -76,7 +76,13 @@ export function Chart(props: ChartProps) {
             ))}
         </span>
       </figcaption>
-      <div ref={holder} class="plot-canvas" style={{ height }} role="img" aria-label={`${title}. ${description}`} />
+      <div
+        ref={holder}
+        class="plot-canvas"
+        style={{ height: `${height}px` }}
+        role="img"
+        aria-label={`${title}. ${description}`}
+      />
     </figure>
   );
 }

@@ -90,8 +90,10 @@ export function HeatMap(props: HeatMapProps) {
   );
 }
 
-const sizeOf = ({ height, rows, columns }: HeatMapProps): { height?: number | string; aspectRatio?: string } =>
-  height === undefined ? { aspectRatio: `${columns} / ${rows}` } : { height: height === 'full' ? '100%' : height };
+const sizeOf = ({ height, rows, columns }: HeatMapProps): { height?: string; aspectRatio?: string } =>
+  height === undefined
+    ? { aspectRatio: `${columns} / ${rows}` }
+    : { height: height === 'full' ? '100%' : `${height}px` };
 
 /** From the most negative colour, or from zero, to the most positive one. */
 const Scale = ({ top, isSigned }: { readonly top: number; readonly isSigned: boolean }) => (
