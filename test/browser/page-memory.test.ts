@@ -71,7 +71,7 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
     // The default model is m s: four heads each.
     expect(await page.getByRole('radio').count()).toBe(8);
     expect(await textOf(page, '.memory-head b')).toMatch(/^[\d.,]+ tokens?$/);
-    await page.getByRole('img', { name: /^Matrix memory C/ }).waitFor();
+    await page.getByRole('img', { name: /^Matrix C/ }).waitFor();
     await expect.poll(() => page.evaluate(colours('.memory-maps canvas'))).toBeGreaterThan(20);
     await expect.poll(() => page.locator('.uplot').count()).toBe(8);
   }, 120_000);
@@ -90,7 +90,7 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
     expect(await list.getAttribute('aria-activedescendant')).toBe(`memory-token-${READ.length - 2}`);
     await page.getByRole('option').nth(4).hover();
     await expect.poll(() => textOf(page, '.memory-facts h2')).toBe('Token 5: q');
-    await page.getByRole('heading', { name: 'How long each head remembers' }).hover();
+    await page.locator('.memory-picker h2').hover();
     await expect.poll(() => textOf(page, '.memory-facts h2')).toBe(`Token ${READ.length - 1}: o`);
     // Of the largest read in the list, to its token.
     await page.locator('.memory-lists ol').first().locator('button').first().click();
@@ -111,7 +111,7 @@ describe.skipIf(withoutChromium !== '')(`the views Memory and Search${withoutChr
       const canvas = `canvas[aria-label^="${title}."]`;
       await expect.poll(() => page.evaluate(colours(canvas)), { message: title }).toBeGreaterThan(5);
     }
-    await page.getByLabel(/^Unit/).fill('3');
+    await page.getByRole('spinbutton').fill('3');
     await page.getByText('Unit 3: gates').waitFor();
   });
 

@@ -9,7 +9,7 @@ interface Call<Fields, Answer> {
   readonly answer: Answer;
 }
 
-type Nothing = Readonly<Record<never, never>>;
+type Nothing = Readonly<Record<string, never>>;
 
 /** Half-lives in tokens over all tokens of a text, and all units of an sLSTM head: a tenth is below `low`, a tenth above `high`. */
 export interface HalfLifeRange {

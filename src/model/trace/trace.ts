@@ -62,8 +62,11 @@ export async function traceModel(
     };
     model.forward(x, { state, observe });
   });
-  const others = backbone.blocks.map(({ mixer }): BlockTrace => ({ kind: 'other', mixer: mixer.kind, heads: [] }));
-  return { steps, blocks: await Promise.all(others.map((other, block) => traces.get(block) ?? other)) };
+  const blocks = backbone.blocks.map(
+    async ({ mixer }, block): Promise<BlockTrace> =>
+      traces.get(block) ?? { kind: 'other', mixer: mixer.kind, heads: [] },
+  );
+  return { steps, blocks: await Promise.all(blocks) };
 }
 
 /** Values of tensors of the pass: every read is enqueued before this returns for the first time. */
