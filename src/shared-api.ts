@@ -100,6 +100,10 @@ export { SafetensorsError } from './model/safetensors-header.js';
 export { modelFingerprint } from './model/fingerprint.js';
 export type { SequenceEnds, SequenceInput, SequenceOutput } from './model/sequence-model.js';
 export { ModelState } from './model/state.js';
+export { halfLife, type GateTrace } from './model/trace/gates.js';
+export type { MlstmHeadTrace } from './model/trace/mlstm-head.js';
+export type { SlstmHeadTrace } from './model/trace/slstm-head.js';
+export { traceModel, type BlockTrace, type ModelTrace, type TraceOptions } from './model/trace/trace.js';
 export type { SavedState } from './model/state-file.js';
 export type { TensorArray, TensorToWrite } from './model/tensor-array.js';
 

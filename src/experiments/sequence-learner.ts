@@ -2,7 +2,7 @@
  * @file A model on one of the synthetic tasks as the learner of a comparison: optimizer steps on batches of examples, and
  * what share of the answers is right on the validation and test sets.
  */
-import { batchesOf, trainingBatch } from '../data/tasks/batch.js';
+import { batchesOf, trainingBatch, type TaskBatch } from '../data/tasks/batch.js';
 import { createTask } from '../data/tasks/registry.js';
 import type { ExampleSet, Task } from '../data/tasks/task.js';
 import type { Device } from '../device/device.js';
@@ -11,12 +11,10 @@ import { giveWay } from '../event-loop.js';
 import { kernelsCalled, withUpdate } from '../model/kernels-of.js';
 import { SequenceModel } from '../model/sequence-model.js';
 import { fold, randomKey, type RandomKey } from '../tensor/random.js';
-import { scope } from '../tensor/scope.js';
-import { backward } from '../tensor/tape.js';
-import { Update } from '../train/update.js';
 import type { Learner } from './learner.js';
 import type { RunSpec } from './run-spec.js';
-import { taskLoss, taskTally } from './task-loss.js';
+import { SequenceTrainer } from './sequence-trainer.js';
+import { taskTally } from './task-loss.js';
 
 /** Key of a task's examples: the same for every model and seed, so that all see the same samples. */
 const TASK_KEY: RandomKey = fold(randomKey(0), 'task');
@@ -45,7 +43,7 @@ class SequenceLearner implements Learner {
   readonly #spec: RunSpec;
   readonly #task: Task;
   readonly #model: SequenceModel;
-  readonly #update: Update;
+  readonly #trainer: SequenceTrainer;
   readonly #train: ExampleSet;
 
   constructor(spec: RunSpec, task: Task, model: SequenceModel) {
@@ -55,7 +53,8 @@ class SequenceLearner implements Learner {
     this.#model = model;
     this.#train = task.train(fold(TASK_KEY, 'train'));
     const optimizer = { beta1, beta2, eps, weightDecay, decay: 'matrices' } as const;
-    this.#update = new Update(model.parameters, optimizer, gradientClip);
+    const key = fold(randomKey(spec.seed), 'dropout');
+    this.#trainer = new SequenceTrainer(model, { optimizer, gradientClip, key });
   }
 
   get parameters(): number {
@@ -71,23 +70,18 @@ class SequenceLearner implements Learner {
   }
 
   async step(index: number, learningRate: number): Promise<{ loss: number; tokens: number }> {
-    const tokens = this.accumulate(index);
-    const { loss, skipped } = await this.#update.apply(learningRate);
-    return { loss: skipped ? NaN : loss, tokens };
+    const batch = this.#batchAt(index);
+    const { loss, skipped } = await this.#trainer.step(batch, learningRate, index);
+    return { loss: skipped ? NaN : loss, tokens: batch.lengths.reduce((total, length) => total + length, 0) };
   }
 
-  /** Gradients of the mean loss of batch number `index`, without an update. @returns the tokens read */
-  accumulate(index: number): number {
-    const { seed, training } = this.#spec;
-    const { device, parameters } = this.#model;
-    const batch = trainingBatch(this.#train, fold(TASK_KEY, 'order'), index, training.batchSize);
-    parameters.zeroGradients();
-    scope(device, { record: true }, () => {
-      const loss = taskLoss(this.#model, batch, fold(fold(randomKey(seed), 'dropout'), index)).retain();
-      backward(loss, { release: true });
-      device.kernels.copy(this.#update.lossBuffer, loss.buffer, 1);
-    });
-    return batch.lengths.reduce((total, length) => total + length, 0);
+  /** Gradients of the mean loss of batch number `index`, without an update. */
+  accumulate(index: number): void {
+    this.#trainer.accumulate(this.#batchAt(index), index);
+  }
+
+  #batchAt(index: number): TaskBatch {
+    return trainingBatch(this.#train, fold(TASK_KEY, 'order'), index, this.#spec.training.batchSize);
   }
 
   validate(signal?: AbortSignal): Promise<Record<string, number>> {
@@ -123,7 +117,7 @@ class SequenceLearner implements Learner {
   }
 
   dispose(): void {
-    this.#update.dispose();
+    this.#trainer.dispose();
     this.#model.dispose();
   }
 }

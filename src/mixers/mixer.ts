@@ -8,6 +8,7 @@ import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import { size, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import type { CellObserver } from './cell-record.js';
 
 /** Where in the model a mixer sits; some initial values depend on it. */
 export interface MixerPlace {
@@ -60,6 +61,8 @@ export interface MixerContext {
   readonly key: RandomKey | null;
   /** What earlier blocks left; absent where a mixer runs alone. */
   readonly shared?: SharedValues;
+  /** Told by mLSTM and sLSTM of their cell, once it is enqueued. */
+  readonly observe?: CellObserver;
 }
 
 export interface StepOptions {

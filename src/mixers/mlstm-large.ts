@@ -64,7 +64,7 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
   }
   const [DK, DV] = [keys / NH, values / NH];
   const parameters = largeParameters(config, place, keys, values);
-  const cellOptions = { chunkSize, eps: MLSTM_CELL_EPS };
+  const cellOptions = { inputGate: 'exponential', normalize: true, chunkSize, eps: MLSTM_CELL_EPS } as const;
 
   /** x [...,D] -> y [...,D] and the state of the cell. */
   const layer = (
@@ -96,9 +96,13 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
     hasBf16: true,
     parameters,
     stateSpecs: (B) => mlstmStateSpecs(B, NH, DK, DV, 'exponential'),
-    forward(p, x, { state, reset, key }) {
+    forward(p, x, { state, reset, key, observe }) {
       const before = state === null ? null : mlstmCellState(state);
-      const [y, next] = layer(p, x, key, (inputs) => mlstm(inputs, { ...cellOptions, state: before, reset }));
+      const [y, next] = layer(p, x, key, (inputs) => {
+        const [h, after] = mlstm(inputs, { ...cellOptions, state: before, reset });
+        observe?.({ kind: 'mlstm', inputs, options: cellOptions, state: before, h });
+        return [h, after];
+      });
       return [y, { ...next }];
     },
     step(p, x, state, { inPlace = false } = {}) {

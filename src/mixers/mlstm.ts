@@ -20,7 +20,7 @@ import {
 import { dropout } from '../ops/dropout.js';
 import { skipGate } from '../ops/elementwise.js';
 import { linear, linearConcat } from '../ops/linear.js';
-import { mlstm, mlstmStep, type MlstmInputs, type MlstmOptions as CellOptions, type MlstmState } from '../ops/mlstm.js';
+import { mlstm, mlstmStep, type MlstmInputs, type MlstmState } from '../ops/mlstm.js';
 import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -89,7 +89,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
   }
   const DH = I / NH;
   const parameters = mlstmParameters(config, place, I);
-  const cellOptions: CellOptions = {
+  const cellOptions = {
     inputGate: config.inputGate,
     normalize: config.normalize,
     chunkSize: config.chunkSize,
@@ -136,9 +136,13 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
       ...(K === 0 ? {} : { conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 } }),
       ...mlstmStateSpecs(B, NH, DH, DH, config.inputGate),
     }),
-    forward(p, x, { state, reset, key }) {
-      const cell: Cell = (inputs) =>
-        mlstm(inputs, { ...cellOptions, state: state === null ? null : mlstmCellState(state), reset });
+    forward(p, x, { state, reset, key, observe }) {
+      const before = state === null ? null : mlstmCellState(state);
+      const cell: Cell = (inputs) => {
+        const [h, next] = mlstm(inputs, { ...cellOptions, state: before, reset });
+        observe?.({ kind: 'mlstm', inputs, options: cellOptions, state: before, h });
+        return [h, next];
+      };
       const [y, conv, next] = layer(p, x, state?.['conv'] ?? null, reset, key, cell);
       return [y, { ...(conv === null ? {} : { conv }), ...next }];
     },

@@ -76,7 +76,8 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
   const parameters = recurrentParameters(config, place);
   const { op, initial } = CELLS[kind];
 
-  const forward = (p: ParameterTensors, x: Tensor, { state, reset, key }: MixerContext): [Tensor, MixerState] => {
+  const forward = (p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState] => {
+    const { state, reset, key, observe } = context;
     const [c, conv] = K === 0 ? [x, null] : applyConv(p, 'conv', x, state?.['conv'] ?? null, reset); // [B,T,D]
     const gates = {
       i: applyHeadwise(p, 'igate', c),
@@ -84,7 +85,9 @@ function createRecurrent(kind: 'slstm' | 'lstm', config: RecurrentOptions, place
       z: applyHeadwise(p, 'zgate', x),
       o: applyHeadwise(p, 'ogate', x),
     };
-    const [h, last] = op(gates, p['recurrent']!, p['bias']!, { state: state?.['cell'] ?? null, reset });
+    const [recurrent, bias, before] = [p['recurrent']!, p['bias']!, state?.['cell'] ?? null];
+    const [h, last] = op(gates, recurrent, bias, { state: before, reset });
+    if (kind === 'slstm') observe?.({ kind, gates, recurrent, bias, state: before, h });
     const dropped = dropout(h, place.dropout, key);
     const y = config.cellNorm ? applyNorm(p, 'cellNorm', dropped, place.normEps, NORMS.layernorm, NH) : dropped;
     return [y, { cell: last, ...(conv === null ? {} : { conv }) }];

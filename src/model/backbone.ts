@@ -11,6 +11,7 @@ import {
   type ParameterTable,
   type ParameterTensors,
 } from '../layers/parameter.js';
+import type { CellRecord } from '../mixers/cell-record.js';
 import {
   initialState,
   stateSize,
@@ -47,6 +48,8 @@ export interface ForwardOptions {
   readonly checkpointBlocks?: boolean;
   /** How activations are stored; 'bf16' where the device and all mixers of the model have it. Default 'float'. */
   readonly activations?: FloatDtype;
+  /** Told of the cells of mLSTM and sLSTM blocks, in order, as they are enqueued: see `model/trace`. */
+  readonly observe?: (block: number, record: CellRecord) => void;
 }
 
 /** The blocks of a configuration. @throws RangeError when an option does not fit the width. */
@@ -103,14 +106,15 @@ export class Backbone {
 
   /** x [B,T,D] -> hidden vectors [B,T,D], normed, and the state after the last step. */
   forward(p: ParameterTensors, x: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {
-    const { state = null, wantState = true, reset = null, key = null, checkpointBlocks = false } = options;
+    const { state = null, wantState = true, reset = null, key = null, checkpointBlocks = false, observe } = options;
     const run = checkpointBlocks ? checkpointed : direct;
     const [start, position] = this.#addPositions(p, x, state?.blocks[this.blocks.length] ?? null, reset);
     const shared: SharedValues = new Map();
     let y = start;
     const states = this.blocks.map((block, index) => {
       const blockKey = key === null ? null : fold(key, index);
-      const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey, shared };
+      const watched = observe && { observe: (record: CellRecord) => observe(index, record) };
+      const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey, shared, ...watched };
       const tensors = under(`blocks.${index}`, p);
       const [next, after] = currentScope(x.device).within(`blocks.${index}`, () => run(block, tensors, y, context));
       y = next;

@@ -2,9 +2,11 @@
 import type { ComponentType } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import type { DeviceFault } from './protocol.js';
-import { announce, usePage, type DeviceState } from './state.js';
+import { announce, memory, search, usePage, type DeviceState } from './state.js';
 import { GenerateView } from './views/generate.js';
+import { MemoryView } from './views/memory/memory-view.js';
 import { ModelsView } from './views/models.js';
+import { SearchView } from './views/search/search-view.js';
 import { TrainView } from './views/train.js';
 
 interface View {
@@ -17,6 +19,8 @@ interface View {
 const VIEWS: readonly View[] = [
   { hash: '#train', title: 'Train', view: TrainView },
   { hash: '#generate', title: 'Generate', view: GenerateView },
+  { hash: '#memory', title: 'Memory', view: () => <MemoryView store={memory} hasModel={usePage().model !== null} /> },
+  { hash: '#search', title: 'Search', view: () => <SearchView store={search} /> },
   { hash: '#models', title: 'Models', view: ModelsView },
 ];
 

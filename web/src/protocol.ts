@@ -3,6 +3,8 @@
  * to each; events come whenever something happens. All of them are plain data; nothing is done here.
  */
 
+import type { MemoryCalls, SearchCalls, SearchEvent } from './protocol-memory.js';
+
 /** How blocks are written down: mLSTM, sLSTM, LSTM. */
 export type Letter = 'm' | 's' | 'l';
 
@@ -62,7 +64,7 @@ interface Call<Fields, Answer> {
 type Nothing = Readonly<Record<string, never>>;
 
 /** Every request by its kind. */
-export interface Calls {
+export interface Calls extends MemoryCalls, SearchCalls {
   /** Opens the device, and the model that was kept, if there is one. */
   readonly open: Call<Nothing, DeviceReport | { readonly fault: DeviceFault; readonly message: string }>;
   /** How large a model of these settings would be. */
@@ -142,6 +144,7 @@ export interface StepRow {
 }
 
 export type WorkerEvent =
+  | SearchEvent
   | { readonly kind: 'status'; readonly phase: Phase; readonly model: ModelStatus | null }
   /** Something that takes a while; the share is null where it is not known. Null: it is over. */
   | { readonly kind: 'progress'; readonly progress: { readonly label: string; readonly share: number | null } | null }

@@ -13,6 +13,9 @@ import type {
   WorkerEvent,
 } from './protocol.js';
 
+import { MemoryStore } from './views/memory/memory-store.js';
+import { SearchStore } from './views/search/search-store.js';
+
 export type DeviceState =
   | { readonly kind: 'opening' }
   | ({ readonly kind: 'ready' } & DeviceReport)
@@ -114,6 +117,11 @@ function onEvent(event: WorkerEvent): void {
     case 'kept':
       change({ kept: { bytes: event.bytes, problem: event.problem } });
       break;
+    case 'searchSteps':
+    case 'searchErrors':
+    case 'searchEnded':
+      search.onEvent(event);
+      break;
     default:
       event satisfies never;
   }
@@ -133,6 +141,10 @@ function onStatus(phase: Phase, model: ModelStatus | null): void {
 }
 
 export const client = new Client(onEvent);
+
+/** What the views Memory and Search know. */
+export const memory = new MemoryStore((kind, fields) => client.call(kind, fields));
+export const search = new SearchStore((kind, fields) => client.call(kind, fields));
 
 /** Does what a control asks for; what goes wrong is shown. */
 async function attempt<T>(work: () => Promise<T>): Promise<T | null> {

@@ -3,7 +3,9 @@ import type { FromWorker, Kind, Request } from '../protocol.js';
 import { Context, type Handlers } from './context.js';
 import { openGpu } from './device.js';
 import { generateHandlers } from './generate.js';
+import { memoryHandlers } from './memory.js';
 import { modelHandlers, openKept } from './models.js';
+import { searchHandlers } from './search.js';
 import { Store } from './store.js';
 import { trainHandlers } from './train.js';
 
@@ -21,7 +23,14 @@ const opening: Handlers<'open'> = {
 };
 
 /** A further part of the page adds its handlers here. */
-const handlers: Handlers<Kind> = { ...opening, ...trainHandlers, ...generateHandlers, ...modelHandlers };
+const handlers: Handlers<Kind> = {
+  ...opening,
+  ...trainHandlers,
+  ...generateHandlers,
+  ...modelHandlers,
+  ...memoryHandlers,
+  ...searchHandlers,
+};
 
 const context = Store.open().then((store) => new Context((event) => send({ kind: 'event', event }), store));
 
