@@ -199,7 +199,7 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
   });
 
   test('limits are those of the adapter: with smaller ones, a model says which tensor and which limit', async () => {
-    const { create } = (await import('webgpu' as string)) as { create(options: string[]): GPU };
+    const { create } = (await import('webgpu')) as unknown as { create(options: string[]): GPU };
     const small = {
       maxBufferSize: 2 ** 28,
       maxStorageBufferBindingSize: 2 ** 27,

@@ -17,7 +17,7 @@ import type { Reply, Request } from './protocol.js';
 const MOST_WITHOUT_GPU = 5e6;
 
 const worker = globalThis as unknown as {
-  onmessage: (event: { data: Request }) => void;
+  addEventListener(type: 'message', listener: (event: { data: Request }) => void): void;
   postMessage(reply: Reply): void;
 };
 const reply = (message: Reply): void => worker.postMessage(message);
@@ -27,11 +27,11 @@ let loading: { readonly model: OfflineModel; readonly bytes: Uint8Array<ArrayBuf
 let open: { readonly facts: OfflineModel; readonly model: LanguageModel; readonly tokenizer: Tokenizer } | null = null;
 let stopping = new AbortController();
 
-worker.onmessage = ({ data }) => {
+worker.addEventListener('message', ({ data }) => {
   void handle(data).catch((error: unknown) => {
     reply({ kind: 'failed', message: (error as Error).message, isFinal: open === null });
   });
-};
+});
 
 async function handle(request: Request): Promise<void> {
   if (request.kind === 'open') {
