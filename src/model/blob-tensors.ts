@@ -25,10 +25,10 @@ interface Place extends TensorEntry {
  */
 export async function blobTensors(files: ReadonlyMap<string, Blob>, path: string): Promise<BlobTensors> {
   const places = new Map<string, Place>();
-  let metadata: Readonly<Record<string, string>> = {};
+  const metadata: Record<string, string> = {};
   for (const [file, blob] of files) {
     const header = await readHeader(blob, file);
-    metadata = { ...metadata, ...header.metadata };
+    Object.assign(metadata, header.metadata);
     for (const [name, entry] of header.tensors) {
       const other = places.get(name);
       if (other !== undefined) throw new SafetensorsError(`${file}: its tensor "${name}" is in ${other.file} too`);

@@ -265,7 +265,7 @@ function totalOf(files: FilesToStore): number | null {
 async function* streamsOf(files: FilesToStore): AsyncGenerator<StreamedFile> {
   if (!(Symbol.iterator in files)) return yield* files;
   for (const [name, content] of files) {
-    const blob = content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer>]);
+    const blob = content instanceof Blob ? content : new Blob([content]);
     yield { name, size: blob.size, stream: blob.stream() as ReadableStream<Uint8Array> };
   }
 }

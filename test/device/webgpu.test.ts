@@ -146,7 +146,8 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
   });
 
   test('limits are those of the adapter: with smaller ones, a model says which tensor and which limit', async () => {
-    const { create } = (await import('webgpu' as string)) as { create(options: string[]): GPU };
+    const name: string = 'webgpu';
+    const { create } = (await import(name)) as { create(options: string[]): GPU };
     const small = {
       maxBufferSize: 2 ** 28,
       maxStorageBufferBindingSize: 2 ** 27,

@@ -17,21 +17,21 @@ import type { Reply, Request } from './protocol.js';
 const MOST_WITHOUT_GPU = 5e6;
 
 const worker = globalThis as unknown as {
-  onmessage: (event: { data: Request }) => void;
-  postMessage(reply: Reply): void;
+  addEventListener(kind: 'message', listener: (event: { data: Request }) => void): void;
+  postMessage(reply: Reply, transfer: readonly Transferable[]): void;
 };
-const reply = (message: Reply): void => worker.postMessage(message);
+const reply = (message: Reply): void => worker.postMessage(message, []);
 
 /** Weights that are not complete yet. */
 let loading: { readonly model: OfflineModel; readonly bytes: Uint8Array<ArrayBuffer>; filled: number } | null = null;
 let open: { readonly facts: OfflineModel; readonly model: LanguageModel; readonly tokenizer: Tokenizer } | null = null;
 let stopping = new AbortController();
 
-worker.onmessage = ({ data }) => {
+worker.addEventListener('message', ({ data }) => {
   void handle(data).catch((error: unknown) => {
     reply({ kind: 'failed', message: (error as Error).message, isFinal: open === null });
   });
-};
+});
 
 async function handle(request: Request): Promise<void> {
   if (request.kind === 'open') {
