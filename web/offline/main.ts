@@ -18,7 +18,7 @@ const model = JSON.parse(element('model').textContent) as OfflineModel;
 // A module could not be started from a file; a classic script can.
 const code = new Blob([element('worker').textContent], { type: 'text/javascript' });
 const worker = new Worker(URL.createObjectURL(code));
-const send = (request: Request): void => worker.postMessage(request);
+const send = (request: Request): void => worker.postMessage(request, []);
 
 worker.addEventListener('message', ({ data }: MessageEvent<Reply>) => show(data));
 worker.addEventListener('error', ({ message }) => fail(`The model could not be started: ${message}`, true));
