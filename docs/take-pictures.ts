@@ -37,6 +37,7 @@ const browser = await launchChromium();
 try {
   mkdirSync(target ?? path.join(root, 'docs/playground'), { recursive: true });
   const page = await browser.newPage();
+  page.setDefaultTimeout(600_000); // a GPU in software is slow
   await page.goto(served.address);
   await page.locator('.device.slow').waitFor();
   await page.getByRole('button', { name: 'Add a block: mLSTM' }).click();
@@ -48,10 +49,10 @@ try {
   await page.getByLabel('Prompt').fill('My fellow citizens, ');
   await page.getByLabel('Max tokens').fill('150');
   await page.getByRole('button', { name: 'Generate' }).click();
-  await page.getByText(/tokens in/).waitFor({ timeout: 120_000 });
+  await page.getByText(/tokens in/).waitFor();
   await take(page, 'generate');
   await page.getByRole('link', { name: 'Models' }).click();
-  await page.getByText(/Kept in this browser/).waitFor({ timeout: 120_000 });
+  await page.getByText(/Kept in this browser/).waitFor();
   await take(page, 'models');
 } finally {
   await browser.close();
