@@ -8,8 +8,7 @@ import { referenceDevice } from '../support/devices.js';
 
 const text = { name: 'fox', text: 'the quick brown fox jumps over the lazy dog. '.repeat(20) };
 const settings = {
-  ...{ dim: 32, contextLength: 16, batchSize: 1, learningRate: 0.01, steps: 4, seed: 1 },
-  blocks: ['m', 's'],
+  ...{ blocks: ['m', 's'] as const, dim: 32, contextLength: 16, batchSize: 1, learningRate: 0.01, steps: 4, seed: 1 },
   tokenizer: 'bytes',
 } as const;
 const never = new AbortController().signal;
