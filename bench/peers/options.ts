@@ -16,6 +16,10 @@ export interface Options {
   readonly text: string | null;
   readonly quick: boolean;
   readonly write: boolean;
+  /** Where to. */
+  readonly to: string;
+  /** A sentence that it begins with. */
+  readonly note: string;
   readonly list: boolean;
   /** Results of earlier runs to make the report of, instead of running; null to run. */
   readonly from: readonly string[] | null;
@@ -36,8 +40,10 @@ process, bound to as many processors as it may use. Run it on a machine that doe
   --python PATH      a Python that has the packages, instead of installing them
   --text FILE        the text of the tokenizer rows (default: speeches, repeated)
   --quick            one short process each, smaller inputs: shows that all agree, and no speed
-  --write            write bench/PEERS.md
-  --from FILE,...    report what these results.json of one machine and commit say, and run nothing
+  --write            write a table of Markdown
+  --to FILE          where to (default: bench/PEERS.md)
+  --note TEXT        a sentence to put above it
+  --from FILE,...    report what these results.json of one machine say, and run nothing
   --list             name the rows, and run nothing
   --help             this text`;
 
@@ -55,6 +61,8 @@ export function readOptions(): Options | null {
       text: { type: 'string' },
       quick: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
+      to: { type: 'string', default: 'bench/PEERS.md' },
+      note: { type: 'string', default: '' },
       list: { type: 'boolean', default: false },
       from: { type: 'string' },
       help: { type: 'boolean', default: false },
@@ -76,6 +84,8 @@ export function readOptions(): Options | null {
     text: values.text ?? null,
     quick,
     write: values.write,
+    to: values.to,
+    note: values.note,
     list: values.list,
     from: values.from?.split(',') ?? null,
   };

@@ -82,15 +82,16 @@ export function writeJson(folder: string, about: Circumstances, results: readonl
 }
 
 /**
- * What several runs of one state on one machine wrote, as if it were one: their rows, each with all its numbers of threads.
- * @throws Error where the runs are not of one commit and device.
+ * What several runs on one machine wrote, as if it were one: their rows, each with all its numbers of threads, and all
+ * commits.
+ * @throws Error where the runs are not of one device.
  */
 export function joinResults(files: readonly string[]): { about: Circumstances; results: Result[] } {
   const runs = files.map((file) => JSON.parse(fs.readFileSync(file, 'utf8')) as Circumstances & { results: Result[] });
   const [first] = runs;
   if (first === undefined) throw new Error('bench:peers: --from names no file');
-  const strange = runs.findIndex(({ commit, device }) => commit !== first.commit || device !== first.device);
-  if (strange > 0) throw new Error(`bench:peers: ${files[strange]} is of another commit or machine than ${files[0]}`);
+  const strange = runs.findIndex(({ device }) => device !== first.device);
+  if (strange > 0) throw new Error(`bench:peers: ${files[strange]} is of another machine than ${files[0]}`);
   const rows = new Map<string, Result>();
   for (const result of runs.flatMap(({ results }) => results)) {
     const known = rows.get(result.row.id);
@@ -100,14 +101,16 @@ export function joinResults(files: readonly string[]): { about: Circumstances; r
     );
   }
   const loadBefore = Math.max(...runs.map((run) => run.loadBefore));
-  return { about: { ...first, loadBefore }, results: [...rows.values()] };
+  const commit = [...new Set(runs.map((run) => run.commit))].join(' and ');
+  return { about: { ...first, commit, loadBefore }, results: [...rows.values()] };
 }
 
 /** A table of Markdown. */
 const markdownTable = (head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
 
-export function writeMarkdown(file: string, about: Circumstances, results: readonly Result[]): void {
+/** @param note  a sentence to put above the tables; '' for none */
+export function writeMarkdown(file: string, note: string, about: Circumstances, results: readonly Result[]): void {
   const sections = results.flatMap((result) => [
     `## ${result.row.title}`,
     '',
@@ -124,6 +127,7 @@ export function writeMarkdown(file: string, about: Circumstances, results: reado
     'RMS(difference) / RMS(ours) of losses, gradients or logits before any timing, and in brackets what is allowed.',
     '',
     ...opening(about, results),
+    ...(note === '' ? [] : [note]),
     '',
     ...about.failures.flatMap(({ name, error }) => [`Not installed: ${name}: ${error}`, '']),
     ...sections,

@@ -59,9 +59,9 @@ async function main(options: Options): Promise<void> {
   finish(options, about, results);
 }
 
-function finish({ write }: Options, about: Circumstances, results: readonly Result[]): void {
+function finish({ write, to, note }: Options, about: Circumstances, results: readonly Result[]): void {
   printEnd(about, results);
-  if (write) writeMarkdown('bench/PEERS.md', about, results);
+  if (write) writeMarkdown(to, note, about, results);
 }
 
 /** Measures a row at each number of threads; when our own side fails, the rows behind it are still measured. */
