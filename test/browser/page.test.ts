@@ -149,7 +149,9 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     await waitForStep(page, 10);
     expect(await page.evaluate(STOP_AND_MEASURE)).toBeLessThan(200);
     const at = Number.parseInt(await textOf(page, '.stats dd'));
-    expect(at).toBeLessThan(40);
+    await page.waitForTimeout(3000);
+    const after = Number.parseInt(await textOf(page, '.stats dd'));
+    expect(after - at).toBeLessThanOrEqual(1); // the step in flight
     await page.getByRole('button', { name: 'Resume' }).click();
     await waitForStep(page, at + 5);
     await page.getByRole('button', { name: 'Stop' }).click();
