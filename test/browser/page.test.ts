@@ -144,14 +144,16 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
 
   test('stops within 200 ms, goes on, survives a reload with model, losses and text, and goes on', async () => {
     await page.getByRole('link', { name: 'Train', exact: true }).click();
-    await chooseNumbers(page, { Steps: '120' });
+    await chooseNumbers(page, { Steps: '60' });
     await page.getByRole('button', { name: 'Train anew' }).click();
-    await waitForStep(page, 20);
+    await waitForStep(page, 10);
     expect(await page.evaluate(STOP_AND_MEASURE)).toBeLessThan(200);
     const at = Number.parseInt(await textOf(page, '.stats dd'));
-    expect(at).toBeLessThan(120);
+    await page.waitForTimeout(3000);
+    const after = Number.parseInt(await textOf(page, '.stats dd'));
+    expect(after - at).toBeLessThanOrEqual(1); // the step in flight
     await page.getByRole('button', { name: 'Resume' }).click();
-    await waitForStep(page, at + 10);
+    await waitForStep(page, at + 5);
     await page.getByRole('button', { name: 'Stop' }).click();
     await waitForPhase(page, 'Stopped');
     const step = await textOf(page, '.stats dd');
@@ -166,7 +168,7 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     expect(await textOf(page, '.stats dd')).toBe(step);
     await page.getByRole('button', { name: 'Resume' }).click();
     await waitForPhase(page, 'Finished');
-    expect(await textOf(page, '.stats dd')).toBe('120 / 120');
+    expect(await textOf(page, '.stats dd')).toBe('60 / 60');
   });
 
   test('blocks are put together and removed by the keyboard', async () => {

@@ -73,7 +73,7 @@ export interface Calls extends MemoryCalls, SearchCalls {
   readonly train: Call<{ readonly text: TextChoice; readonly settings: TrainSettings }, null>;
   /** Goes on where training was stopped, to `steps` in all. */
   readonly resume: Call<{ readonly steps: number }, null>;
-  /** Ends training after the step in flight. Answered when it has ended. */
+  /** Ends training: the status says so at once. Answered when the step in flight has ended. */
   readonly stop: Call<Nothing, null>;
   readonly generate: Call<
     { readonly settings: GenerateSettings },

@@ -47,6 +47,7 @@ export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = 
   },
 
   async resume({ steps }, context) {
+    await context.running; // the step in flight when it was stopped
     const training = context.training ?? (await restore(context));
     context.training = training;
     await run(context, training, steps);
@@ -54,7 +55,9 @@ export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = 
   },
 
   async stop(_, context) {
-    context.stopTraining?.abort();
+    if (context.stopTraining === null) return null;
+    context.stopTraining.abort();
+    context.tellStatus('stopped'); // at once; the step in flight, which may be long, is counted when it ends
     await context.running;
     return null;
   },
