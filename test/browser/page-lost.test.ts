@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { complaintsOf, launchChromium, serveFolder, withoutChromium, type Served } from '../support/chromium.js';
 import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep } from '../support/playground.js';
@@ -21,7 +21,6 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
   let folder: string;
   let site: Served;
   let browser: Browser;
-  let context: BrowserContext;
   let page: Page;
   let complaints: string[];
 
@@ -31,9 +30,8 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     site = await serveFolder(path.join(folder, 'site'));
     writeFileSync(path.join(folder, 'fox.txt'), TEXT);
     browser = await launchChromium();
-    context = await browser.newContext();
-    context.setDefaultTimeout(LONG);
-    page = await context.newPage();
+    page = await browser.newPage();
+    page.setDefaultTimeout(LONG);
     complaints = complaintsOf(page);
     await page.goto(site.address);
     await page.locator('.device.slow').waitFor();
@@ -47,9 +45,9 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
 
   /** Ends the process of the GPU, as a driver that is reset does. */
   const crashGpu = async (): Promise<void> => {
-    const other = await context.newPage();
-    await other.goto('chrome://gpucrash').catch(() => undefined); // it never answers
-    await other.close();
+    const session = await browser.newBrowserCDPSession();
+    await session.send('Browser.crashGpuProcess');
+    await session.detach();
   };
 
   const loss = async (): Promise<number> => Number((await page.locator('.stats dd').allTextContents())[1]);
@@ -62,7 +60,9 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     await waitForStep(page, 70);
     const before = await loss();
     await crashGpu();
-    const said = page.locator('.alert').getByText(/^The GPU was lost, .* Training goes on with step \d+, from the last copy/);
+    const said = page
+      .locator('.alert')
+      .getByText(/^The GPU was lost, .* Training goes on with step \d+, from the last copy/);
     await said.waitFor();
     const from = Number(/step (\d+)/.exec((await said.textContent())!)![1]);
     expect(from).toBeGreaterThan(50); // there is a copy of step 50

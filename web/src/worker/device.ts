@@ -26,7 +26,10 @@ export async function reopenGpu(): Promise<Device> {
       return await openDevice();
     } catch (cause) {
       if (tries < TRIES) await new Promise((resolve) => setTimeout(resolve, BETWEEN_TRIES_MS));
-      else throw new Error('The GPU was lost and does not open again: reload the page; what was kept is still there.', { cause });
+      else
+        throw new Error('The GPU was lost and does not open again: reload the page; what was kept is still there.', {
+          cause,
+        });
     }
   }
 }

@@ -64,10 +64,7 @@ export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = 
 };
 
 /** A training that takes the worker to another device when it loses its own. */
-async function start(
-  context: Context,
-  what: Omit<TrainingOptions, 'openDevice' | 'onLost'>,
-): Promise<Training> {
+async function start(context: Context, what: Omit<TrainingOptions, 'openDevice' | 'onLost'>): Promise<Training> {
   const onLost = (): void => takeOver(context, training);
   const training: Training = await Training.start(context.device, { ...what, openDevice: reopenGpu, onLost });
   return training;

@@ -203,7 +203,11 @@ export class Training {
       warmupSteps: Math.min(WARMUP_STEPS, Math.ceil(steps / 5)),
       finalRatio: 0.1,
     } as const;
-    const { step: index, loss, skipped } = await this.#steady.step({
+    const {
+      step: index,
+      loss,
+      skipped,
+    } = await this.#steady.step({
       batches: (at) => [this.#batches.batchAt(at)],
       learningRate: (at) => learningRateAt(schedule, this.#settings.learningRate, at, steps),
     });
