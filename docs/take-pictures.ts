@@ -8,10 +8,15 @@ import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { launchChromium, serveFolder } from '../test/support/chromium.js';
 import { root } from '../test/support/documents.js';
-import { buildPlayground, chooseNumbers, waitForStep } from '../test/support/playground.js';
+import { buildPlayground, chooseNumbers, waitForPhase, waitForStep } from '../test/support/playground.js';
 
 const STEPS = 400;
-const KEPT = ['train-wide-light', 'train-narrow-dark', 'generate-wide-dark', 'models-narrow-light'];
+/** Steps of both models of the Search view. */
+const SEARCH_STEPS = 150;
+const KEPT = [
+  ...['train-wide-light', 'train-narrow-dark', 'generate-wide-dark', 'models-narrow-light'],
+  ...['memory-wide-light', 'memory-narrow-dark', 'search-wide-light', 'search-narrow-dark'],
+];
 const [target] = process.argv.slice(2);
 const SIZES = { narrow: { width: 375, height: 812 }, wide: { width: 1440, height: 900 } } as const;
 
@@ -54,6 +59,19 @@ try {
   await page.getByRole('link', { name: 'Models' }).click();
   await page.getByText(/Kept in this browser/).waitFor();
   await take(page, 'models');
+  await page.getByRole('link', { name: 'Train', exact: true }).click();
+  await waitForPhase(page, 'Finished');
+  await page.getByRole('link', { name: 'Memory' }).click();
+  await page.getByRole('img', { name: /^Matrix C/ }).waitFor();
+  await page.waitForTimeout(1000); // each plot is drawn in a turn of its own
+  await take(page, 'memory');
+  await page.getByRole('link', { name: 'Search' }).click();
+  await chooseNumbers(page, { 'Longest sequence': '16', Width: '16', 'Learning rate': '0.01' });
+  await page.getByRole('button', { name: 'Train both' }).click();
+  await page.waitForFunction(
+    `Number(document.querySelector('[data-testid=search-step]')?.textContent) >= ${SEARCH_STEPS}`,
+  );
+  await take(page, 'search');
 } finally {
   await browser.close();
   served.close();

@@ -94,7 +94,7 @@ export class SteadyTrainer {
         return { ...result, step };
       } catch (error) {
         if (!(error instanceof DeviceLostError)) throw error;
-        await this.#goOn(error);
+        await this.goOn(error);
       }
     }
   }
@@ -113,7 +113,12 @@ export class SteadyTrainer {
     return this.#snapshot;
   }
 
-  async #goOn(error: DeviceLostError): Promise<void> {
+  /**
+   * Goes on on a new device from the last snapshot: what `step` does itself, for a loss that other work with the model ran
+   * into, such as an evaluation between two steps.
+   * @throws DeviceLostError as `step` does
+   */
+  async goOn(error: DeviceLostError): Promise<void> {
     if (++this.#losses > MOST_LOSSES) throw error;
     let device: Device;
     try {

@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { tokenize, readText } from '../../web/src/worker/data.js';
 import { Training } from '../../web/src/worker/training.js';
 import { Turns } from '../../web/src/worker/turns.js';
-import type { WorkerEvent } from '../../web/src/protocol.js';
+import type { StepRow, WorkerEvent } from '../../web/src/protocol.js';
 import { referenceDevice } from '../support/devices.js';
+import { losableDevice, type LosableDevice } from '../support/losable-device.js';
 
 const text = { name: 'fox', text: 'the quick brown fox jumps over the lazy dog. '.repeat(20) };
 const settings = {
@@ -13,13 +14,38 @@ const settings = {
 } as const;
 const never = new AbortController().signal;
 
+/** Trains four steps as the page does. @param disturb  called behind each step, and when the next one has been begun */
+async function run(disturb: (training: Training, moment: 'step' | 'between') => void) {
+  const lost: number[] = [];
+  /** What the page shows of it. */
+  let shown: StepRow[] = [];
+  const emit = (event: WorkerEvent): void => {
+    if (event.kind === 'steps') shown.push(...event.rows);
+  };
+  const onLost = (): void => {
+    lost.push(training.step);
+    shown = [...training.rows];
+  };
+  const data = await tokenize(text, 'bytes');
+  const openDevice = (): Promise<LosableDevice> => Promise.resolve(losableDevice());
+  const training: Training = await Training.start(losableDevice(), { text, data, settings, openDevice, onLost });
+  const onStep = async (): Promise<void> => {
+    disturb(training, 'between');
+    await training.model.device.read(training.model.parameters.values); // as one who keeps it
+    setTimeout(() => disturb(training, 'step'));
+  };
+  await training.run({ steps: 4, signal: never, turns: new Turns(), emit, onStep });
+  return { lost, rows: training.rows, shown };
+}
+
 describe('training', () => {
   it('that is stopped and goes on from what is kept comes to the same losses', async () => {
     const device = referenceDevice();
     const events: WorkerEvent[] = [];
     const options = { turns: new Turns(), emit: (event: WorkerEvent) => void events.push(event), steps: 4 };
     const data = await tokenize(text, 'bytes');
-    const whole = new Training(device, text, data, settings);
+    const what = { text, data, settings, openDevice: () => Promise.reject(new Error('none')), onLost: () => {} };
+    const whole = await Training.start(device, what);
     await whole.run({ ...options, signal: never, onStep: async () => {} });
     const told = events.flatMap((event) => (event.kind === 'steps' ? event.rows : []));
     expect(told).toEqual(whole.rows);
@@ -27,15 +53,36 @@ describe('training', () => {
     expect(whole.rows[3]!.heldOut).toBeLessThan(5);
     expect(events.filter(({ kind }) => kind === 'sample').length).toBeGreaterThan(0);
 
-    const first = new Training(device, text, data, settings);
+    const first = await Training.start(device, what);
     const stop = new AbortController();
     await first.run({ ...options, signal: stop.signal, onStep: async () => void (first.step === 2 && stop.abort()) });
     expect(first.step).toBe(2);
-    const second = new Training(device, text, data, settings, first.rows, first.model);
-    second.restore(await first.moments());
+    const { model, step, rows } = first;
+    const second = await Training.start(device, {
+      ...what,
+      from: { model, moments: await first.moments(), step, rows },
+    });
     await second.run({ ...options, signal: never, onStep: async () => {} });
     // What is kept is float32, the device computes in float64: 2e-10 was seen.
     for (const [k, { loss }] of second.rows.entries()) expect(Math.abs(loss - whole.rows[k]!.loss)).toBeLessThan(1e-6);
+  });
+
+  it.each([
+    ['a step', 'step', 2],
+    ['what is done between two steps', 'between', 2],
+    ['what is done after the last step', 'between', 4],
+  ] as const)('goes on on a new device after a loss in %s, to the same losses', async (_, when, lostAt) => {
+    const whole = await run(() => {});
+    expect(whole.lost).toEqual([]);
+    let isDone = false;
+    const broken = await run((training, moment) => {
+      if (isDone || moment !== when || training.step !== lostAt) return;
+      isDone = true;
+      (training.model.device as LosableDevice).lose();
+    });
+    expect(broken.lost).toEqual([0]); // the step of the only copy
+    expect(broken.rows).toEqual(whole.rows);
+    expect(broken.shown).toEqual(whole.rows);
   });
 
   it('keeps the order of turns, whatever fails', async () => {

@@ -13,6 +13,7 @@ import { snapshotBytes, snapshotFromBytes } from '../../src/train/snapshot.js';
 import { SteadyTrainer, type StepPlan } from '../../src/train/steady-trainer.js';
 import type { TrainerOptions } from '../../src/train/trainer.js';
 import { referenceDevice } from '../support/devices.js';
+import { losableDevice, type LosableDevice } from '../support/losable-device.js';
 import { webGpuOrReason } from '../support/webgpu.js';
 
 const tokenizer = new ByteTokenizer();
@@ -65,29 +66,8 @@ async function trained(
   return { losses, made, lost, fingerprint };
 }
 
-/** A device that can be lost as a GPU is: everything that it is asked for afterwards fails. */
-function losable(): Device & { lose(): void } {
-  const device = referenceDevice();
-  let isLost = false;
-  const check = (): void => {
-    if (isLost) throw new DeviceLostError('fake: the device was lost', 'unknown');
-  };
-  const read: Device['read'] = async (buffer) => {
-    check();
-    const copy = await device.read(buffer); // it is taken at once, and arrives later
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    check();
-    return copy;
-  };
-  const write: Device['write'] = (buffer, data) => {
-    check();
-    device.write(buffer, data);
-  };
-  return Object.assign(Object.create(device) as Device, { read, write, lose: () => void (isLost = true) });
-}
-
 const undisturbed = await trained(
-  () => Promise.resolve(losable()),
+  () => Promise.resolve(losableDevice()),
   () => {},
 );
 
@@ -100,11 +80,11 @@ describe('after the loss of a device', () => {
   ])('in %s it goes on with the same losses', async (_, at, from) => {
     let done = false;
     const { losses, made, lost, fingerprint } = await trained(
-      () => Promise.resolve(losable()),
+      () => Promise.resolve(losableDevice()),
       (device, step) => {
         if (step !== at || done) return;
         done = true;
-        (device as ReturnType<typeof losable>).lose();
+        (device as LosableDevice).lose();
       },
     );
     expect(lost).toEqual([{ reason: 'unknown', step: from }]);
@@ -115,12 +95,12 @@ describe('after the loss of a device', () => {
 
   it('gives up where every device is lost, or none opens, and the snapshot is still there', async () => {
     const always = async (): Promise<Device> => {
-      const device = losable();
+      const device = losableDevice();
       setTimeout(() => device.lose(), 0);
       return device;
     };
     const start = async (openDevice: () => Promise<Device>) => {
-      const device = losable();
+      const device = losableDevice();
       const steady = await SteadyTrainer.start(LanguageModel.create(config, device, 1), { trainer, openDevice });
       device.lose();
       return steady;

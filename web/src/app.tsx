@@ -4,10 +4,12 @@ import { useEffect, useState } from 'preact/hooks';
 import type { DeviceFault } from './protocol.js';
 import { announce, memory, search, usePage, type DeviceState } from './state.js';
 import { GenerateView } from './views/generate.js';
-import { MemoryView } from './views/memory/memory-view.js';
 import { ModelsView } from './views/models.js';
-import { SearchView } from './views/search/search-view.js';
+import { lazily } from './views/parts/lazily.js';
 import { TrainView } from './views/train.js';
+
+const MemoryView = lazily(async () => (await import('./views/memory/memory-view.js')).MemoryView);
+const SearchView = lazily(async () => (await import('./views/search/search-view.js')).SearchView);
 
 interface View {
   readonly hash: string;

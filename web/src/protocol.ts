@@ -157,6 +157,8 @@ export type WorkerEvent =
       readonly secondsLeft: number;
     }
   | { readonly kind: 'sample'; readonly step: number; readonly text: string }
+  /** Something went wrong that no request is answered with, in a sentence. */
+  | { readonly kind: 'fault'; readonly message: string }
   /** Further text of the generation that was asked for. */
   | { readonly kind: 'text'; readonly text: string }
   /** Where the model is kept: bytes in the browser's storage, or why it is not. */

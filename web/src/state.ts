@@ -114,6 +114,9 @@ function onEvent(event: WorkerEvent): void {
     case 'text':
       change({ generation: { ...state.generation, text: state.generation.text + event.text } });
       break;
+    case 'fault':
+      change({ error: event.message, announcement: event.message });
+      break;
     case 'kept':
       change({ kept: { bytes: event.bytes, problem: event.problem } });
       break;

@@ -2,7 +2,7 @@
 import { useId, useState } from 'preact/hooks';
 import { formatBytes, formatCount } from '../../../src/format.js';
 import type { ModelStatus } from '../protocol.js';
-import { announce, forget, openModel, saveModel, usePage } from '../state.js';
+import { announce, forget, openModel, saveModel, usePage, type PageState } from '../state.js';
 import { Drop } from './parts/drop.js';
 import { canSaveFolder, downloadZip, saveFolder } from './parts/save.js';
 import { grouped } from './parts/grouped.js';
@@ -14,7 +14,7 @@ export function ModelsView() {
       <section class="card" aria-label="The model">
         <div class="head">
           <h2>{model === null ? 'No model yet' : model.name}</h2>
-          <p class="detail">{progress?.label ?? ''}</p>
+          <p class="detail">{progressText(progress)}</p>
         </div>
         {model === null ? (
           <p class="hint">
@@ -29,6 +29,13 @@ export function ModelsView() {
       <Open />
     </div>
   );
+}
+
+/** "Opening large: 40 %" */
+function progressText(progress: PageState['progress']): string {
+  if (progress === null) return '';
+  const { label, share } = progress;
+  return share === null ? label : `${label}: ${Math.round(100 * share)} %`;
 }
 
 function keptText(model: ModelStatus | null, bytes: number | null, problem: string | null): string {

@@ -33,11 +33,17 @@ export class Context {
   stopGenerating: AbortController | null = null;
   running: Promise<unknown> = Promise.resolve();
   generating: Promise<unknown> = Promise.resolve();
+  /** While a device that was lost is replaced. */
+  recovery: Promise<void> | null = null;
   #device: Device | null = null;
 
   constructor(emit: (event: WorkerEvent) => void, store: Store) {
     this.emit = emit;
     this.store = store;
+  }
+
+  get hasDevice(): boolean {
+    return this.#device !== null;
   }
 
   /** @throws Error before the device was opened. */

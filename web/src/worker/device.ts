@@ -1,4 +1,4 @@
-/** @file Opens the GPU for the worker, and says in which way there is none. */
+/** @file Opens the GPU for the worker, and says in which way there is none; and opens it again after a loss. */
 import { openDevice, WebGpuError, type Device } from 'xlstm';
 import type { DeviceFault } from '../protocol.js';
 
@@ -12,5 +12,24 @@ export async function openGpu(): Promise<Opened> {
     if (!self.isSecureContext) return { fault: 'insecure', message };
     if (!('gpu' in navigator)) return { fault: 'missing', message };
     return { fault: error instanceof WebGpuError ? 'adapter' : 'other', message };
+  }
+}
+
+/** The browser starts its GPU process anew after a crash, which takes a while. */
+const TRIES = 6;
+const BETWEEN_TRIES_MS = 1000;
+
+/** @throws Error in a sentence when none opens */
+export async function reopenGpu(): Promise<Device> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await openDevice();
+    } catch (cause) {
+      if (tries < TRIES) await new Promise((resolve) => setTimeout(resolve, BETWEEN_TRIES_MS));
+      else
+        throw new Error('The GPU was lost and does not open again: reload the page; what was kept is still there.', {
+          cause,
+        });
+    }
   }
 }

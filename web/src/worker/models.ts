@@ -1,16 +1,16 @@
 /** @file Requests about models as files: open, save, forget; and the one that was kept when the page opens. */
-import { checkTokenizer, modelFromFiles, type ModelConfig, type ReadableFiles } from 'xlstm';
+import { checkTokenizer, openModelFiles, type ModelConfig } from 'xlstm';
 import { kernelsOf } from '../../../src/model/kernels-of.js';
 import type { NamedBlob } from '../protocol.js';
 import type { Context, Handlers, Held } from './context.js';
 import { hold } from './hold.js';
 import { pickModel } from './pick.js';
 import { openTokenizer } from './tokenizer.js';
-import { MOMENTS_FILE, trainedFiles } from './train.js';
+import { trainedFiles } from './train.js';
 import { zipOf } from './zip.js';
 
-/** Moments of a checkpoint of the command. */
-const TRAINING_FILE = 'training.safetensors';
+/** The files of a model folder that are kept: its weights, in one file or several, and what belongs to them; no moments. */
+const KEPT = /^(?!training\.).*\.safetensors(\.index\.json)?$|^(config|tokenizer|tokenizer_config)\.json$/;
 
 export const modelHandlers: Handlers<'openModel' | 'saveModel' | 'forget'> = {
   async openModel({ files: picked }, context) {
@@ -67,6 +67,8 @@ export async function openKept(context: Context): Promise<void> {
       problem: `The model that was kept cannot be opened: ${(error as Error).message}`,
     });
     return;
+  } finally {
+    emit({ kind: 'progress', progress: null });
   }
   emit({ kind: 'history', rows: session.rows });
   emit({ kind: 'kept', bytes: [...files.values()].reduce((sum, { size }) => sum + size, 0), problem: null });
@@ -77,16 +79,9 @@ export async function openKept(context: Context): Promise<void> {
 /** @throws Error in a sentence when a file is missing or damaged, or the model is of a kind that a page cannot run. */
 async function read(context: Context, name: string, files: ReadonlyMap<string, File>): Promise<Held> {
   const tokenizer = await openTokenizer(files);
-  const weights = [...files].filter(
-    ([file]) => file.endsWith('.safetensors') && file !== MOMENTS_FILE && file !== TRAINING_FILE,
-  );
-  const contents: ReadableFiles = {
-    'config.json': await files.get('config.json')!.text(),
-    ...Object.fromEntries(
-      await Promise.all(weights.map(async ([file, content]) => [file, new Uint8Array(await content.arrayBuffer())])),
-    ),
-  };
-  const { model, facts } = modelFromFiles(contents, context.device);
+  const onProgress = (share: number): void =>
+    context.emit({ kind: 'progress', progress: { label: `Opening ${name}`, share } });
+  const { model, facts } = await openModelFiles(files, context.device, { onProgress });
   try {
     checkKernels(context, model.config, name);
     checkTokenizer(tokenizer, model, facts, name);
@@ -114,9 +109,7 @@ async function keepOpened(
   files: ReadonlyMap<string, Blob>,
 ): Promise<void> {
   if (store.problem !== null) return;
-  const needed = new Map(
-    [...files].filter(([file]) => /\.safetensors$|^(config|tokenizer|tokenizer_config)\.json$/.test(file)),
-  );
+  const needed = new Map([...files].filter(([file]) => KEPT.test(file)));
   try {
     emit({
       kind: 'kept',

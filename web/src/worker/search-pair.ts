@@ -2,7 +2,7 @@
  * @file An LSTM and an sLSTM that learn nearest-neighbour search side by side (arXiv 2405.04517 figure 2): the same sequences
  * in the same order, the same sizes and initial key, one step of each in turn.
  */
-import { fold, randomKey, scope, Tensor, type Device } from 'xlstm';
+import { DeviceLostError, fold, randomKey, scope, Tensor, type Device } from 'xlstm';
 import { batchOf, type TaskBatch } from '../../../src/data/tasks/batch.js';
 import { nearestNeighbourTask } from '../../../src/data/tasks/nearest-neighbour.js';
 import type { Example, ExampleSet } from '../../../src/data/tasks/task.js';
@@ -28,6 +28,7 @@ const HELD_OUT = 64;
 /** Steps and errors are told at most so often. */
 const TELL_STEPS_MS = 100;
 const TELL_ERRORS_MS = 1500;
+export const MODELS_LOST = 'The GPU was lost, and both models with it: train them again.';
 
 /** Sequences are between half of the longest length and all of it. */
 const taskOf = ({ maxLength }: SearchSettings) =>
@@ -54,7 +55,7 @@ async function forBoth<Value>(make: (kind: SearchModel) => Promise<Value>): Prom
 }
 
 export class SearchPair {
-  readonly #device: Device;
+  readonly device: Device;
   readonly #settings: SearchSettings;
   readonly #trainers: PerModel<SequenceTrainer>;
   /** Sequences to train on, and those that are only looked at. */
@@ -67,7 +68,7 @@ export class SearchPair {
 
   /** @throws ConfigError or RangeError when the settings do not fit. */
   constructor(device: Device, settings: SearchSettings) {
-    this.#device = device;
+    this.device = device;
     this.#settings = settings;
     const key = randomKey(settings.seed);
     this.#train = taskOf(settings).train(fold(key, 'train'));
@@ -115,7 +116,8 @@ export class SearchPair {
     try {
       await this.#trainUntilStopped(emit);
     } catch (error) {
-      problem = error instanceof Error ? error.message : String(error);
+      if (error instanceof DeviceLostError) problem = MODELS_LOST;
+      else problem = error instanceof Error ? error.message : String(error);
     }
     this.#run = null;
     emit({ kind: 'searchEnded', problem });
@@ -177,8 +179,8 @@ export class SearchPair {
   /** The number that a model says at each step [B,T]. */
   async #answers(kind: SearchModel, { B, T, vectors }: TaskBatch): Promise<ArrayLike<number>> {
     const { model } = this.#trainers[kind];
-    const said = scope(this.#device, {}, () => {
-      const x = Tensor.from(this.#device, vectors!, [B, T, vectors!.length / (B * T)]);
+    const said = scope(this.device, {}, () => {
+      const x = Tensor.from(this.device, vectors!, [B, T, vectors!.length / (B * T)]);
       return model.output(model.forward(x, { wantState: false }).hidden);
     });
     try {

@@ -4,7 +4,7 @@
  */
 import type { Device } from 'xlstm';
 import type { SearchCalls, SearchEvent } from '../protocol-memory.js';
-import { SearchPair } from './search-pair.js';
+import { MODELS_LOST, SearchPair } from './search-pair.js';
 
 /** What these handlers need of the worker's context. */
 export interface SearchContext {
@@ -31,18 +31,19 @@ export const searchHandlers: Handlers = {
     pair.start(emit);
     return { parameters: pair.parameters };
   },
-  resumeSearch: async (_, { emit }) => {
-    started().start(emit);
+  resumeSearch: async (_, { device, emit }) => {
+    started(device).start(emit);
     return null;
   },
   stopSearch: async () => {
     await pair?.stop();
     return null;
   },
-  drawSequence: ({ number }) => started().draw(number),
+  drawSequence: ({ number }, { device }) => started(device).draw(number),
 };
 
-function started(): SearchPair {
+function started(device: Device): SearchPair {
   if (pair === null) throw new Error('Start the search first.');
+  if (pair.device !== device) throw new Error(MODELS_LOST);
   return pair;
 }

@@ -1,6 +1,7 @@
 /** @file Requests about training: begin, go on, stop; and keeping what it has come to. */
 import {
   countParameters,
+  DeviceLostError,
   modelFiles,
   parameterTable,
   safetensorsBytes,
@@ -10,9 +11,11 @@ import {
 import type { TokenizerKind } from '../protocol.js';
 import type { Context, Handlers } from './context.js';
 import { readText, tokenize } from './data.js';
+import { reopenGpu } from './device.js';
 import { hold } from './hold.js';
+import { recover, takeOver } from './lost.js';
 import type { Session } from './store.js';
-import { modelConfig, Training } from './training.js';
+import { modelConfig, Training, type TrainingOptions } from './training.js';
 
 /** Tokens of each kind of tokenizer; of characters, as many as a text in English has about. */
 const VOCABULARY: Readonly<Record<TokenizerKind, number>> = { bytes: 257, bpe: 1024, chars: 100 };
@@ -33,7 +36,7 @@ export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = 
     try {
       const text = await telling(context, 'Reading the text', () => readText(choice));
       const data = await telling(context, 'Making tokens of the text', () => tokenize(text, settings.tokenizer));
-      const training = new Training(context.device, text, data, settings);
+      const training = await start(context, { text, data, settings });
       const { model } = training;
       const facts = { text: text.name, contextLength: settings.contextLength };
       await hold(context, { model, tokenizer: data.tokenizer, name: text.name, facts }, training);
@@ -63,6 +66,13 @@ export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = 
   },
 };
 
+/** A training that takes the worker to another device when it loses its own. */
+async function start(context: Context, what: Omit<TrainingOptions, 'openDevice' | 'onLost'>): Promise<Training> {
+  const onLost = (): void => takeOver(context, training);
+  const training: Training = await Training.start(context.device, { ...what, openDevice: reopenGpu, onLost });
+  return training;
+}
+
 /** Shows that something takes a while as long as it does. */
 async function telling<T>(context: Context, label: string, work: () => Promise<T>): Promise<T> {
   context.emit({ kind: 'progress', progress: { label, share: null } });
@@ -88,13 +98,19 @@ async function restore(context: Context): Promise<Training> {
     const data = await telling(context, 'Making tokens of the text', () =>
       tokenize(text, settings.tokenizer, held.tokenizer),
     );
-    const training = new Training(context.device, text, data, settings, session.rows, held.model);
     const moments = (await store.load())?.get(MOMENTS_FILE);
     if (moments === undefined)
       throw new Error('The optimizer of this model is no longer kept; train a new model, or download this one.');
     const { tensors, metadata } = parseSafetensors(new Uint8Array(await moments.arrayBuffer()), MOMENTS_FILE);
     const values = (name: string): Float32Array => tensors.get(name)!.data as Float32Array;
-    training.restore({ step: Number(metadata['step']), m: values('m'), v: values('v') });
+    const training = await start(context, {
+      ...{ text, data, settings },
+      from: {
+        model: held.model,
+        moments: { step: Number(metadata['step']), m: values('m'), v: values('v') },
+        ...{ step: session.status.step, rows: session.rows },
+      },
+    });
     training.textId = session.textId;
     return training;
   } catch (error) {
@@ -116,6 +132,18 @@ async function run(context: Context, training: Training, steps: number): Promise
   } finally {
     context.stopTraining = null;
     context.tellStatus(training.step >= steps ? 'finished' : 'stopped');
+    await keepLast(context, keeper);
+  }
+}
+
+/** Keeps what training came to; where the GPU was lost with it, what it came to before. */
+async function keepLast(context: Context, keeper: Keeper): Promise<void> {
+  const { device } = context;
+  try {
+    await keeper.keep();
+  } catch (error) {
+    if (!(error instanceof DeviceLostError)) throw error;
+    await recover(context, device, error);
     await keeper.keep();
   }
 }
@@ -134,8 +162,13 @@ class Keeper {
   async whenDue(): Promise<void> {
     if (performance.now() < this.#due) return;
     this.#due = Infinity; // until it is kept
-    const collected = await this.#collect();
-    void this.#write(collected);
+    try {
+      const collected = await this.#collect();
+      void this.#write(collected);
+    } catch (error) {
+      this.#due = performance.now() + KEEP_EVERY_MS;
+      throw error;
+    }
   }
 
   async keep(): Promise<void> {

@@ -1,18 +1,21 @@
 /**
  * @file The training of one model on one text: steps with their learning rate, evaluations and samples, until it is done
- * or stopped. It knows nothing of storage; `train.ts` keeps it.
+ * or stopped, on another device after the loss of one. It knows nothing of storage; `train.ts` keeps it.
  */
 import {
   createBatches,
+  DeviceLostError,
   evaluate,
   evaluationBatches,
   LanguageModel,
   learningRateAt,
   randomKey,
-  Trainer,
+  SteadyTrainer,
   type Batches,
   type Device,
   type ModelConfigInput,
+  type TrainerOptions,
+  type TrainerSnapshot,
 } from 'xlstm';
 import { giveWay } from '../../../src/event-loop.js';
 import type { Letter, StepRow, TrainingStatus, TrainSettings, WorkerEvent } from '../protocol.js';
@@ -43,10 +46,29 @@ export const modelConfig = ({ blocks, dim }: TrainSettings, vocabSize: number): 
   blocks: blocks.map((letter) => MIXERS[letter]),
 });
 
+/** Of the optimizer, and the updates that it has made. */
 export interface Moments {
   readonly step: number;
   readonly m: Float32Array;
   readonly v: Float32Array;
+}
+
+/** What is trained: a new model, decided by the settings; or one to go on with, as it stood. */
+export interface TrainingOptions {
+  readonly text: NamedText;
+  readonly data: TextData;
+  readonly settings: TrainSettings;
+  readonly from?: {
+    readonly model: LanguageModel;
+    readonly moments: Moments;
+    /** Steps done. */
+    readonly step: number;
+    readonly rows: readonly StepRow[];
+  };
+  /** Opens the device to go on with after a loss. */
+  readonly openDevice: () => Promise<Device>;
+  /** Told of a loss when training stands where it goes on, with another model. */
+  readonly onLost: (error: DeviceLostError) => void;
 }
 
 export interface RunOptions {
@@ -61,104 +83,134 @@ export interface RunOptions {
 
 export class Training {
   readonly text: NamedText;
-  readonly model: LanguageModel;
   readonly data: TextData;
   readonly rows: StepRow[];
   /** Where the text is kept; null before it is. */
   textId: string | null = null;
   #settings: TrainSettings;
-  readonly #trainer: Trainer;
   readonly #batches: Batches;
+  readonly #steady: SteadyTrainer;
+  readonly #onLost: (error: DeviceLostError) => void;
+  /** How often a device was lost. */
+  #losses = 0;
 
-  /** @param model  to go on with; default: a new one, decided by the seed */
-  constructor(
-    device: Device,
-    text: NamedText,
-    data: TextData,
-    settings: TrainSettings,
-    rows: readonly StepRow[] = [],
-    model?: LanguageModel,
-  ) {
+  private constructor({ text, data, settings, from, onLost }: TrainingOptions, steady: SteadyTrainer) {
     const { batchSize: B, contextLength: T, seed } = settings;
     this.text = text;
     this.data = data;
-    this.rows = [...rows];
+    this.rows = [...(from?.rows ?? [])];
     this.#settings = settings;
     this.#batches = createBatches(data.train, { B, T, seed });
-    this.model = model ?? LanguageModel.create(modelConfig(settings, data.tokenizer.vocabSize), device, seed);
-    this.#trainer = new Trainer(this.model, {
-      optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, decay: 'matrices' },
-      ...{ gradientClip: 1, checkpointBlocks: false, stateful: false, key: randomKey(seed) },
-    });
+    this.#steady = steady;
+    this.#onLost = onLost;
+  }
+
+  /** @param device  of the model to go on with, or for the new one */
+  static async start(device: Device, options: TrainingOptions): Promise<Training> {
+    const { settings, data, from, openDevice } = options;
+    const { seed } = settings;
+    const model = from?.model ?? LanguageModel.create(modelConfig(settings, data.tokenizer.vocabSize), device, seed);
+    const onLost = (error: DeviceLostError, step: number): void => training.#goBack(error, step);
+    const steady = await SteadyTrainer.start(
+      model,
+      { trainer: trainerOptions(seed), openDevice, onLost },
+      from === undefined ? null : await snapshotOf(from),
+    );
+    const training = new Training(options, steady);
+    return training;
+  }
+
+  /** Another one after the loss of a device. */
+  get model(): LanguageModel {
+    return this.#steady.model;
   }
 
   /** Steps done. */
   get step(): number {
-    return this.rows.length;
+    return this.#steady.nextStep;
   }
 
   get status(): TrainingStatus {
     return { settings: this.#settings, textName: this.text.name, step: this.step };
   }
 
+  /**
+   * As they are now, which is also where training would go on after a loss.
+   * @throws DeviceLostError
+   */
   async moments(): Promise<Moments> {
-    const { m, v } = await this.#trainer.optimizer.moments();
-    return { step: this.#trainer.optimizer.step, m: Float32Array.from(m), v: Float32Array.from(v) };
+    const { step, updates, m, v } = await this.#steady.refresh();
+    if (step !== this.step) throw new DeviceLostError('The GPU was lost while the optimizer was read.', 'unknown');
+    return { step: updates, m: Float32Array.from(m), v: Float32Array.from(v) };
   }
 
-  restore({ step, m, v }: Moments): void {
-    this.#trainer.optimizer.restore(step, m, v);
+  /**
+   * Goes on on a new device, from the last snapshot, after other work ran into the loss of the one before.
+   * @throws DeviceLostError when no new one opens
+   */
+  goOn(error: DeviceLostError): Promise<void> {
+    return this.#steady.goOn(error);
+  }
+
+  #goBack(error: DeviceLostError, step: number): void {
+    while ((this.rows.at(-1)?.step ?? 0) > step) this.rows.pop();
+    this.#losses++;
+    this.#onLost(error);
   }
 
   /** Frees all but the model. */
   dispose(): void {
-    this.#trainer.dispose();
+    this.#steady.dispose();
   }
 
   /**
    * Trains until `steps` are done or the signal aborts, which ends it after the step in flight.
-   * @throws Error in a sentence when the loss is no longer a number.
+   * @throws Error in a sentence when the loss is no longer a number; DeviceLostError when no device opens after a loss.
    */
   async run({ steps, signal, turns, emit, onStep }: RunOptions): Promise<void> {
     this.#settings = { ...this.#settings, steps };
-    const pace = new Pace(this.#settings, this.step);
+    const teller = new Teller(this.#settings, this.step, emit);
     let sampled = performance.now() - SAMPLE_EVERY_MS / 2; // the first one comes early
-    let untold: StepRow[] = [];
-    let told = 0;
-    const tell = (): void => {
-      if (untold.length > 0) emit({ kind: 'steps', rows: untold, ...pace.at(this.step) });
-      untold = [];
-      told = performance.now();
-    };
     // The kernels are compiled on their first use, which takes a while on some GPUs.
     emit({ kind: 'progress', progress: { label: 'Compiling the kernels for this GPU', share: null } });
     while (this.step < steps && !signal.aborted) {
-      const row = await turns.take(() => this.#advance(steps, signal));
-      if (told === 0) emit({ kind: 'progress', progress: null });
-      this.rows.push(row);
-      untold.push(row);
-      if (performance.now() - told > TELL_EVERY_MS || row.heldOut !== undefined) tell();
-      if (performance.now() - sampled > SAMPLE_EVERY_MS || this.step === steps) {
-        tell();
-        await this.#sample(signal, emit);
-        sampled = performance.now();
+      const losses = this.#losses;
+      try {
+        const row = await turns.take(() => this.#advance(steps, signal));
+        if (this.#losses > losses) teller.goBack(row.step - 1);
+        this.rows.push(row);
+        teller.add(row);
+        if (performance.now() - sampled > SAMPLE_EVERY_MS || this.step === steps) {
+          teller.tell();
+          await this.#sample(signal, emit);
+          sampled = performance.now();
+        }
+        await onStep();
+      } catch (error) {
+        if (!(error instanceof DeviceLostError)) throw error;
+        await turns.take(() => this.goOn(error));
+        teller.goBack(this.step);
       }
-      await onStep();
       await giveWay(); // so that Stop is heard
     }
-    tell();
+    teller.tell();
     emit({ kind: 'progress', progress: null });
   }
 
   async #advance(steps: number, signal: AbortSignal): Promise<StepRow> {
-    const index = this.step;
     const schedule = {
       kind: 'cosine',
       warmupSteps: Math.min(WARMUP_STEPS, Math.ceil(steps / 5)),
       finalRatio: 0.1,
     } as const;
-    const rate = learningRateAt(schedule, this.#settings.learningRate, index, steps);
-    const { loss, skipped } = await this.#trainer.step([this.#batches.batchAt(index)], rate, index);
+    const {
+      step: index,
+      loss,
+      skipped,
+    } = await this.#steady.step({
+      batches: (at) => [this.#batches.batchAt(at)],
+      learningRate: (at) => learningRateAt(schedule, this.#settings.learningRate, at, steps),
+    });
     if (skipped) {
       throw new Error(
         `Step ${index + 1}: the loss is no longer a finite number, so training stopped before it. Train again with a smaller learning rate.`,
@@ -190,6 +242,58 @@ export class Training {
         emit({ kind: 'sample', step, text });
       },
     });
+  }
+}
+
+function trainerOptions(seed: number): TrainerOptions {
+  return {
+    optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, decay: 'matrices' },
+    ...{ gradientClip: 1, checkpointBlocks: false, stateful: false, key: randomKey(seed) },
+  };
+}
+
+async function snapshotOf({ model, moments, step }: NonNullable<TrainingOptions['from']>): Promise<TrainerSnapshot> {
+  const { step: updates, m, v } = moments;
+  const values = (await model.device.read(model.parameters.values)) as Float32Array;
+  return { step, updates, values, m, v, state: null };
+}
+
+/** Tells the page of steps, some at a time, and how fast they come. */
+class Teller {
+  readonly #settings: TrainSettings;
+  readonly #emit: RunOptions['emit'];
+  #pace: Pace;
+  #untold: StepRow[] = [];
+  #step: number;
+  #told = -Infinity;
+  #isFirst = true;
+
+  constructor(settings: TrainSettings, step: number, emit: RunOptions['emit']) {
+    this.#settings = settings;
+    this.#emit = emit;
+    this.#step = step;
+    this.#pace = new Pace(settings, step);
+  }
+
+  add(row: StepRow): void {
+    if (this.#isFirst) this.#emit({ kind: 'progress', progress: null });
+    this.#isFirst = false;
+    this.#untold.push(row);
+    this.#step = row.step;
+    if (performance.now() - this.#told > TELL_EVERY_MS || row.heldOut !== undefined) this.tell();
+  }
+
+  tell(): void {
+    if (this.#untold.length > 0) this.#emit({ kind: 'steps', rows: this.#untold, ...this.#pace.at(this.#step) });
+    this.#untold = [];
+    this.#told = performance.now();
+  }
+
+  /** Training stands at another step, of which the page was told with all before it. */
+  goBack(step: number): void {
+    this.#untold = [];
+    this.#step = step;
+    this.#pace = new Pace(this.#settings, step);
   }
 }
 

@@ -1,8 +1,10 @@
 /** @file The worker: owns the device and the model, and hands each request to the handler of its kind. */
+import { DeviceLostError, type Device } from 'xlstm';
 import type { FromWorker, Kind, Request } from '../protocol.js';
 import { Context, type Handlers } from './context.js';
 import { openGpu } from './device.js';
 import { generateHandlers } from './generate.js';
+import { recover, setDevice } from './lost.js';
 import { memoryHandlers } from './memory.js';
 import { modelHandlers, openKept } from './models.js';
 import { searchHandlers } from './search.js';
@@ -15,7 +17,7 @@ const opening: Handlers<'open'> = {
   async open(_, context) {
     const opened = await openGpu();
     if ('fault' in opened) return opened;
-    context.device = opened.device;
+    setDevice(context, opened.device);
     const { description, isEmulated } = opened.device.info;
     await openKept(context);
     return { description, isSoftware: isEmulated === true };
@@ -35,11 +37,26 @@ const handlers: Handlers<Kind> = {
 const context = Store.open().then((store) => new Context((event) => send({ kind: 'event', event }), store));
 
 async function answer({ kind, id, fields }: Request): Promise<void> {
+  const it = await context;
+  const device = it.hasDevice ? it.device : null;
   try {
     const handler = handlers[kind] as (fields: unknown, context: Context) => Promise<never>;
-    send({ kind: 'answer', id, value: await handler(fields, await context) });
+    send({ kind: 'answer', id, value: await handler(fields, it) });
   } catch (error) {
-    send({ kind: 'failure', id, message: error instanceof Error ? error.message : String(error) });
+    send({ kind: 'failure', id, message: await sentenceOf(error, it, device) });
+  }
+}
+
+/** What the page is told; a device that was lost is there again by then, where that is possible. */
+async function sentenceOf(error: unknown, context: Context, device: Device | null): Promise<string> {
+  if (!(error instanceof DeviceLostError) || device === null) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  try {
+    await recover(context, device, error);
+    return 'The GPU was lost in the middle of this, as when its driver is reset. It is open again: ask once more.';
+  } catch (failure) {
+    return (failure as Error).message;
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { useEffect } from 'preact/hooks';
 import { useObservable } from '../parts/observable.js';
+import { InTurn } from '../plots/in-turn.js';
 import '../plots/plots.css';
 import { HeadPicker } from './head-picker.js';
 import './memory.css';
@@ -107,7 +108,9 @@ function Reading({ store }: { readonly store: MemoryStore }) {
   return (
     <section class="card memory-reading" aria-label="Tokens">
       <TokenText {...shared} series={series} />
-      <TokenFacts {...shared} series={series} />
+      <InTurn>
+        <TokenFacts {...shared} series={series} />
+      </InTurn>
     </section>
   );
 }

@@ -1,12 +1,11 @@
 /** @file One mLSTM head over the text: gates, half-life, the matrix memory after any token, its normaliser, and all reads. */
-import { useMemo } from 'preact/hooks';
 import type { MlstmSeries } from '../../protocol-memory.js';
 import { Chart } from '../plots/chart.js';
-import { HeatMap } from '../plots/heat-map.js';
-import { largest } from '../plots/numbers.js';
+import { InTurn } from '../plots/in-turn.js';
 import { MatrixPlayer } from './matrix-player.js';
 import type { MemoryStore } from './memory-store.js';
-import { visible, type TokenProps } from './shared-props.js';
+import { ReadsMap } from './reads-map.js';
+import type { TokenProps } from './shared-props.js';
 
 interface MlstmPlotsProps extends TokenProps<MlstmSeries> {
   readonly store: MemoryStore;
@@ -14,89 +13,73 @@ interface MlstmPlotsProps extends TokenProps<MlstmSeries> {
 
 export function MlstmPlots({ series, tokens, token, onPoint, onPick, store }: MlstmPlotsProps) {
   const chart = { marked: token, onPoint, onPick, description: 'One value per token of the text.' };
-  const T = tokens.length;
-  const top = useMemo(() => offDiagonal(series.reads, T), [series]);
   return (
     <>
-      <section class="card" aria-label="Matrix memory">
-        <MatrixPlayer {...{ store, tokens, token }}>
+      <InTurn>
+        <section class="card" aria-label="Matrix memory">
+          <MatrixPlayer {...{ store, tokens, token }}>
+            <Chart
+              {...chart}
+              title="Size of the memory"
+              span={[0, 0]}
+              curves={[
+                { label: 'matrix C', values: series.memory, colour: 'positive' },
+                { label: 'normaliser n', values: series.normaliser, colour: 'third' },
+                { label: 'written', values: series.written, colour: 'negative' },
+              ]}
+            />
+            <Chart
+              {...chart}
+              title="What reads are divided by"
+              isLog
+              curves={[{ label: 'max(|q·n|, exp(−m))', values: series.denominator, colour: 'third' }]}
+            />
+          </MatrixPlayer>
+        </section>
+      </InTurn>
+      <InTurn>
+        <section class="card memory-grid" aria-label="Gates and normaliser">
           <Chart
             {...chart}
-            title="Size of the memory"
-            span={[0, 0]}
+            title="Half-life, in tokens"
+            isLog
+            curves={[{ label: 'half-life', values: series.halfLife, colour: 'positive' }]}
+          />
+          <Chart
+            {...chart}
+            title="Forget gate"
+            span={[Math.min(0.9, ...series.forget), 1]}
+            curves={[{ label: 'forget gate', values: series.forget, colour: 'positive' }]}
+          />
+          <Chart
+            {...chart}
+            title="Input gate, exponent"
+            curves={[{ label: 'ln i', values: series.logInput, colour: 'negative' }]}
+          />
+          <Chart
+            {...chart}
+            title="Gates on the stabilised memory"
+            span={[0, 1]}
             curves={[
-              { label: 'matrix C', values: series.memory, colour: 'positive' },
-              { label: 'normaliser n', values: series.normaliser, colour: 'third' },
-              { label: 'written', values: series.written, colour: 'negative' },
+              { label: "keeps f'", values: series.f, colour: 'positive' },
+              { label: "adds i'", values: series.i, colour: 'negative' },
             ]}
           />
+          <Chart {...chart} title="Stabiliser m" curves={[{ label: 'm', values: series.m, colour: 'ink' }]} />
           <Chart
             {...chart}
-            title="What reads are divided by"
-            isLog
-            curves={[{ label: 'max(|q·n|, exp(−m))', values: series.denominator, colour: 'third' }]}
+            title="Forget gates summed up, ln"
+            curves={[{ label: 'sum of ln f', values: series.logForgetSum, colour: 'ink' }]}
           />
-        </MatrixPlayer>
-      </section>
-      <section class="card memory-grid" aria-label="Gates and normaliser">
-        <Chart
-          {...chart}
-          title="Half-life, in tokens"
-          isLog
-          curves={[{ label: 'half-life', values: series.halfLife, colour: 'positive' }]}
-        />
-        <Chart
-          {...chart}
-          title="Forget gate"
-          span={[Math.min(0.9, ...series.forget), 1]}
-          curves={[{ label: 'forget gate', values: series.forget, colour: 'positive' }]}
-        />
-        <Chart
-          {...chart}
-          title="Input gate, exponent"
-          curves={[{ label: 'ln i', values: series.logInput, colour: 'negative' }]}
-        />
-        <Chart
-          {...chart}
-          title="Gates on the stabilised memory"
-          span={[0, 1]}
-          curves={[
-            { label: "keeps f'", values: series.f, colour: 'positive' },
-            { label: "adds i'", values: series.i, colour: 'negative' },
-          ]}
-        />
-        <Chart {...chart} title="Stabiliser m" curves={[{ label: 'm', values: series.m, colour: 'ink' }]} />
-        <Chart
-          {...chart}
-          title="Forget gates summed up, ln"
-          curves={[{ label: 'sum of ln f', values: series.logForgetSum, colour: 'ink' }]}
-        />
-      </section>
-      <section class="card memory-reads" aria-label="Reads">
-        <HeatMap
+        </section>
+      </InTurn>
+      <InTurn>
+        <ReadsMap
+          {...{ series, tokens, token, onPoint, onPick }}
           title="All reads"
-          description="A row for each token that reads, a column for each token that wrote."
-          values={series.reads}
-          top={top}
-          rows={T}
-          columns={T}
-          marked={token}
-          name={(row, column) =>
-            `${visible(tokens[row]!)} (${row + 1}) read of ${visible(tokens[column]!)} (${column + 1})`
-          }
-          onPoint={(column) => onPoint(column)}
-          onPick={(column) => onPick(column)}
+          says="The diagonal is what a token read of itself; its colours end at the largest of the others."
         />
-        <p class="hint">
-          A row for each token that reads, a column for each token that wrote. The diagonal is what a token read of
-          itself; its colours end at the largest of the others.
-        </p>
-      </section>
+      </InTurn>
     </>
   );
-}
-
-/** Reads of the token itself are the largest and would hide the others. */
-export function offDiagonal(reads: Float32Array, T: number): number {
-  return largest(reads.filter((_, at) => at % (T + 1) !== 0)) || largest(reads);
 }

@@ -59,8 +59,11 @@ export function Chart(props: ChartProps) {
     };
   }, [shape, isDark]);
 
-  useEffect(() => plot.current?.setData(dataOf(latest.current)), [props.x, ...curves.map(({ values }) => values)]);
-  useEffect(() => plot.current?.redraw(false), [props.marked, props.ticks]);
+  useEffect(
+    () => later(() => plot.current?.setData(dataOf(latest.current))),
+    [props.x, ...curves.map(({ values }) => values)],
+  );
+  useEffect(() => later(() => plot.current?.redraw(false)), [props.marked, props.ticks]);
 
   return (
     <figure class="plot">

@@ -31,24 +31,15 @@ interface Cell {
 }
 
 export function HeatMap(props: HeatMapProps) {
-  const {
-    title,
-    description,
-    values,
-    rows,
-    columns,
-    top = largest(values),
-    isBare = false,
-    marked = null,
-    name,
-  } = props;
+  const { title, description, values, rows, columns, isBare = false, marked = null, name } = props;
+  const most = useMemo(() => props.top ?? largest(values), [values, props.top]);
   const canvas = useRef<HTMLCanvasElement>(null);
   const [cell, setCell] = useState<Cell | null>(null);
   const isSigned = useMemo(() => Array.prototype.some.call(values, (value: number) => value < 0), [values]);
   const isDark = useDark();
   useEffect(
-    () => later(() => paint(canvas.current!, values, rows, columns, top)),
-    [values, rows, columns, top, isDark],
+    () => later(() => canvas.current !== null && paint(canvas.current, values, rows, columns, most)),
+    [values, rows, columns, most, isDark],
   );
 
   const isNamed = cell !== null && cell.row < rows && cell.column < columns && !isBare;
@@ -69,14 +60,14 @@ export function HeatMap(props: HeatMapProps) {
         <span class="plot-legend">
           {isNamed
             ? `${name(cell.row, cell.column)}: ${short(values[cell.row * columns + cell.column]!)}`
-            : !isBare && <Scale top={top} isSigned={isSigned} />}
+            : !isBare && <Scale top={most} isSigned={isSigned} />}
         </span>
       </figcaption>
       <div class="plot-heat" style={sizeOf(props)}>
         <canvas
           ref={canvas}
           role="img"
-          aria-label={`${title}. ${description} The largest size of a value is ${short(top)}.`}
+          aria-label={`${title}. ${description} The largest size of a value is ${short(most)}.`}
           onMouseMove={(event) => point(cellAt(event))}
           onMouseLeave={() => point(null)}
           onClick={(event) => {

@@ -1,6 +1,6 @@
 /** @file Drawing in small pieces: many plots that are made at once would keep the page from answering, so each has its own turn. */
 
-const jobs = new Set<() => void>();
+const jobs = new Set<() => unknown>();
 let isDue = false;
 
 function next(): void {
@@ -14,7 +14,7 @@ function next(): void {
 }
 
 /** Does the job in a turn of its own, after those that were asked for before. @returns what calls it off */
-export function later(job: () => void): () => void {
+export function later(job: () => unknown): () => void {
   jobs.add(job);
   if (!isDue) setTimeout(next);
   isDue = true;

@@ -1,0 +1,104 @@
+/**
+ * @file The playground when its GPU is lost: the GPU process of a headless Chromium is crashed in the middle of training, and
+ * after it. Training goes on, and what was there is there again.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { complaintsOf, launchChromium, serveFolder, withoutChromium, type Served } from '../support/chromium.js';
+import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep } from '../support/playground.js';
+
+const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200);
+const STEPS = 160;
+/** ln 257 is 5.55, where training begins. */
+const LOSS_AT_THE_END = 1.5;
+/** A GPU in software compiles its kernels for a minute on a busy machine, and here it does so three times. */
+const LONG = 500_000;
+
+describe.skipIf(withoutChromium !== '')(`the playground without its GPU${withoutChromium}`, { timeout: LONG }, () => {
+  let folder: string;
+  let site: Served;
+  let browser: Browser;
+  let page: Page;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    folder = mkdtempSync(path.join(tmpdir(), 'xlstm-page-'));
+    await buildPlayground(path.join(folder, 'site'));
+    site = await serveFolder(path.join(folder, 'site'));
+    writeFileSync(path.join(folder, 'fox.txt'), TEXT);
+    browser = await launchChromium();
+    page = await browser.newPage();
+    page.setDefaultTimeout(LONG);
+    complaints = complaintsOf(page);
+    await page.goto(site.address);
+    await page.locator('.device.slow').waitFor();
+  }, LONG);
+
+  afterAll(async () => {
+    await browser?.close();
+    site?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** Ends the process of the GPU, as a driver that is reset does. */
+  const crashGpu = async (): Promise<void> => {
+    const session = await browser.newBrowserCDPSession();
+    await session.send('Browser.crashGpuProcess');
+    await session.detach();
+  };
+
+  const loss = async (): Promise<number> => Number((await page.locator('.stats dd').allTextContents())[1]);
+
+  test('in the middle of training: it says so and goes on from the last copy', async () => {
+    await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'fox.txt'));
+    const numbers = { Width: '32', Context: '32', Batch: '4', 'Learning rate': '0.01', Steps: String(STEPS) };
+    await chooseNumbers(page, numbers);
+    await page.getByRole('button', { name: 'Train', exact: true }).click();
+    await waitForStep(page, 70);
+    const before = await loss();
+    await crashGpu();
+    const said = page
+      .locator('.alert')
+      .getByText(/^The GPU was lost, .* Training goes on with step \d+, from the last copy/);
+    await said.waitFor();
+    const from = Number(/step (\d+)/.exec((await said.textContent())!)![1]);
+    expect(from).toBeGreaterThan(50); // there is a copy of step 50
+    await waitForPhase(page, 'Finished');
+    expect(await textOf(page, '.stats dd')).toBe(`${STEPS} / ${STEPS}`);
+    expect(await loss()).toBeLessThan(Math.min(before, LOSS_AT_THE_END));
+  });
+
+  const generated = async (): Promise<string> => {
+    await page.getByRole('link', { name: 'Generate' }).first().click();
+    await page.getByLabel('Prompt').fill('the quick ');
+    await page.getByLabel('Temperature').fill('0');
+    await page.getByLabel('Max tokens').fill('40');
+    await page.getByRole('button', { name: 'Generate' }).click();
+    await page.locator('.output[aria-busy=true]').waitFor();
+    await page.locator('.output[aria-busy=false]').waitFor();
+    return textOf(page, '[data-testid=generated]');
+  };
+
+  test('after training: the model is there as it was', async () => {
+    const before = await generated();
+    await crashGpu();
+    await page.locator('.alert').getByText(`Training stands at step ${STEPS}, from the last copy`).waitFor();
+    expect(await generated()).toBe(before);
+  });
+
+  test('of a model that was only opened: it is read again from what is kept', async () => {
+    await page.reload();
+    await page.locator('.device.slow').waitFor();
+    const before = await generated();
+    await crashGpu();
+    await page.locator('.alert').getByText('It is open again, with the model as it was kept.').waitFor();
+    expect(await generated()).toBe(before);
+  });
+
+  test('nothing was on the console', () => {
+    expect(complaints).toEqual([]);
+  });
+});
