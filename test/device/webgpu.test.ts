@@ -39,6 +39,14 @@ const KERNELS_WITH_FORMS: readonly KernelName[] = [
   ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
 ];
 
+/** A Dawn of our own, which must stay alive as long as a device of it. */
+let gpu: GPU | null = null;
+async function dawn(): Promise<GPU> {
+  const name: string = 'webgpu';
+  const { create } = (await import(name)) as { create(options: string[]): GPU };
+  return (gpu ??= create([]));
+}
+
 afterAll(() => {
   if (typeof opened !== 'string') opened.destroy();
 });
@@ -199,13 +207,12 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
   });
 
   test('limits are those of the adapter: with smaller ones, a model says which tensor and which limit', async () => {
-    const { create } = (await import('webgpu')) as unknown as { create(options: string[]): GPU };
+    const adapter = (await (await dawn()).requestAdapter())!;
     const small = {
       maxBufferSize: 2 ** 28,
       maxStorageBufferBindingSize: 2 ** 27,
       maxComputeWorkgroupStorageSize: 16384,
     };
-    const adapter = (await create([]).requestAdapter())!;
     const limits = new Proxy(adapter.limits, {
       get: (own, name) => small[name as keyof typeof small] ?? own[name as keyof GPUSupportedLimits],
     });
