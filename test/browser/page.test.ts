@@ -148,14 +148,14 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     await page.getByRole('link', { name: 'Train', exact: true }).click();
     await chooseNumbers(page, { Steps: '60' });
     await page.getByRole('button', { name: 'Train anew' }).click();
-    await waitForStep(page, 10);
+    await waitForStep(page, 10, 60);
     expect(await page.evaluate(STOP_AND_MEASURE)).toBeLessThan(200);
     const at = Number.parseInt(await textOf(page, '.stats dd'));
     await page.waitForTimeout(STEP_MS);
     const after = Number.parseInt(await textOf(page, '.stats dd'));
     expect(after - at).toBeLessThanOrEqual(1); // the step in flight
     await page.getByRole('button', { name: 'Resume' }).click();
-    await waitForStep(page, at + 5);
+    await waitForStep(page, at + 5, 60);
     await page.getByRole('button', { name: 'Stop' }).click();
     await waitForPhase(page, 'Stopped');
     await page.waitForTimeout(STEP_MS);
