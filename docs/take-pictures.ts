@@ -48,7 +48,7 @@ try {
   await page.getByRole('button', { name: 'Add a block: mLSTM' }).click();
   await chooseNumbers(page, { Context: '64', Batch: '8', Tokens: 'bpe', Steps: String(STEPS) });
   await page.getByRole('button', { name: 'Train', exact: true }).click();
-  await waitForStep(page, Math.floor(STEPS * 0.7));
+  await waitForStep(page, Math.floor(STEPS * 0.7), STEPS);
   await take(page, 'train');
   await page.getByRole('link', { name: 'Generate' }).click();
   await page.getByLabel('Prompt').fill('My fellow citizens, ');

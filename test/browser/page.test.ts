@@ -37,6 +37,8 @@ const LOSS_AFTER_200 = 0.8;
 const NO_TASK_LONGER_MS = 50;
 /** A GPU in software compiles its kernels for a minute on a busy machine. */
 const LONG = 400_000;
+/** The step in flight has ended after it: one takes half a second there. */
+const STEP_MS = 3000;
 
 /** Clicks Stop; gives the milliseconds until the page says that training has stopped. */
 const STOP_AND_MEASURE = `(async () => {
@@ -146,16 +148,17 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     await page.getByRole('link', { name: 'Train', exact: true }).click();
     await chooseNumbers(page, { Steps: '60' });
     await page.getByRole('button', { name: 'Train anew' }).click();
-    await waitForStep(page, 10);
+    await waitForStep(page, 10, 60);
     expect(await page.evaluate(STOP_AND_MEASURE)).toBeLessThan(200);
     const at = Number.parseInt(await textOf(page, '.stats dd'));
-    await page.waitForTimeout(3000);
+    await page.waitForTimeout(STEP_MS);
     const after = Number.parseInt(await textOf(page, '.stats dd'));
     expect(after - at).toBeLessThanOrEqual(1); // the step in flight
     await page.getByRole('button', { name: 'Resume' }).click();
-    await waitForStep(page, at + 5);
+    await waitForStep(page, at + 5, 60);
     await page.getByRole('button', { name: 'Stop' }).click();
     await waitForPhase(page, 'Stopped');
+    await page.waitForTimeout(STEP_MS);
     const step = await textOf(page, '.stats dd');
     const before = await generateGreedy();
 
@@ -236,7 +239,7 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     await page.getByRole('link', { name: 'Train', exact: true }).click();
     await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'fox.txt'));
     await chooseNumbers(page, { Steps: '30' });
-    await page.getByRole('button', { name: 'Train anew' }).click();
+    await page.getByRole('button', { name: 'Train', exact: true }).click();
     await waitForPhase(page, 'Finished');
     await page.getByRole('link', { name: 'Models' }).click();
     await page

@@ -27,9 +27,10 @@ export async function textOf(page: Page, selector: string): Promise<string> {
   return (await page.locator(selector).first().textContent()) ?? '';
 }
 
-/** Waits until so many steps are done. */
-export async function waitForStep(page: Page, step: number): Promise<void> {
-  await page.waitForFunction(`Number.parseInt(document.querySelector('.stats dd').textContent) >= ${step}`);
+/** Waits until so many of all steps of a training are done; the one before may have had another number. */
+export async function waitForStep(page: Page, step: number, steps: number): Promise<void> {
+  const text = `document.querySelector('.stats dd').textContent`;
+  await page.waitForFunction(`${text}.endsWith('/ ${steps}') && Number.parseInt(${text}) >= ${step}`);
 }
 
 /** The events of Chromium that say what its threads ran, and which messages they got. */
