@@ -112,7 +112,7 @@ describe('a text', () => {
   it.each(['bytes', 'chars', 'bpe'] as const)('becomes tokens of %s without what only Node.js has', async (kind) => {
     vi.stubGlobal('Buffer', undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
-    const { tokenizer } = await tokenize({ name: 'unpaired', text: `${text.text}\ud800 \u{1f600}` }, kind);
+    const { tokenizer } = await tokenize(text, kind);
     expect(tokenizer.decode(tokenizer.encode('the quick brown fox'))).toBe('the quick brown fox');
   });
 
