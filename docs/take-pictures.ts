@@ -15,7 +15,7 @@ const STEPS = 400;
 const SEARCH_STEPS = 150;
 const KEPT = [
   ...['train-wide-light', 'train-narrow-dark', 'generate-wide-dark', 'models-narrow-light'],
-  ...['memory-wide-light', 'memory-narrow-dark', 'search-wide-light', 'search-narrow-dark'],
+  ...['memory-wide-light', 'search-wide-light'],
 ];
 const [target] = process.argv.slice(2);
 const SIZES = { narrow: { width: 375, height: 812 }, wide: { width: 1440, height: 900 } } as const;

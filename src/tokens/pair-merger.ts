@@ -26,7 +26,7 @@ export class PairMerger {
   constructor(words: Iterable<readonly [word: string, count: number]>) {
     const utf8 = new TextEncoder();
     let length = 0;
-    for (const [word] of words) length += Buffer.byteLength(word, 'utf8');
+    for (const [word] of words) length += utf8.encode(word).length;
     this.#symbols = new Int32Array(length);
     this.#next = new Int32Array(length);
     this.#previous = new Int32Array(length);

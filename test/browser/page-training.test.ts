@@ -1,5 +1,5 @@
 /** @file Training as the worker of the playground does it, on the reference device: stopped and gone on with, and its text. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { tokenize, readText } from '../../web/src/worker/data.js';
 import { Training } from '../../web/src/worker/training.js';
 import { Turns } from '../../web/src/worker/turns.js';
@@ -107,6 +107,13 @@ describe('a text', () => {
     const faces = await tokenize({ name: 'faces', text: '\u{1f600}'.repeat(33) }, 'chars');
     expect(faces.tokenizer.vocabSize).toBe(2);
     expect((await tokenize(text, 'bpe')).tokenizer.vocabSize).toBeGreaterThan(257);
+  });
+
+  it.each(['bytes', 'chars', 'bpe'] as const)('becomes tokens of %s without what only Node.js has', async (kind) => {
+    vi.stubGlobal('Buffer', undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { tokenizer } = await tokenize(text, kind);
+    expect(tokenizer.decode(tokenizer.encode('the quick brown fox'))).toBe('the quick brown fox');
   });
 
   it('that is none is refused in a sentence', async () => {

@@ -6,7 +6,7 @@ import type { Context, Handlers, Held } from './context.js';
 import { hold } from './hold.js';
 import { pickModel } from './pick.js';
 import { openTokenizer } from './tokenizer.js';
-import { trainedFiles } from './train.js';
+import { trainedFiles } from './trained-files.js';
 import { zipOf } from './zip.js';
 
 /** The files of a model folder that are kept: its weights, in one file or several, and what belongs to them; no moments. */

@@ -2,7 +2,6 @@
 import {
   countParameters,
   DeviceLostError,
-  modelFiles,
   parameterTable,
   safetensorsBytes,
   parseSafetensors,
@@ -15,6 +14,7 @@ import { reopenGpu } from './device.js';
 import { hold } from './hold.js';
 import { recover, takeOver } from './lost.js';
 import type { Session } from './store.js';
+import { trainedFiles } from './trained-files.js';
 import { modelConfig, Training, type TrainingOptions } from './training.js';
 
 /** Tokens of each kind of tokenizer; of characters, as many as a text in English has about. */
@@ -205,15 +205,6 @@ interface Collected {
   readonly started: number;
   readonly files: ReadonlyMap<string, Blob>;
   readonly session: Omit<Session, 'textId'>;
-}
-
-/** The files of the model that is held, as `xlstm generate` reads them. */
-export async function trainedFiles({ held, training }: Context): Promise<Map<string, Blob>> {
-  const { model, tokenizer, facts } = held!;
-  const more = training === null ? {} : { steps: training.step };
-  const files = await modelFiles(model, { tokenizer: tokenizer.fingerprint(), training: { ...facts, ...more } });
-  const entries: [string, BlobPart][] = [...Object.entries(files), ...Object.entries(tokenizer.files())];
-  return new Map(entries.map(([name, content]) => [name, new Blob([content])]));
 }
 
 async function momentsBlob(training: Training): Promise<Blob> {
