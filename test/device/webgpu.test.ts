@@ -221,7 +221,9 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
       asked.push(descriptor.requiredLimits);
       return adapter.requestDevice(descriptor);
     };
-    const gpu = { requestAdapter: async () => ({ limits, info: adapter.info, requestDevice }) };
+    const gpu = {
+      requestAdapter: async () => ({ limits, features: adapter.features, info: adapter.info, requestDevice }),
+    };
     const narrow = await createWebGpuDevice({ gpu });
     expect(asked).toEqual([small]);
     const config = { vocabSize: 2 ** 20, dim: 64, blocks: ['slstm'], tieWeights: true };
