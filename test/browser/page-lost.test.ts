@@ -83,7 +83,7 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
 
   test('in the middle of training: it says so and goes on from the last copy', async () => {
     await train(STEPS);
-    await waitForStep(page, 70);
+    await waitForStep(page, 70, STEPS);
     const before = await loss();
     await crashGpu();
     const said = page
