@@ -34,8 +34,8 @@ export interface OfflinePage {
   readonly model: Omit<OfflineModel, 'config' | 'bytes'>;
 }
 
-/** Most bytes of weights: what was tried, and well below what browsers hold in one document. */
-export const MAX_OFFLINE_BYTES = 1e9;
+/** Most bytes of weights: what was tried, in Chromium. */
+export const MAX_OFFLINE_BYTES = 5e8;
 /** Bytes of weights in one element; a multiple of 3, so that their base64 has no padding inside. */
 const PART = 6 << 20;
 

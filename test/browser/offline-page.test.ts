@@ -59,7 +59,7 @@ test('refuses more weights than a page can hold, before it writes', () => {
   const model = {} as Parameters<typeof offlinePage>[0]['model'];
   const files = { 'config.json': '', 'model.safetensors': weights };
   const page = offlinePage({ title: '', about: '', prompt: '', files, model });
-  expect(() => page.next()).toThrow(/^export: the weights have 1\.0 GB, a page can hold 1\.0 GB; pack them .*int8/);
+  expect(() => page.next()).toThrow(/^export: the weights have 500\.0 MB, a page can hold 500\.0 MB; pack them .*int8/);
 });
 
 describe.skipIf(!isBuilt)('the command (needs npm run build)', () => {
