@@ -114,10 +114,10 @@ describe('opened tensor by tensor', () => {
       [new Map(), /^this folder holds no model: there is no config\.json$/],
       [withFile(files, 'model.safetensors', null), /^this folder holds no weights: there is no model\.safetensors$/],
       [withFile(files, 'config.json', 'hello'), /^config\.json: not JSON/],
-      [withFile(files, 'config.json', '{}'), /^config\.json: is of no model; a page opens models of this library/],
+      [withFile(files, 'config.json', '{}'), /^config\.json: has no "model_type"; this library reads xlstm/],
       [
-        withFile(files, 'config.json', '{"model_type":"llama"}'),
-        /^config\.json: is of a model of type "llama"; a page/,
+        withFile(files, 'config.json', '{"model_type":"bert"}'),
+        /^config\.json: is of a model of type "bert"; this library reads/,
       ],
       [
         withFile(files, 'model.safetensors', new Uint8Array(3)),
