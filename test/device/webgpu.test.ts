@@ -24,19 +24,15 @@ const reason = typeof opened === 'string' ? ` (skipped: ${opened})` : '';
 const device = opened as WebGpuDevice;
 const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
 
-/** Kernels that are written for some adapters otherwise than for others. */
-const KERNELS_WITH_FORMS: readonly KernelName[] = [
-  ...([
-    'matmul',
-    'slstmForward',
-    'slstmBackward',
-    'lstmForward',
-    'lstmBackward',
-    'sumForward',
-    'sumOfSquares',
-  ] as const),
-  ...(['layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward', 'headwiseLinearForward'] as const),
+/** Kernels that add up over the invocations of a workgroup, which subgroups do otherwise. */
+const SUMS: readonly KernelName[] = [
+  ...(['sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward'] as const),
   ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
+];
+/** Those, and what is written for some adapters otherwise than for others. */
+const KERNELS_WITH_FORMS: readonly KernelName[] = [
+  ...(['matmul', 'slstmForward', 'slstmBackward', 'lstmForward', 'lstmBackward', 'headwiseLinearForward'] as const),
+  ...SUMS,
 ];
 
 /** A Dawn of our own, which must stay alive as long as a device of it. */
@@ -80,14 +76,14 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
 
   // On a GPU in software the kernels without barriers are taken; these are the others.
   test.each([
-    ['in hardware', { isSoftware: false }],
-    ['in hardware without subgroups', { isSoftware: false, hasSubgroups: false }],
-    ['in software without subgroups', { isSoftware: true, hasSubgroups: false }],
-  ])(
+    ['in hardware', { isSoftware: false }, KERNELS_WITH_FORMS],
+    ['in hardware without subgroups', { isSoftware: false, hasSubgroups: false }, SUMS],
+    ['in software without subgroups', { isSoftware: true, hasSubgroups: false }, KERNELS_WITH_FORMS],
+  ] as const)(
     'agrees with the reference in the kernels of a GPU %s',
-    async (_name, options) => {
+    async (_name, options, kernels) => {
       const other = await createWebGpuDevice(options);
-      const results = await selftest(other, createReferenceDevice(), { kernels: KERNELS_WITH_FORMS });
+      const results = await selftest(other, createReferenceDevice(), { kernels });
       expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
       other.destroy();
     },
@@ -276,7 +272,7 @@ describe.skipIf(reason !== '')(`what the webgpu device says of faults${reason}`,
   test('an adapter that gives no device says why', async () => {
     const requestDevice = () => Promise.reject(new Error('limit out of range'));
     const info = { vendor: 'some', architecture: 'gpu', isFallbackAdapter: false };
-    const gpu = { requestAdapter: async () => ({ limits: {}, info, requestDevice }) };
+    const gpu = { requestAdapter: async () => ({ limits: {}, features: new Set(), info, requestDevice }) };
     await expect(createWebGpuDevice({ gpu })).rejects.toThrow('webgpu: some gpu gives no device: limit out of range');
   });
 
