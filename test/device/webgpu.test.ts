@@ -27,11 +27,11 @@ const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
 /** Kernels that add up over the invocations of a workgroup, which subgroups do otherwise. */
 const SUMS: readonly KernelName[] = [
   ...(['sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward'] as const),
-  ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked'] as const),
+  ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked', 'matmul'] as const),
 ];
 /** Those, and what is written for some adapters otherwise than for others. */
 const KERNELS_WITH_FORMS: readonly KernelName[] = [
-  ...(['matmul', 'slstmForward', 'slstmBackward', 'lstmForward', 'lstmBackward', 'headwiseLinearForward'] as const),
+  ...(['slstmForward', 'slstmBackward', 'lstmForward', 'lstmBackward', 'headwiseLinearForward'] as const),
   ...SUMS,
 ];
 
