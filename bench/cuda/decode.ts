@@ -15,14 +15,11 @@ import type { LanguageModel } from '../../src/model/language-model.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { median, printTable } from '../table.js';
-import { large, randomModel, relativeRms } from './large.js';
+import { large, randomModel, relativeRms, sizeOptions } from './large.js';
 
 const { values } = parseArgs({
   options: {
-    dim: { type: 'string', default: '4096' },
-    blocks: { type: 'string', default: '32' },
-    heads: { type: 'string', default: '8' },
-    vocab: { type: 'string', default: '50304' },
+    ...sizeOptions(4096, 32, 8),
     batch: { type: 'string', default: '1,16' },
     tokens: { type: 'string', default: '20' },
   },

@@ -10,14 +10,11 @@ import { Engine } from '../../src/generate/engine.js';
 import type { LanguageModel } from '../../src/model/language-model.js';
 import { formatCount } from '../../src/format.js';
 import { median, printTable } from '../table.js';
-import { large, randomModel } from './large.js';
+import { large, randomModel, sizeOptions } from './large.js';
 
 const { values } = parseArgs({
   options: {
-    dim: { type: 'string', default: '768' },
-    blocks: { type: 'string', default: '12' },
-    heads: { type: 'string', default: '4' },
-    vocab: { type: 'string', default: '50304' },
+    ...sizeOptions(768, 12, 4),
     batch: { type: 'string', default: '1,4,8' },
     prompt: { type: 'string', default: '2048' },
     tokens: { type: 'string', default: '200' },

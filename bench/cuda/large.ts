@@ -16,6 +16,15 @@ export const large = (dim: number, blocks: number, heads: number, vocabSize: num
   ...{ dim, blocks: Array<string>(blocks).fill('mlstmLarge'), mlstmLarge: { heads }, vocabSize },
 });
 
+/** The options of `parseArgs` that say how large, with these defaults. */
+export const sizeOptions = (dim: number, blocks: number, heads: number) =>
+  ({
+    dim: { type: 'string', default: String(dim) },
+    blocks: { type: 'string', default: String(blocks) },
+    heads: { type: 'string', default: String(heads) },
+    vocab: { type: 'string', default: '50304' },
+  }) as const;
+
 /** Random numbers that matrices are made of, over and over: making billions anew takes minutes. */
 const POOL = normal(randomKey(7), 1 << 20);
 

@@ -15,15 +15,12 @@ import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { Tensor, type FloatDtype } from '../../src/tensor/tensor.js';
 import { median, printTable } from '../table.js';
-import { large, randomModel, relativeRms } from './large.js';
+import { large, randomModel, relativeRms, sizeOptions } from './large.js';
 import { PROFILE_HEAD, profiled } from './profiled.js';
 
 const { values } = parseArgs({
   options: {
-    dim: { type: 'string', default: '4096' },
-    blocks: { type: 'string', default: '32' },
-    heads: { type: 'string', default: '8' },
-    vocab: { type: 'string', default: '50304' },
+    ...sizeOptions(4096, 32, 8),
     tokens: { type: 'string', default: '8192' },
     kernels: { type: 'boolean', default: false },
   },

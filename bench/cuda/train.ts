@@ -13,7 +13,7 @@ import { randomKey, uniform } from '../../src/tensor/random.js';
 import type { FloatDtype } from '../../src/tensor/tensor.js';
 import { Trainer, type HostBatch } from '../../src/train/trainer.js';
 import { median, printTable } from '../table.js';
-import { large } from './large.js';
+import { large, sizeOptions } from './large.js';
 import { PROFILE_HEAD, profiled } from './profiled.js';
 
 const HELP = `Usage: npx tsx bench/cuda/train.ts [--dim 768] [--blocks 12] [--heads 4] [--vocab 50304] [--batch 16] [--length 2048]
@@ -26,10 +26,7 @@ const HELP = `Usage: npx tsx bench/cuda/train.ts [--dim 768] [--blocks 12] [--he
 
 const { values } = parseArgs({
   options: {
-    dim: { type: 'string', default: '768' },
-    blocks: { type: 'string', default: '12' },
-    heads: { type: 'string', default: '4' },
-    vocab: { type: 'string', default: '50304' },
+    ...sizeOptions(768, 12, 4),
     batch: { type: 'string', default: '16' },
     length: { type: 'string', default: '2048' },
     steps: { type: 'string', default: '10' },

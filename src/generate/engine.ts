@@ -27,7 +27,7 @@ export type { EngineEvent, EngineRequest } from './request.js';
 export interface EngineOptions {
   /** Sequences that are decoded together at the most. Default 8. */
   readonly maxBatch?: number;
-  /** Prompt tokens that are read between two steps. Default 256, on a GPU 1024. */
+  /** Prompt tokens that are read between two steps. Default 256, on the cuda device 1024. */
   readonly prefillChunk?: number;
 }
 

@@ -37,6 +37,7 @@ export function linearCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, s
  * for the cotangent 1 of the result, with the logits computed once.
  * @param scale  []
  * @returns      []
+ * @throws RangeError or TypeError as `linearCrossEntropy`, and where scale is no scalar.
  */
 export function rootCrossEntropy(x: Tensor, weight: Tensor, targets: Tensor, scale: Tensor, softCap = 0): Tensor {
   const { device } = x;

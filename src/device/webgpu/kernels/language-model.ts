@@ -145,20 +145,28 @@ function forChunks(
   });
 }
 
-/** The gradients of a stretch of rows, from its raw logits [rows,V], which are lost, and its x [rows,D]. */
-function lossBackward(
+/**
+ * The gradients of the loss. With `loss` it is computed too, and logsumexp with it; else logsumexp is that of the forward
+ * kernel.
+ */
+function gradients(
   gpu: Gpu,
-  dx: DeviceBuffer,
-  dweight: DeviceBuffer,
-  { weight, x, ...read }: Record<'logits' | 'dloss' | 'targets' | 'logsumexp' | 'weight' | 'x', DeviceBuffer>,
-  { first, rows, D, V, cap }: Record<'first' | 'rows' | 'D' | 'V' | 'cap', number>,
+  { dx, dweight, loss }: { dx: DeviceBuffer; dweight: DeviceBuffer; loss: DeviceBuffer | null },
+  { x, weight, ...read }: Record<'dloss' | 'x' | 'weight' | 'targets' | 'logsumexp', DeviceBuffer>,
+  [N, D, V]: readonly [number, number, number],
+  cap: number,
 ): void {
-  gpu.run(LOSS_BACKWARD, read, { N: rows * V, V, first, cap }, mapGroups(rows * V), { CAPPED: cap !== 0 });
-  // dx [rows,D] += dlogits [rows,V] weight [V,D];  dweight [V,D] += dlogits^T [V,rows] x [rows,D]
-  const [into, a, accumulate] = [gpu.view(dx, first * D, rows * D), read.logits, true];
-  multiply(gpu, { c: into, a, b: weight, M: rows, N: D, K: V, lda: V, ldb: D, ldc: D, accumulate });
-  const shape = { M: V, N: D, K: rows, lda: V, ldb: D, ldc: D };
-  multiply(gpu, { c: dweight, a, b: x, ...shape, transA: true, accumulate });
+  const { targets, logsumexp } = read;
+  const form = { CAPPED: cap !== 0 };
+  forChunks(gpu, x, weight, [N, D, V], (first, rows, part, logits) => {
+    if (loss !== null) gpu.run(LOSS, { loss, logsumexp, logits, targets }, { V, first, cap }, rows, form);
+    gpu.run(LOSS_BACKWARD, { logits, ...read }, { N: rows * V, V, first, cap }, mapGroups(rows * V), form);
+    // dx [rows,D] += dlogits [rows,V] weight [V,D];  dweight [V,D] += dlogits^T [V,rows] x [rows,D]
+    const [into, a, accumulate] = [gpu.view(dx, first * D, rows * D), logits, true];
+    multiply(gpu, { c: into, a, b: weight, M: rows, N: D, K: V, lda: V, ldb: D, ldc: D, accumulate });
+    const shape = { M: V, N: D, K: rows, lda: V, ldb: D, ldc: D };
+    multiply(gpu, { c: dweight, a, b: part, ...shape, transA: true, accumulate });
+  });
 }
 
 export const languageModel = (gpu: Gpu) =>
@@ -179,29 +187,12 @@ export const languageModel = (gpu: Gpu) =>
     },
     linearCrossEntropyBackward(dx, dweight, dloss, x, weight, targets, logsumexp, N, D, V, cap) {
       checkTokens(gpu, 'linearCrossEntropyBackward', targets, N, V, -1);
-      forChunks(gpu, x, weight, [N, D, V], (first, rows, part, logits) => {
-        lossBackward(
-          gpu,
-          dx,
-          dweight,
-          { logits, dloss, targets, logsumexp, weight, x: part },
-          { first, rows, D, V, cap },
-        );
-      });
+      gradients(gpu, { dx, dweight, loss: null }, { dloss, x, weight, targets, logsumexp }, [N, D, V], cap);
     },
     linearCrossEntropyForwardBackward(dx, dweight, loss, dloss, x, weight, targets, N, D, V, cap) {
       checkTokens(gpu, 'linearCrossEntropyForwardBackward', targets, N, V, -1);
       gpu.withScratch([N], (logsumexp) => {
-        forChunks(gpu, x, weight, [N, D, V], (first, rows, part, logits) => {
-          gpu.run(LOSS, { loss, logsumexp, logits, targets }, { V, first, cap }, rows, { CAPPED: cap !== 0 });
-          lossBackward(
-            gpu,
-            dx,
-            dweight,
-            { logits, dloss, targets, logsumexp, weight, x: part },
-            { first, rows, D, V, cap },
-          );
-        });
+        gradients(gpu, { dx, dweight, loss }, { dloss, x, weight, targets, logsumexp }, [N, D, V], cap);
       });
     },
   }) satisfies Partial<Kernels>;
