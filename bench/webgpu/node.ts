@@ -4,6 +4,7 @@
  * the package `webgpu`, so that it can be bundled for a machine with a GPU; docs/performance.md says how.
  */
 import { parseArgs } from 'node:util';
+import { createCudaDevice } from '../../src/device/cuda/cuda.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
 import type { KernelName } from '../../src/device/kernels.js';
 import { describeFailure, selftest } from '../../src/device/selftest/selftest.js';
@@ -13,7 +14,7 @@ import { median, printTable } from '../table.js';
 import { measureLimits, type Limits } from './limits.js';
 import { linesFor, type Line } from './node-lines.js';
 
-const HELP = `Usage: npx tsx bench/webgpu/node.ts [--rounds 5] [--seconds 0.5] [--skip-selftest] [--software | --hardware]
+const HELP = `Usage: npx tsx bench/webgpu/node.ts [--rounds 5] [--seconds 0.5] [--skip-selftest] [--software | --hardware] [--cuda]
 
 The webgpu device in Node on the adapter that Dawn finds, against the peak and the bandwidth that are measured there.
 
@@ -21,7 +22,8 @@ The webgpu device in Node on the adapter that Dawn finds, against the peak and t
   --seconds S      of the calls of a sample, about (default: 0.5)
   --skip-selftest  do not compare the kernels with the reference first
   --software       kernels and sizes for a GPU in software, whatever the adapter says
-  --hardware       those for a GPU in hardware`;
+  --hardware       those for a GPU in hardware
+  --cuda           the same calls on the cuda device too, in turns, and how many times as long they take on webgpu`;
 
 /** The kernels that are timed here, in the form that they have on this adapter. */
 const KERNELS: readonly KernelName[] = [
@@ -38,26 +40,36 @@ async function prove(device: WebGpuDevice): Promise<void> {
   console.log(`${results.length} cases of ${KERNELS.length} kernels agree with the reference`);
 }
 
-/** Cells of a line: its time, rate, share of the peak and of the bandwidth. */
-async function measured(line: Line, limits: Limits, rounds: number, seconds: number): Promise<string[]> {
-  const sample = async (calls: number): Promise<number> => {
+/** The median and the best time of a call of each line in seconds; the lines take turns. */
+async function timesOf(lines: readonly Line[], rounds: number, seconds: number): Promise<[number, number][]> {
+  const sample = async (line: Line, calls: number): Promise<number> => {
     const start = performance.now();
     await line.run(calls);
     return (performance.now() - start) / 1000 / calls;
   };
-  await sample(1);
-  const calls = Math.max(1, Math.round(seconds / (await sample(3))));
-  const times: number[] = [];
-  while (times.length < rounds) times.push(await sample(calls));
-  const time = median(times);
+  const calls: number[] = [];
+  for (const line of lines) {
+    await sample(line, 1);
+    calls.push(Math.max(1, Math.round(seconds / (await sample(line, 3)))));
+  }
+  const times = lines.map((): number[] => []);
+  for (let round = 0; round < rounds; round++)
+    for (const [index, line] of lines.entries()) times[index]!.push(await sample(line, calls[index]!));
+  return times.map((samples) => [median(samples), Math.min(...samples)]);
+}
+
+/** Cells of a line: its time, rate, share of the peak and of the bandwidth; the time on a second device and the ratio. */
+function cellsOf(line: Line, times: readonly [number, number][], limits: Limits): string[] {
+  const [[time, best], other] = [times[0]!, times[1]];
   const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
   return [
     line.name,
     formatSeconds(time),
-    formatSeconds(Math.min(...times)),
+    formatSeconds(best),
     (line.flops / time / 1e9).toFixed(0),
     percent(line.flops / time / limits.flops),
     line.bytes === undefined ? '' : percent(line.bytes / time / limits.bandwidth),
+    ...(other ? [formatSeconds(other[0]), (time / other[0]).toFixed(2)] : []),
   ];
 }
 
@@ -68,6 +80,7 @@ const { values } = parseArgs({
     'skip-selftest': { type: 'boolean', default: false },
     software: { type: 'boolean', default: false },
     hardware: { type: 'boolean', default: false },
+    cuda: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
@@ -86,10 +99,15 @@ else {
       `medians of ${values.rounds} samples`,
   );
   const rows: string[][] = [];
+  const cuda = values.cuda ? createCudaDevice() : undefined;
+  const others = cuda && linesFor(cuda, isSoftware);
   for await (const line of linesFor(device, isSoftware)) {
-    rows.push(await measured(line, limits, Number(values.rounds), Number(values.seconds)));
+    const other = await others?.next();
+    const lines = other?.value ? [line, other.value] : [line];
+    rows.push(cellsOf(line, await timesOf(lines, Number(values.rounds), Number(values.seconds)), limits));
     process.stderr.write(`${line.name}\n`);
   }
-  printTable(['', 'median', 'best', 'GFLOP/s', 'of peak', 'of bandwidth'], rows);
+  const head = ['', 'median', 'best', 'GFLOP/s', 'of peak', 'of bandwidth'];
+  printTable(cuda ? [...head, 'on cuda', 'ratio'] : head, rows);
   device.destroy();
 }

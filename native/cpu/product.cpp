@@ -5,6 +5,7 @@ namespace XL_NS {
 namespace {
 
 constexpr int TALL = PRODUCT_ROWS;
+constexpr int LINE = 64 / sizeof(float);  // floats of a cache line
 constexpr bool MANY_REGISTERS = PRODUCT_ROWS == 12;
 // With few rows a tile is made wider, so that there are enough sums at once to hide the latency of an fma.
 constexpr int ROWS_OF_4 = MANY_REGISTERS ? 6 : 3, ROWS_OF_8 = MANY_REGISTERS ? 2 : 1;
@@ -28,6 +29,12 @@ void run_tile(const Product &p, const Tile &t) {
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 8
     for (int v = 0; v < NV; v++) sum[r][v] = vf{};
+
+  // C comes into the cache while the sums are made: its rows are apart, so that the machine does not see them coming.
+#pragma GCC unroll 12
+  for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+    for (int i = 0; i < NV * W; i += LINE) __builtin_prefetch(t.c + r * p.c_row + i, 1);
 
   // Three bases and the steps 0, 1, 2, 3 times a_row: addresses that the machine forms without further registers.
   const int64_t step = t.a_row, step3 = 3 * t.a_row;

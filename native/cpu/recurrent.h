@@ -1,8 +1,8 @@
 // What sLSTM and LSTM share: the recurrence over time of four gates through a block-diagonal matrix. A cell says what a
 // step does to one vector of units (slstm.cpp, lstm.cpp); here is everything around it.
 //
-// A task is one head of a slice of the batch, and runs the whole sequence alone. Slices follow from the sizes, so that
-// results do not depend on the number of threads.
+// A task is one head of a slice of the batch. Slices follow from the sizes, so that results do not depend on the number
+// of threads. A worker runs the whole sequence of one task, or of several of one head step by step in turns (a group).
 #ifndef XL_CPU_RECURRENT_H
 #define XL_CPU_RECURRENT_H
 #include "panels.h"
@@ -23,6 +23,8 @@ constexpr int BATCH_ROWS = 2;
 // would leave the machine waiting for results.
 constexpr int TOGETHER = 2 * BATCH_ROWS;
 
+constexpr int64_t MOST_TOGETHER = 4;
+constexpr int64_t near_floats = int64_t(1) << 17;
 constexpr int64_t streamed_bytes = int64_t(2) << 20;
 
 struct RecurrentShape {
@@ -35,6 +37,12 @@ struct RecurrentShape {
     return min_of(min_of(rows, 16), max_of(B, 1));
   }
   int64_t slices() const { return ceil_div(B, slice()); }
+  // Slices whose steps a worker takes in turns. A matrix that the nearest caches do not hold is then read once for all.
+  int64_t together() const {
+    if (GATES * DH * padded() < near_floats) return 1;
+    return max_of(1, min_of(min_of(slices(), MOST_TOGETHER), NH * slices() / xl::threads()));
+  }
+  int64_t groups() const { return ceil_div(slices(), together()); }
   int64_t at(int64_t b, int64_t t, int64_t head) const { return ((b * T + t) * NH + head) * DH; }
   int64_t state_at(int64_t s, int64_t b, int64_t head) const { return ((s * B + b) * NH + head) * DH; }
 };
@@ -49,6 +57,35 @@ inline int check_recurrent(const char *name, const RecurrentShape &s) {
 inline int no_memory(const char *name, const RecurrentShape &s) {
   return xl::fail(XL_OUT_OF_MEMORY, "%s: no memory for the working state of B=%lld T=%lld NH=%lld DH=%lld", name,
                   (long long)s.B, (long long)s.T, (long long)s.NH, (long long)s.DH);
+}
+
+// Tasks of one head whose steps a worker takes in turns.
+template <class Task>
+struct Group {
+  Task tasks[MOST_TOGETHER];
+  int64_t count;
+  Task *begin() { return tasks; }
+  Task *end() { return tasks + count; }
+};
+
+// body(group, head, first slice) for all groups, on all threads, with memory for their tasks; false when there is none.
+template <class Task, class Body>
+bool for_groups(const RecurrentShape &s, const Body &body) {
+  const int64_t together = s.together();
+  Arena count(nullptr);
+  Task unused;
+  unused.take(count, s);
+  int failed = 0;
+  parallel_for(s.NH * s.groups(), [&](int64_t index, int worker) {
+    Arena arena(xl::scratch(worker, together * count.used));
+    if (!arena.base) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    const int64_t head = index % s.NH, slice = index / s.NH * together;
+    Group<Task> group;
+    group.count = min_of(together, s.slices() - slice);
+    for (Task &task : group) task.take(arena, s);
+    body(group, head, slice);
+  });
+  return !failed;
 }
 
 struct RecurrentInputs {
@@ -111,7 +148,7 @@ struct RecurrentTask {
   const float *packed;  // of this head; NULL reads the matrix as it stands
   int64_t first, rows, head;
 
-  RecurrentTask(Arena &arena, const RecurrentShape &s) {
+  void take(Arena &arena, const RecurrentShape &s) {
     const int64_t floats = s.slice() * s.padded();
     for (float *&p : state) p = arena.take(floats);
     h = arena.take(floats);
@@ -119,9 +156,9 @@ struct RecurrentTask {
     at = reinterpret_cast<int64_t *>(arena.take(2 * floats / W));
     unit = reinterpret_cast<int64_t *>(arena.take(2 * floats / W));
   }
-  void place(const RecurrentShape &s, int64_t index) {
-    head = index % s.NH;
-    first = index / s.NH * s.slice();
+  void place(const RecurrentShape &s, int64_t head_of_task, int64_t slice) {
+    head = head_of_task;
+    first = slice * s.slice();
     rows = min_of(s.slice(), s.B - first);
     const int64_t units = s.padded() / W;
     for (int64_t v = 0; v < rows * units; v++) {
@@ -161,36 +198,40 @@ void store_recurrent_state(const RecurrentTask<Cell> &task, const RecurrentShape
     }
 }
 
-// gates = h R for R rows from `row` on. Every other step goes through the matrix from its end: what a step read last is
-// still in the nearest cache when the next one begins.
+// A vector of units j of gates = h R, for R rows from `row` on.
 template <int R, class Cell>
-XL_INLINE void product_packed_rows(RecurrentTask<Cell> &task, const RecurrentShape &s, int64_t row, bool backwards) {
+XL_INLINE void product_packed_rows(RecurrentTask<Cell> &task, const RecurrentShape &s, int64_t row, int64_t j) {
+  const int64_t padded = s.padded();
+  const float *packed = task.packed + j / W * packed_units(s);
+  vf acc[R][GATES];
+#pragma GCC unroll 4
+  for (int g = 0; g < GATES; g++) acc[0][g] = load(packed + g * W);
+#pragma GCC unroll 4
+  for (int r = 1; r < R; r++)
+#pragma GCC unroll 4
+    for (int g = 0; g < GATES; g++) acc[r][g] = acc[0][g];
+  tile_product<GATES * W>(acc, task.h + row * padded, padded, 1, packed + GATES * W, s.DH);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int g = 0; g < GATES; g++) store(task.gates[g] + (row + r) * padded + j, acc[r][g]);
+}
+
+// gates = h R of all tasks of a group. Every other step goes through the matrix from its end: what a step read last is
+// still in the nearest cache when the next one begins.
+template <class Cell>
+void product_packed(Group<RecurrentTask<Cell>> &group, const RecurrentShape &s, bool backwards) {
   const int64_t padded = s.padded();
   for (int64_t index = 0; index < padded; index += W) {
     const int64_t j = backwards ? padded - W - index : index;
-    const float *packed = task.packed + j / W * packed_units(s);
-    vf acc[R][GATES];
-#pragma GCC unroll 4
-    for (int g = 0; g < GATES; g++) acc[0][g] = load(packed + g * W);
-#pragma GCC unroll 4
-    for (int r = 1; r < R; r++)
-#pragma GCC unroll 4
-      for (int g = 0; g < GATES; g++) acc[r][g] = acc[0][g];
-    tile_product<GATES * W>(acc, task.h + row * padded, padded, 1, packed + GATES * W, s.DH);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-      for (int g = 0; g < GATES; g++) store(task.gates[g] + (row + r) * padded + j, acc[r][g]);
+    for (RecurrentTask<Cell> &task : group) {
+      int64_t row = 0;
+      for (; row + BATCH_ROWS <= task.rows; row += BATCH_ROWS) product_packed_rows<BATCH_ROWS>(task, s, row, j);
+      if constexpr (BATCH_ROWS > 2)
+        for (; row + 2 <= task.rows; row += 2) product_packed_rows<2>(task, s, row, j);
+      for (; row < task.rows; row++) product_packed_rows<1>(task, s, row, j);
+    }
   }
-}
-
-template <class Cell>
-void product_packed(RecurrentTask<Cell> &task, const RecurrentShape &s, bool backwards) {
-  int64_t row = 0;
-  for (; row + BATCH_ROWS <= task.rows; row += BATCH_ROWS) product_packed_rows<BATCH_ROWS>(task, s, row, backwards);
-  if constexpr (BATCH_ROWS > 2)
-    for (; row + 2 <= task.rows; row += 2) product_packed_rows<2>(task, s, row, backwards);
-  for (; row < task.rows; row++) product_packed_rows<1>(task, s, row, backwards);
 }
 
 // The same with the matrix as it stands, one row at a time: for a few steps packing would cost more than it saves.
@@ -263,27 +304,32 @@ void prefetch_step(const RecurrentTask<Cell> &task, const RecurrentShape &s, con
 }
 
 template <class Cell>
-void run_forward(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in,
-                 const RecurrentOutputs &out) {
-  load_recurrent_state(task, s, in.state);
-  for (int64_t t = 0; t < s.T; t++) {
-    if (in.reset)
-      for (int64_t r = 0; r < task.rows; r++)
-        if (in.reset[(task.first + r) * s.T + t]) task.set_fresh(s, r);
-    prefetch_step(task, s, in, out, t + 1);
-    if (task.packed) {
-      product_packed(task, s, t % 2 == 1);
-    } else {
-      product_plain(task, s, in.recurrent, in.bias);
-    }
-    const bool whole = s.DH % W == 0;
-    if (out.saved) {
-      whole ? update_all<true, true>(task, s, in, out, t) : update_all<true, false>(task, s, in, out, t);
-    } else {
-      whole ? update_all<false, true>(task, s, in, out, t) : update_all<false, false>(task, s, in, out, t);
-    }
+void update(RecurrentTask<Cell> &task, const RecurrentShape &s, const RecurrentInputs &in, const RecurrentOutputs &out,
+            int64_t t) {
+  const bool whole = s.DH % W == 0;
+  if (out.saved) {
+    whole ? update_all<true, true>(task, s, in, out, t) : update_all<true, false>(task, s, in, out, t);
+  } else {
+    whole ? update_all<false, true>(task, s, in, out, t) : update_all<false, false>(task, s, in, out, t);
   }
-  store_recurrent_state(task, s, out.state);
+}
+
+template <class Cell>
+void run_forward(Group<RecurrentTask<Cell>> &group, const RecurrentShape &s, const RecurrentInputs &in,
+                 const RecurrentOutputs &out) {
+  for (RecurrentTask<Cell> &task : group) load_recurrent_state(task, s, in.state);
+  for (int64_t t = 0; t < s.T; t++) {
+    for (RecurrentTask<Cell> &task : group) {
+      if (in.reset)
+        for (int64_t r = 0; r < task.rows; r++)
+          if (in.reset[(task.first + r) * s.T + t]) task.set_fresh(s, r);
+      prefetch_step(task, s, in, out, t + 1);
+      if (!task.packed) product_plain(task, s, in.recurrent, in.bias);
+    }
+    if (group.tasks[0].packed) product_packed(group, s, t % 2 == 1);
+    for (RecurrentTask<Cell> &task : group) update(task, s, in, out, t);
+  }
+  for (RecurrentTask<Cell> &task : group) store_recurrent_state(task, s, out.state);
   if (out.stream) stream_end();
 }
 
@@ -299,18 +345,13 @@ int recurrent_forward(const char *name, const RecurrentShape &s, const Recurrent
     if (!packed) return no_memory(name, s);
     pack_recurrent(packed, in.recurrent, in.bias, s);
   }
-  Arena count(nullptr);
-  RecurrentTask<Cell> unused(count, s);
-  int failed = 0;
-  parallel_for(s.NH * s.slices(), [&](int64_t index, int worker) {
-    Arena arena(xl::scratch(worker, count.used));
-    if (!arena.base) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    RecurrentTask<Cell> task(arena, s);
-    task.place(s, index);
-    task.packed = packed ? packed + task.head * packed_head(s) : nullptr;
-    run_forward(task, s, in, out);
-  });
-  return failed ? no_memory(name, s) : XL_OK;
+  return for_groups<RecurrentTask<Cell>>(s, [&](Group<RecurrentTask<Cell>> &group, int64_t head, int64_t slice) {
+    for (RecurrentTask<Cell> &task : group) {
+      task.place(s, head, slice++);
+      task.packed = packed ? packed + head * packed_head(s) : nullptr;
+    }
+    run_forward(group, s, in, out);
+  }) ? XL_OK : no_memory(name, s);
 }
 
 }  // namespace

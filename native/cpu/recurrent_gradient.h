@@ -52,7 +52,7 @@ struct RecurrentGradientTask {
   int64_t waiting;
   bool flushed;
 
-  RecurrentGradientTask(Arena &arena, const RecurrentShape &s) {
+  void take(Arena &arena, const RecurrentShape &s) {
     const int64_t floats = s.slice() * s.padded();
     for (float *&p : carried) p = arena.take(floats);
     dh = arena.take(floats);
@@ -111,22 +111,33 @@ void row_gradient(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, co
   }
 }
 
-// dh of R rows through the matrix: dh[r] = dgates[r] R.
-template <int R, class Cell>
-XL_INLINE void matrix_rows(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, const float *dgates,
-                           int64_t row) {
+// NV vectors of dh from column `col` on through the matrix, for R rows: dh[r] = dgates[r] R. The gate gradients are those
+// of the last waiting rows.
+template <int R, int NV, class Cell>
+XL_INLINE void matrix_rows(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, int64_t row, int64_t col) {
   const int64_t padded = s.padded();
+  vf acc[R][NV];
+  tile_zero(acc);
+  tile_product(acc, task.dgates + (task.waiting + row) * task.gate_row, task.gate_row, 1,
+               task.matrix + col * GATES * padded, GATES * padded);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) store(task.dh + (row + r) * padded + col + v * W, acc[r][v]);
+}
+
+// dh of all tasks of a group.
+template <class Cell>
+void matrix_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s) {
   for_panels(s.DH, [&](int64_t col, int64_t vectors) {
     with_vectors(vectors, [&](auto count) {
       constexpr int NV = decltype(count)::value;
-      vf acc[R][NV];
-      tile_zero(acc);
-      tile_product(acc, dgates + row * task.gate_row, task.gate_row, 1, task.matrix + col * GATES * padded,
-                   GATES * padded);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) store(task.dh + (row + r) * padded + col + v * W, acc[r][v]);
+      for (RecurrentGradientTask<Cell> &task : group) {
+        int64_t row = 0;
+        for (; row + MR <= task.rows; row += MR) matrix_rows<MR, NV>(task, s, row, col);
+        for (; row + 2 <= task.rows; row += 2) matrix_rows<2, NV>(task, s, row, col);
+        for (; row < task.rows; row++) matrix_rows<1, NV>(task, s, row, col);
+      }
     });
   });
 }
@@ -192,22 +203,26 @@ void prefetch_gradient(const RecurrentGradientTask<Cell> &task, const RecurrentS
 }
 
 template <class Cell>
-void step_gradient(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, const RecurrentGradientInputs &in,
+void step_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s, const RecurrentGradientInputs &in,
                    const RecurrentGradientOutputs &out, int64_t t) {
-  float *dgates = task.dgates + task.waiting * task.gate_row;
-  auto is_reset = [&](int64_t r) { return in.reset && in.reset[(task.first + r) * s.T + t]; };
-  for (int64_t r = 0; r < task.rows; r++) {
-    row_gradient(task, s, in, out, dgates + r * task.gate_row, r, t, is_reset(r));
-    keep_h(task, s, in, r, t, is_reset(r), task.waiting + r);
+  auto is_reset = [&](const RecurrentGradientTask<Cell> &task, int64_t r) {
+    return in.reset && in.reset[(task.first + r) * s.T + t];
+  };
+  for (RecurrentGradientTask<Cell> &task : group) {
+    float *dgates = task.dgates + task.waiting * task.gate_row;
+    for (int64_t r = 0; r < task.rows; r++) {
+      row_gradient(task, s, in, out, dgates + r * task.gate_row, r, t, is_reset(task, r));
+      keep_h(task, s, in, r, t, is_reset(task, r), task.waiting + r);
+    }
+    prefetch_gradient(task, s, in, out, t - 1);
   }
-  prefetch_gradient(task, s, in, out, t - 1);
-  int64_t row = 0;
-  for (; row + MR <= task.rows; row += MR) matrix_rows<MR>(task, s, dgates, row);
-  for (; row + 2 <= task.rows; row += 2) matrix_rows<2>(task, s, dgates, row);
-  for (; row < task.rows; row++) matrix_rows<1>(task, s, dgates, row);
-  for (int64_t r = 0; r < task.rows; r++)
-    if (is_reset(r)) fill_zero(task.dh + r * s.padded(), s.padded());
-  task.waiting += task.rows;
+  matrix_gradient(group, s);
+  for (RecurrentGradientTask<Cell> &task : group) {
+    for (int64_t r = 0; r < task.rows; r++)
+      if (is_reset(task, r)) fill_zero(task.dh + r * s.padded(), s.padded());
+    task.waiting += task.rows;
+    if (task.waiting + task.rows > task.capacity || t == 0) flush(task, s);
+  }
 }
 
 // Cotangents of the last state; the cell takes into account which parts of it are independent.
@@ -251,14 +266,12 @@ void store_state_cotangent(RecurrentGradientTask<Cell> &task, const RecurrentSha
 }
 
 template <class Cell>
-void run_backward(RecurrentGradientTask<Cell> &task, const RecurrentShape &s, const RecurrentGradientInputs &in,
+void run_backward(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s, const RecurrentGradientInputs &in,
                   const RecurrentGradientOutputs &out) {
-  load_state_cotangent(task, s, in);
-  for (int64_t t = s.T - 1; t >= 0; t--) {
-    step_gradient(task, s, in, out, t);
-    if (task.waiting + task.rows > task.capacity || t == 0) flush(task, s);
-  }
-  if (out.state) store_state_cotangent(task, s, in, out.state);
+  for (RecurrentGradientTask<Cell> &task : group) load_state_cotangent(task, s, in);
+  for (int64_t t = s.T - 1; t >= 0; t--) step_gradient(group, s, in, out, t);
+  if (!out.state) return;
+  for (RecurrentGradientTask<Cell> &task : group) store_state_cotangent(task, s, in, out.state);
 }
 
 // Adds the parts of all slices to the gradients of the matrix and the bias.
@@ -292,22 +305,21 @@ int recurrent_backward(const char *name, const RecurrentShape &s, const Recurren
   float *bias_parts = xl::shared_scratch(tasks * rows, 2);
   if (!matrix || !parts || !bias_parts) return no_memory(name, s);
   copy_matrix(matrix, in.recurrent, s);
-  Arena count(nullptr);
-  RecurrentGradientTask<Cell> unused(count, s);
-  int failed = 0;
-  parallel_for(tasks, [&](int64_t index, int worker) {
-    Arena arena(xl::scratch(worker, count.used));
-    if (!arena.base) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    RecurrentGradientTask<Cell> task(arena, s);
-    task.head = index % s.NH;
-    task.first = index / s.NH * s.slice();
-    task.rows = min_of(s.slice(), s.B - task.first);
-    task.matrix = matrix + task.head * matrix_floats(s);
-    task.dmatrix = parts + index * matrix_floats(s);
-    task.dbias = bias_parts + index * rows;
-    run_backward(task, s, in, out);
+  using Task = RecurrentGradientTask<Cell>;
+  const bool done = for_groups<Task>(s, [&](Group<Task> &group, int64_t head, int64_t slice) {
+    for (Task &task : group) {
+      const int64_t part = slice * s.NH + head;
+      task.head = head;
+      task.first = slice * s.slice();
+      task.rows = min_of(s.slice(), s.B - task.first);
+      task.matrix = matrix + head * matrix_floats(s);
+      task.dmatrix = parts + part * matrix_floats(s);
+      task.dbias = bias_parts + part * rows;
+      slice++;
+    }
+    run_backward(group, s, in, out);
   });
-  if (failed) return no_memory(name, s);
+  if (!done) return no_memory(name, s);
   if (s.B > 0 && s.T > 0) add_parts(s, out, parts, bias_parts);
   return XL_OK;
 }
