@@ -81,6 +81,9 @@ export function writeJson(folder: string, about: Circumstances, results: readonl
   fs.writeFileSync(path.join(folder, 'results.json'), `${JSON.stringify({ ...about, results }, null, 1)}\n`);
 }
 
+/** The description of a CPU device without its threads, of which each row says how many it had. */
+const machineOf = (device: string): string => device.replace(/, \d+ threads?$/, '');
+
 /**
  * What several runs on one machine wrote, as if it were one: their rows, each with all its numbers of threads, and all
  * commits.
@@ -90,7 +93,7 @@ export function joinResults(files: readonly string[]): { about: Circumstances; r
   const runs = files.map((file) => JSON.parse(fs.readFileSync(file, 'utf8')) as Circumstances & { results: Result[] });
   const [first] = runs;
   if (first === undefined) throw new Error('bench:peers: --from names no file');
-  const strange = runs.findIndex(({ device }) => device !== first.device);
+  const strange = runs.findIndex(({ device }) => machineOf(device) !== machineOf(first.device));
   if (strange > 0) throw new Error(`bench:peers: ${files[strange]} is of another machine than ${files[0]}`);
   const rows = new Map<string, Result>();
   for (const result of runs.flatMap(({ results }) => results)) {
@@ -102,7 +105,7 @@ export function joinResults(files: readonly string[]): { about: Circumstances; r
   }
   const loadBefore = Math.max(...runs.map((run) => run.loadBefore));
   const commit = [...new Set(runs.map((run) => run.commit))].join(' and ');
-  return { about: { ...first, commit, loadBefore }, results: [...rows.values()] };
+  return { about: { ...first, device: machineOf(first.device), commit, loadBefore }, results: [...rows.values()] };
 }
 
 /** A table of Markdown. */
