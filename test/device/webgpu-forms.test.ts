@@ -15,9 +15,9 @@ import {
 } from '../../src/device/selftest/selftest.js';
 import { FEW, tileFor } from '../../src/device/webgpu/kernels/matmul-tiles.js';
 import { wgslOf } from '../../src/device/webgpu/program.js';
-import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
-import { webGpuOrReason } from '../support/webgpu.js';
+import { webGpuForTests, webGpuOrReason } from '../support/webgpu.js';
 
 const opened = await webGpuOrReason();
 const reason = typeof opened === 'string' ? ` (skipped: ${opened})` : '';
@@ -62,7 +62,7 @@ describe.skipIf(reason !== '')(`the forms of the webgpu device${reason}`, () => 
   ] as [string, object, readonly KernelName[], (one: KernelCase) => boolean][])(
     'agree with the reference in the kernels of a GPU %s',
     async (_name, options, kernels, isChosen) => {
-      const other = await createWebGpuDevice(options);
+      const other = await webGpuForTests(options);
       const chosen = cases.filter((one) => kernels.includes(one.kernel) && isChosen(one));
       const results = await checkCases(other, chosen);
       expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
@@ -91,7 +91,7 @@ describe.skipIf(reason !== '')(`the forms of the webgpu device${reason}`, () => 
   describe('in hardware', () => {
     let hardware: WebGpuDevice;
     beforeAll(async () => {
-      hardware = await createWebGpuDevice({ isSoftware: false });
+      hardware = await webGpuForTests({ isSoftware: false });
       return () => hardware.destroy();
     });
 
