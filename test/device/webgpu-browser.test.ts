@@ -8,14 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
 import type { PageReport } from '../browser/selftest-page.js';
-import {
-  complaintsOf,
-  launchChromium,
-  serve,
-  SOFTWARE_GPU,
-  withoutChromium,
-  type Served,
-} from '../support/chromium.js';
+import { complaintsOf, launchChromium, serve, withoutChromium, type Served } from '../support/chromium.js';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -44,7 +37,7 @@ describe.skipIf(withoutChromium !== '')(`in a page of headless Chromium${without
   afterAll(() => server?.close());
 
   test('every kernel agrees with the reference, with nothing on the console', async () => {
-    const browser = await launchChromium(SOFTWARE_GPU); // as browsers are
+    const browser = await launchChromium();
     try {
       const page = await browser.newPage();
       const complaints = complaintsOf(page);
