@@ -1,19 +1,18 @@
 /**
  * @file The WebGPU device in Node, through Dawn: every kernel against the reference, cells against recorded
- * numbers, and what it says where something is missing or breaks. Without an adapter its tests are skipped by name.
+ * numbers, and what it says where something is missing or breaks. What is written otherwise for other adapters is in
+ * `webgpu-forms.test.ts`. Without an adapter its tests are skipped by name.
  */
 import { afterAll, describe, expect, test, vi } from 'vitest';
-import { Activation, type DeviceBuffer, type KernelName } from '../../src/device/kernels.js';
 import { KERNEL_NAMES } from '../../src/device/kernel-names.js';
 import { createReferenceDevice } from '../../src/device/reference/reference.js';
-import { compare, describeFailure, selftest } from '../../src/device/selftest/selftest.js';
+import { describeFailure, selftest } from '../../src/device/selftest/selftest.js';
 import { ABSENT } from '../../src/device/webgpu/absent.js';
 import { OutOfMemoryError } from '../../src/device/out-of-memory.js';
 import { modelConfigSchema } from '../../src/model/config.js';
 import { LanguageModel, parameterTable } from '../../src/model/language-model.js';
 import { openModel } from '../../src/model/open-model.js';
 import { Parameters } from '../../src/model/parameters.js';
-import { normal, randomKey } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
@@ -23,17 +22,6 @@ const opened = await webGpuOrReason();
 const reason = typeof opened === 'string' ? ` (skipped: ${opened})` : '';
 const device = opened as WebGpuDevice;
 const present = KERNEL_NAMES.filter((name) => !(name in ABSENT));
-
-/** Kernels that add up over the invocations of a workgroup, which subgroups do otherwise. */
-const SUMS: readonly KernelName[] = [
-  ...(['sumForward', 'sumOfSquares', 'layernormForward', 'rmsnormBackward', 'linearCrossEntropyForward'] as const),
-  ...(['headwiseLinearBackward', 'mlstmStep', 'linearPacked', 'matmul'] as const),
-];
-/** Those, and what is written for some adapters otherwise than for others. */
-const KERNELS_WITH_FORMS: readonly KernelName[] = [
-  ...(['slstmForward', 'slstmBackward', 'lstmForward', 'lstmBackward', 'headwiseLinearForward'] as const),
-  ...SUMS,
-];
 
 /** A Dawn of our own, which must stay alive as long as a device of it. */
 let gpu: GPU | null = null;
@@ -73,57 +61,6 @@ describe.skipIf(reason !== '')(`the webgpu device${reason}`, () => {
     expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
     expect(new Set(results.map(({ kernel }) => kernel)).size).toBe(present.length);
   }, 400_000);
-
-  // On a GPU in software the kernels without barriers are taken; these are the others.
-  test.each([
-    ['in hardware', { isSoftware: false }, KERNELS_WITH_FORMS],
-    ['in hardware without subgroups', { isSoftware: false, hasSubgroups: false }, SUMS],
-    ['in software without subgroups', { isSoftware: true, hasSubgroups: false }, KERNELS_WITH_FORMS],
-  ] as const)(
-    'agrees with the reference in the kernels of a GPU %s',
-    async (_name, options, kernels) => {
-      const other = await createWebGpuDevice(options);
-      const results = await selftest(other, createReferenceDevice(), { kernels });
-      expect(results.filter(({ ok }) => !ok).map(describeFailure)).toEqual([]);
-      other.destroy();
-    },
-    400_000,
-  );
-
-  // Sizes that the self-test has none of: tiles with nothing left over, and so many that they are large.
-  test.each([
-    [128, 64, 32],
-    [1792, 1792, 16],
-    [1793, 1797, 17],
-  ])(
-    'multiplies %d x %d x %d in hardware',
-    async (M, N, K) => {
-      const hardware = await createWebGpuDevice({ isSoftware: false });
-      const a = Float32Array.from(normal(randomKey(1), M * K));
-      const b = Float32Array.from(normal(randomKey(2), K * N));
-      for (const [transA, transB] of [
-        [false, false],
-        [true, false],
-        [false, true],
-      ] as const) {
-        const results = [];
-        for (const device of [hardware, createReferenceDevice()]) {
-          const [c, x, y] = [M * N, M * K, K * N].map((length) => device.alloc('float', length)) as [
-            DeviceBuffer,
-            ...DeviceBuffer[],
-          ];
-          device.write(x!, a);
-          device.write(y!, b);
-          const [lda, ldb] = [transA ? M : K, transB ? K : N];
-          device.kernels.matmul(c, x!, y!, null, M, N, K, transA, transB, lda, ldb, N, false, Activation.none);
-          results.push(await device.read(c));
-        }
-        expect(compare('c', results[0]!, results[1]!).relativeRms).toBeLessThan(1e-6);
-      }
-      hardware.destroy();
-    },
-    120_000,
-  );
 
   test('says which kernels are absent, and why', () => {
     expect(device.absent.size).toBe(Object.keys(ABSENT).length);

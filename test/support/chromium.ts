@@ -16,8 +16,15 @@ const executablePath = [process.env['CHROMIUM'], '/usr/bin/chromium'].find(
 export const withoutChromium =
   executablePath === undefined ? ' (skipped: no Chromium; apt-get install chromium, or set $CHROMIUM)' : '';
 
-/** WebGPU on the CPU, which is there without a GPU. */
-const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+/**
+ * WebGPU on the CPU, which is there without a GPU. Zeros of workgroup memory are written in a loop, as in Node (`adapter.ts`):
+ * that driver takes ten times as long to compile them one by one.
+ */
+const SOFTWARE_GPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
+];
 
 /** No WebGPU at all. */
 export const NO_WEBGPU = ['--disable-features=WebGPU', '--disable-gpu', '--disable-blink-features=WebGPU'];

@@ -96,16 +96,19 @@ export class CaseRandom {
 
   /** `length` float32 numbers offset + scale * normal. */
   floats(length: number, scale = 1, offset = 0): BufferValue {
-    return floatValue(Array.from({ length }, () => offset + scale * this.normal()));
+    const data = new Float64Array(length);
+    for (let n = 0; n < length; n++) data[n] = Math.fround(offset + scale * this.normal());
+    return { dtype: 'float', length, data };
   }
 }
 
 /** A float buffer of these numbers, each rounded to float32. */
-export const floatValue = (values: ArrayLike<number>): BufferValue => ({
-  dtype: 'float',
-  length: values.length,
-  data: Float64Array.from(values, Math.fround),
-});
+export function floatValue(values: ArrayLike<number>): BufferValue {
+  const { length } = values;
+  const data = new Float64Array(length);
+  for (let n = 0; n < length; n++) data[n] = Math.fround(values[n]!);
+  return { dtype: 'float', length, data };
+}
 
 export const intValue = (values: readonly number[]): BufferValue => ({
   dtype: 'int32',
@@ -177,10 +180,7 @@ export function forwardCase(problem: Problem): KernelCase {
 }
 
 /** The problem with random cotangents and with gradients that hold `initial(name, length)`. */
-export function withGradients(
-  problem: Problem,
-  initial: (name: string, length: number) => readonly number[] | Float64Array,
-): Problem {
+export function withGradients(problem: Problem, initial: (name: string, length: number) => ArrayLike<number>): Problem {
   const random = new CaseRandom(`${problem.name} cotangents`);
   const values: Record<string, Value> = { ...problem.values };
   for (const [name, role] of signatures[problem.backward!].buffers) {
@@ -190,13 +190,16 @@ export function withGradients(
     if (primal === null || problem.unwanted?.includes(name)) values[name] = null;
     else if (!isBuffer(primal)) throw new Error(`${problem.name}: '${name}' is the gradient of an option`);
     else if (role === 'input') values[name] = random.floats(primal.length);
-    else values[name] = floatValue([...initial(name, primal.length)]);
+    else values[name] = floatValue(initial(name, primal.length));
   }
   return { ...problem, values };
 }
 
-const rms = (data: ArrayLike<number>): number =>
-  Math.sqrt(Array.from(data).reduce((sum, x) => sum + x * x, 0) / Math.max(1, data.length));
+function rms(data: ArrayLike<number>): number {
+  let sum = 0;
+  for (let n = 0; n < data.length; n++) sum += data[n]! * data[n]!;
+  return Math.sqrt(sum / Math.max(1, data.length));
+}
 
 /**
  * The backward case of a problem. What the backward kernel needs of the forward one comes from the reference, or, where
@@ -212,7 +215,7 @@ export async function backwardCase(problem: Problem, reference: Device): Promise
   const results = await runCalls(reference, forward);
   const known: Record<string, Value> = { ...problem.values };
   for (const [buffer, data] of results) {
-    if (buffer.role === 'output') known[buffer.name] = floatValue([...data]);
+    if (buffer.role === 'output') known[buffer.name] = floatValue(data);
   }
   const zeros = withGradients({ ...problem, values: known }, (_, length) => new Float64Array(length));
   const shared = new Map(forward[0]!.args.filter((a) => a !== null && typeof a === 'object').map((b) => [b.name, b]));

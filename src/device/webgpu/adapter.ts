@@ -13,6 +13,12 @@ interface Dawn {
   create(options: string[]): GPU;
 }
 
+/**
+ * Zeros of workgroup memory are written in a loop. Otherwise the driver is asked for them, and that of a GPU in software
+ * writes each by an instruction of its own: compiling then takes ten times as long, and running three times.
+ */
+const DAWN_OPTIONS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension'];
+
 let dawn: Promise<GPU> | undefined;
 
 /** The one Dawn of this process, which must stay alive as long as a device of it. */
@@ -30,7 +36,7 @@ async function dawnGpu(): Promise<GPU> {
       { cause },
     );
   }
-  return module.create([]);
+  return module.create(DAWN_OPTIONS);
 }
 
 const isNode = (): boolean =>
