@@ -147,6 +147,7 @@ export class SteadyTrainer {
     try {
       device = await this.#options.openDevice();
     } catch (cause) {
+      this.#losses = 0;
       throw new TrainingLostError(
         `${error.message}. No new one can be opened: ${(cause as Error).message}`,
         this.#newStep,
@@ -161,7 +162,7 @@ export class SteadyTrainer {
 
   #lostAgain(error: DeviceLostError): TrainingLostError {
     const losses = this.#losses;
-    this.#losses = 0; // whoever tries again has as many tries
+    this.#losses = 0; // whoever tries again has as many tries, as behind a device that did not open
     const [step, from] = [this.#newStep, this.#snapshot.step];
     return new TrainingLostError(
       `training: the device was lost ${losses} times at step ${step}, the last time with "${error.message}". The snapshot of step ` +
