@@ -100,7 +100,11 @@ function DeviceLine({ device }: { device: DeviceState }) {
   return (
     <p class={`device ${isSoftware ? 'slow' : 'ready'}`} title={description}>
       <span class="unseen">GPU: </span>
-      <span>{isSoftware ? `${shortName(description)}, in software: slow` : shortName(description)}</span>
+      <span>
+        {shortName(description)}
+        {isSoftware && <span class="spacious">, in software</span>}
+        {isSoftware && ': slow'}
+      </span>
     </p>
   );
 }
