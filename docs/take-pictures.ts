@@ -12,7 +12,7 @@ import { buildPlayground, chooseNumbers, waitForPhase, waitForStep } from '../te
 
 const STEPS = 300;
 /** Steps of both models of the Search view. */
-const SEARCH_STEPS = 150;
+const SEARCH_STEPS = 600;
 /** Those of the document, of every view. */
 const KEPT = ['wide-light', 'narrow-dark'];
 /** A GPU in software is slow, and slower beside other work. */
@@ -20,9 +20,12 @@ const PATIENCE_MS = 3_600_000;
 const [target] = process.argv.slice(2);
 const SIZES = { narrow: { width: 375, height: 812 }, wide: { width: 1440, height: 900 } } as const;
 
+/** A view is cut off there. */
+const MOST_HIGH = { narrow: 1700, wide: 900 } as const;
+
 /** The view as it is, in each size and colour scheme that is wanted. */
 async function take(page: Page, view: string): Promise<void> {
-  for (const [size, viewport] of Object.entries(SIZES)) {
+  for (const [size, viewport] of Object.entries(SIZES) as [keyof typeof SIZES, { width: number; height: number }][]) {
     for (const colorScheme of ['light', 'dark'] as const) {
       const kind = `${size}-${colorScheme}`;
       if (target === undefined && !KEPT.includes(kind)) continue;
@@ -30,7 +33,11 @@ async function take(page: Page, view: string): Promise<void> {
       await page.emulateMedia({ colorScheme });
       await page.waitForTimeout(400); // the curve is drawn anew
       const folder = target ?? path.join(root, 'docs/playground');
-      await page.screenshot({ path: path.join(folder, `${view}-${kind}.png`), fullPage: size === 'narrow' });
+      const bottom = await page.evaluate<number>(
+        `document.querySelector('main').getBoundingClientRect().bottom + scrollY`,
+      );
+      const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(MOST_HIGH[size], Math.ceil(bottom)) };
+      await page.screenshot({ path: path.join(folder, `${view}-${kind}.png`), fullPage: true, clip });
     }
   }
 }
@@ -71,6 +78,7 @@ try {
   await page.waitForFunction(
     `Number(document.querySelector('[data-testid=search-step]')?.textContent) >= ${SEARCH_STEPS}`,
   );
+  await page.getByRole('slider').fill('6');
   await take(page, 'search');
 } finally {
   await browser.close();

@@ -105,6 +105,7 @@ function onEvent(event: WorkerEvent): void {
     case 'steps':
       rows.push(...event.rows);
       change({
+        model: atStep(state.model, event.rows.at(-1)!.step),
         revision: state.revision + 1,
         speed: { tokensPerSecond: event.tokensPerSecond, secondsLeft: event.secondsLeft },
       });
@@ -132,6 +133,11 @@ function onEvent(event: WorkerEvent): void {
     default:
       event satisfies never;
   }
+}
+
+/** Of the model in training, whose status comes when it begins and ends. */
+function atStep(model: ModelStatus | null, step: number): ModelStatus | null {
+  return model === null || model.training === null ? model : { ...model, training: { ...model.training, step } };
 }
 
 function onGpu(problem: string | null): void {
