@@ -287,6 +287,7 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
   });
 
   test('takes what is dropped: a folder with a model, a text, nothing beside the place for it', async () => {
+    await page.getByRole('link', { name: 'Models' }).click();
     await dropOn('.drop', path.join(folder, 'xlstm-fox-200-steps'));
     await page.getByRole('heading', { name: 'xlstm-fox-200-steps' }).waitFor();
     await page.getByRole('link', { name: 'Train', exact: true }).click();
