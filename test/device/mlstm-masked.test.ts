@@ -41,7 +41,7 @@ async function run(device: Device, spoiled: Spoiled | null, hasReset: boolean) {
       }
       const tensor = Tensor.from(device, data, [B, T, width]);
       tensor.attachGrad(device.alloc('float', data.length));
-      device.kernels.fill(tensor.grad!, 0, data.length);
+      device.kernels.fill(tensor.grad, 0, data.length);
       return [name, tensor];
     }),
   ) as Record<Name, Tensor>;
@@ -54,7 +54,7 @@ async function run(device: Device, spoiled: Spoiled | null, hasReset: boolean) {
     backward(sum(mul(all, dh)), { release: true });
     return kept;
   });
-  const read = async (name: Name) => [name, await device.read(inputs[name].grad!)] as const;
+  const read = async (name: Name) => [name, await device.read(inputs[name].grad)] as const;
   return { h: await h.data(), gradients: Object.fromEntries(await Promise.all(NAMES.map(read))) };
 }
 
