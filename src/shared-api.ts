@@ -135,7 +135,7 @@ export {
   takeSnapshot,
   type TrainerSnapshot,
 } from './train/snapshot.js';
-export { SteadyTrainer, type SteadyTrainerOptions, type StepPlan } from './train/steady-trainer.js';
+export { SteadyTrainer, TrainingLostError, type SteadyTrainerOptions, type StepPlan } from './train/steady-trainer.js';
 export { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './train/trainer.js';
 export { learningRateAt, type Schedule } from './train/schedule.js';
 

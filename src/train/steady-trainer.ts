@@ -8,8 +8,23 @@ import { LanguageModel } from '../model/language-model.js';
 import { restoreSnapshot, takeSnapshot, type TrainerSnapshot } from './snapshot.js';
 import { Trainer, type HostBatch, type StepResult, type TrainerOptions } from './trainer.js';
 
-/** Devices that may be lost one after the other without a step between them. */
+/** Losses after which training gives up, where none of the steps between them was a new one. */
 const MOST_LOSSES = 3;
+
+/**
+ * Training cannot go on: a step is lost with its device again and again (the cause is the last DeviceLostError), or no new
+ * device opens (the cause is the error of `openDevice`). The last snapshot is still there, and `step` may be tried again.
+ */
+export class TrainingLostError extends Error {
+  override readonly name = 'TrainingLostError';
+  /** Number of the step that could not be made. */
+  readonly step: number;
+
+  constructor(message: string, step: number, cause: unknown) {
+    super(message, { cause });
+    this.step = step;
+  }
+}
 
 export interface SteadyTrainerOptions {
   readonly trainer: TrainerOptions;
@@ -34,13 +49,17 @@ export class SteadyTrainer {
   #nextStep: number;
   /** What went wrong while a snapshot was read, other than a loss. */
   #failure: unknown = null;
+  /** Losses since the last step that had not been made before. */
   #losses = 0;
+  /** Number of the first step that was never made. */
+  #newStep: number;
 
   private constructor(options: SteadyTrainerOptions, trainer: Trainer, snapshot: TrainerSnapshot) {
     this.#options = options;
     this.#trainer = trainer;
     this.#snapshot = snapshot;
     this.#nextStep = snapshot.step;
+    this.#newStep = snapshot.step;
   }
 
   /**
@@ -80,7 +99,7 @@ export class SteadyTrainer {
   /**
    * Makes the next step. Where the device is lost, it goes on on a new one from the last snapshot: `step` of the result, and
    * of those that follow, then have been there before.
-   * @throws what `Trainer.step` throws; DeviceLostError when devices are lost again and again, or no new one opens.
+   * @throws what `Trainer.step` throws; TrainingLostError at the third loss without a new step, or when no new device opens.
    */
   async step({ batches, learningRate }: StepPlan): Promise<StepResult & { readonly step: number }> {
     for (;;) {
@@ -88,8 +107,11 @@ export class SteadyTrainer {
       const step = this.#nextStep;
       try {
         const result = await this.#trainer.step(batches(step), learningRate(step), step);
-        this.#losses = 0;
         this.#nextStep = step + 1;
+        if (this.#nextStep > this.#newStep) {
+          this.#newStep = this.#nextStep;
+          this.#losses = 0;
+        }
         if (this.#nextStep % (this.#options.snapshotEvery ?? 50) === 0) void this.refresh();
         return { ...result, step };
       } catch (error) {
@@ -116,22 +138,38 @@ export class SteadyTrainer {
   /**
    * Goes on on a new device from the last snapshot: what `step` does itself, for a loss that other work with the model ran
    * into, such as an evaluation between two steps.
-   * @throws DeviceLostError as `step` does
+   * @throws TrainingLostError as `step` does
    */
   async goOn(error: DeviceLostError): Promise<void> {
-    if (++this.#losses > MOST_LOSSES) throw error;
+    this.#nextStep = this.#snapshot.step;
+    if (++this.#losses >= MOST_LOSSES) throw this.#lostAgain(error);
     let device: Device;
     try {
       device = await this.#options.openDevice();
     } catch (cause) {
-      const message = `${error.message}. No new one can be opened: ${(cause as Error).message}`;
-      throw Object.assign(new DeviceLostError(message, error.reason), { cause });
+      this.#losses = 0;
+      throw new TrainingLostError(
+        `${error.message}. No new one can be opened: ${(cause as Error).message}`,
+        this.#newStep,
+        cause,
+      );
     }
     const trainer = new Trainer(new LanguageModel(this.model.config, device), this.#options.trainer);
     restoreSnapshot(trainer, this.#snapshot);
     this.#trainer = trainer;
-    this.#nextStep = this.#snapshot.step;
     this.#options.onLost?.(error, this.#nextStep);
+  }
+
+  #lostAgain(error: DeviceLostError): TrainingLostError {
+    const losses = this.#losses;
+    this.#losses = 0; // whoever tries again has as many tries, as behind a device that did not open
+    const [step, from] = [this.#newStep, this.#snapshot.step];
+    return new TrainingLostError(
+      `training: the device was lost ${losses} times at step ${step}, the last time with "${error.message}". The snapshot of step ` +
+        `${from} is still there: save it, and go on with smaller batches or sequences, a smaller model, or on another device.`,
+      step,
+      error,
+    );
   }
 
   /** Frees what training needs; `model` stays, and is the caller's. */

@@ -2,7 +2,7 @@
  * @file The playground when its GPU is lost: the GPU process of a headless Chromium is crashed in the middle of training, and
  * after it. Training goes on, and what was there is there again.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Browser, Page } from 'playwright-core';
@@ -104,6 +104,27 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     await crashGpu();
     await page.locator('.alert').getByText('Training stands at step 20, from the last copy').waitFor();
     expect(await generated()).toBe(before);
+  });
+
+  test('twice: it says what to do, and the model can be saved without a GPU', async () => {
+    await train(20);
+    await waitForPhase(page, 'Finished');
+    await crashGpu();
+    await page.locator('.alert').getByText('Training stands at step 20, from the last copy').waitFor();
+    await crashGpu();
+    const said = page.getByRole('alert').filter({ hasText: 'the browser gives this page no other one' });
+    await said.getByText('The model is still here, as it was after step 20.').waitFor();
+    expect(await textOf(page, '.device')).toBe('No GPU');
+    await said.getByRole('link', { name: 'save the model' }).click();
+    const downloading = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Download as .zip' }).click();
+    const download = await downloading;
+    expect(download.suggestedFilename()).toBe('xlstm-fox-20-steps.zip');
+    await download.saveAs(path.join(folder, 'model.zip'));
+    expect(statSync(path.join(folder, 'model.zip')).size).toBeGreaterThan(10_000);
+    await page.reload();
+    await page.locator('.device.slow').waitFor();
+    await page.getByRole('heading', { name: 'fox.txt' }).waitFor();
   });
 
   test('with a model that was opened: it is read again from what is kept', async () => {

@@ -3,7 +3,8 @@
  * saves what the command reads, and says in a sentence what does not work. Its GPU is a program on the CPU.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -52,6 +53,32 @@ const STOP_AND_MEASURE = `(async () => {
   return (await stopped) - started;
 })()`;
 
+/** Drops a file, and a text, on a field that takes texts; gives what becomes of them. */
+const DROP_BESIDE = `(() => {
+  const drop = (add) => {
+    const dataTransfer = new DataTransfer();
+    add(dataTransfer.items);
+    const event = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer });
+    return document.querySelector('.field input').dispatchEvent(event) ? 'taken' : 'refused';
+  };
+  return {
+    file: drop((items) => items.add(new File(['x'], 'x.txt'))),
+    text: drop((items) => items.add('x', 'text/plain')),
+  };
+})()`;
+
+/** The sums of the files that were saved into the private file system. */
+const READ_SAVED_FOLDER = `(async () => {
+  const top = await navigator.storage.getDirectory();
+  const sums = {};
+  for await (const handle of (await top.getDirectoryHandle('xlstm-fox-200-steps')).values()) {
+    const bytes = await (await handle.getFile()).arrayBuffer();
+    const sum = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+    sums[handle.name] = [...sum].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  }
+  return sums;
+})()`;
+
 describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { timeout: LONG }, () => {
   let folder: string;
   let site: Served;
@@ -83,6 +110,16 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     site?.close();
     rmSync(folder, { recursive: true, force: true });
   });
+
+  /** Drops a file or folder as from the desktop. */
+  const dropOn = async (selector: string, file: string): Promise<void> => {
+    const session = await context.newCDPSession(page);
+    const { x, y, width, height } = (await page.locator(selector).first().boundingBox())!;
+    const data = { items: [], files: [file], dragOperationsMask: 1 };
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+      await session.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data });
+    await session.detach();
+  };
 
   const generateGreedy = async (): Promise<string> => {
     await page.getByRole('link', { name: 'Generate' }).first().click();
@@ -142,6 +179,22 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
     ]);
     expect(stderr).toBe('');
     expect(stdout.trimEnd()).toBe(written.trimEnd());
+  });
+
+  test('saved as a folder, it is the same files', async () => {
+    // The folder that a visitor would choose is one of the browser's own here.
+    await page.evaluate(`window.showDirectoryPicker = () => navigator.storage.getDirectory()`);
+    await page.getByRole('button', { name: 'Save as a folder' }).click();
+    await page.getByText('Saved as xlstm-fox-200-steps.').waitFor({ state: 'attached' });
+    const saved = await page.evaluate<Record<string, string>>(READ_SAVED_FOLDER);
+    const downloaded = path.join(folder, 'xlstm-fox-200-steps');
+    expect(Object.keys(saved).sort()).toEqual(readdirSync(downloaded).sort());
+    for (const [name, hash] of Object.entries(saved))
+      expect(hash, name).toBe(
+        createHash('sha256')
+          .update(readFileSync(path.join(downloaded, name)))
+          .digest('hex'),
+      );
   });
 
   test('stops within 200 ms, goes on, survives a reload with model, losses and text, and goes on', async () => {
@@ -231,6 +284,17 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
       tokens.push(token);
     model.dispose();
     expect(await generateGreedy()).toBe(printable(PROMPT + tokenizer.decode(tokens)));
+  });
+
+  test('takes what is dropped: a folder with a model, a text, nothing beside the place for it', async () => {
+    await page.getByRole('link', { name: 'Models' }).click();
+    await dropOn('.drop', path.join(folder, 'xlstm-fox-200-steps'));
+    await page.getByRole('heading', { name: 'xlstm-fox-200-steps' }).waitFor();
+    await page.getByRole('link', { name: 'Train', exact: true }).click();
+    await dropOn('.drop', path.join(folder, 'fox.txt'));
+    await page.locator('.chosen').getByText('fox.txt').waitFor();
+    // A file that misses the place must not take the page's place in the tab.
+    expect(await page.evaluate(DROP_BESIDE)).toEqual({ file: 'refused', text: 'taken' });
   });
 
   test('storage that is full is told, and training goes on', async () => {

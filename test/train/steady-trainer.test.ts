@@ -10,7 +10,7 @@ import { LanguageModel } from '../../src/model/language-model.js';
 import { randomKey } from '../../src/tensor/random.js';
 import { ByteTokenizer } from '../../src/tokens/bytes.js';
 import { snapshotBytes, snapshotFromBytes } from '../../src/train/snapshot.js';
-import { SteadyTrainer, type StepPlan } from '../../src/train/steady-trainer.js';
+import { SteadyTrainer, TrainingLostError, type StepPlan } from '../../src/train/steady-trainer.js';
 import type { TrainerOptions } from '../../src/train/trainer.js';
 import { referenceDevice } from '../support/devices.js';
 import { losableDevice, type LosableDevice } from '../support/losable-device.js';
@@ -106,7 +106,7 @@ describe('after the loss of a device', () => {
       return steady;
     };
     const again = await start(always);
-    await expect(again.step(plan)).rejects.toThrow(DeviceLostError);
+    await expect(again.step(plan)).rejects.toThrow(TrainingLostError);
     const none = await start(() => Promise.reject(new Error('webgpu: no GPU was found')));
     await expect(none.step(plan)).rejects.toThrow(
       'fake: the device was lost. No new one can be opened: webgpu: no GPU was found',
@@ -119,6 +119,52 @@ describe('after the loss of a device', () => {
       none.snapshot,
     );
     expect((await elsewhere.step(plan)).loss).toBe(undisturbed.losses[0]);
+  });
+
+  it('gives up where a step loses its device each time, though the steps before it are made again', async () => {
+    const devices: LosableDevice[] = [];
+    const openDevice = (): Promise<LosableDevice> => {
+      devices.push(losableDevice());
+      return Promise.resolve(devices.at(-1)!);
+    };
+    const model = LanguageModel.create(config, await openDevice(), 1);
+    const steady = await SteadyTrainer.start(model, { trainer, openDevice, snapshotEvery: 4 });
+    let isCured = false;
+    const made: number[] = [];
+    const next = async (): Promise<void> => {
+      const running = steady.step(plan);
+      if (steady.nextStep === 6 && !isCured) devices.at(-1)!.lose();
+      made.push((await running).step);
+    };
+    const error = await (async () => {
+      for (;;) await next();
+    })().catch((thrown: unknown) => thrown as TrainingLostError);
+    expect(error).toBeInstanceOf(TrainingLostError);
+    expect(error.message).toBe(
+      'training: the device was lost 3 times at step 6, the last time with "fake: the device was lost". The snapshot of step 4 ' +
+        'is still there: save it, and go on with smaller batches or sequences, a smaller model, or on another device.',
+    );
+    expect([error.step, devices.length]).toEqual([6, 3]);
+    expect(made).toEqual([0, 1, 2, 3, 4, 5, 4, 5, 4, 5]);
+    expect([steady.snapshot.step, steady.nextStep]).toEqual([4, 4]);
+    const saved = snapshotFromBytes(await snapshotBytes(steady.snapshot));
+    expect(saved.step).toBe(4);
+    // Whoever tries again goes on where it stands.
+    isCured = true;
+    for (const step of [4, 5, 6])
+      expect(await steady.step(plan)).toMatchObject({ step, loss: undisturbed.losses[step] });
+  });
+
+  it('counts losses at new steps anew', async () => {
+    const { losses, lost } = await trained(
+      () => Promise.resolve(losableDevice()),
+      (() => {
+        const lostAt = new Set([1, 3, 5, 7, 9]);
+        return (device: Device, step: number) => void (lostAt.delete(step) && (device as LosableDevice).lose());
+      })(),
+    );
+    expect(lost.length).toBe(5);
+    expect(losses).toEqual(undisturbed.losses);
   });
 
   it('what is wrong with a step is thrown as ever', async () => {

@@ -1,11 +1,11 @@
 /** @file The shell of the page: its name, the views and which of them is shown, the device, and what went wrong. */
 import type { ComponentType } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import type { DeviceFault } from './protocol.js';
 import { announce, memory, search, usePage, type DeviceState } from './state.js';
 import { GenerateView } from './views/generate.js';
 import { ModelsView } from './views/models.js';
 import { lazily } from './views/parts/lazily.js';
+import { LostDevice, NoDevice } from './views/parts/no-device.js';
 import { TrainView } from './views/train.js';
 
 const MemoryView = lazily(async () => (await import('./views/memory/memory-view.js')).MemoryView);
@@ -42,6 +42,7 @@ function useView(): View {
 export function App() {
   const { device, announcement, error } = usePage();
   const { hash, title, view: Current } = useView();
+  const lost = device.kind === 'ready' ? device.lost : null;
   // The view comes in the next task, behind the shell.
   const [isShellDrawn, setShellDrawn] = useState(false);
   useEffect(() => void setTimeout(() => setShellDrawn(true)), []);
@@ -68,7 +69,8 @@ export function App() {
       </header>
       <main id="main" tabIndex={-1}>
         <h1 class="unseen">{title}</h1>
-        {error !== null && device.kind !== 'none' && (
+        {lost !== null && <LostDevice message={lost} />}
+        {error !== null && error !== lost && device.kind !== 'none' && (
           <div class="alert" role="alert">
             <p>{error}</p>
             <button type="button" class="quiet" onClick={() => announce('')}>
@@ -92,48 +94,20 @@ function skipToMain(event: Event): void {
 }
 
 function DeviceLine({ device }: { device: DeviceState }) {
-  if (device.kind === 'none') return <p class="device none">No GPU</p>;
   if (device.kind === 'opening') return <p class="device">Opening the GPU…</p>;
+  if (device.kind === 'none' || device.lost !== null) return <p class="device none">No GPU</p>;
   const { description, isSoftware } = device;
   return (
     <p class={`device ${isSoftware ? 'slow' : 'ready'}`} title={description}>
       <span class="unseen">GPU: </span>
-      <span>{isSoftware ? `${shortName(description)}, in software: slow` : shortName(description)}</span>
+      <span>
+        {shortName(description)}
+        {isSoftware && <span class="spacious">, in software</span>}
+        {isSoftware && ': slow'}
+      </span>
     </p>
   );
 }
 
 /** "google swiftshader" of "google swiftshader, SwiftShader driver 5.0.0, in software". */
 const shortName = (description: string): string => description.split(',')[0]!;
-
-const HEADINGS: Readonly<Record<DeviceFault, string>> = {
-  insecure: 'This page is not in a secure context, so the browser gives it no GPU',
-  missing: 'This browser has no WebGPU',
-  adapter: 'This browser has WebGPU, but finds no GPU for it',
-  other: 'The GPU could not be opened',
-};
-
-function NoDevice({ fault, message }: { fault: DeviceFault; message: string }) {
-  return (
-    <section class="card nodevice" role="alert">
-      <h2>{HEADINGS[fault]}</h2>
-      <p>The playground trains on your own GPU through WebGPU; nothing is sent anywhere. What to do:</p>
-      <ul>
-        {fault === 'insecure' && <li>Open it by https, or on this machine as localhost.</li>}
-        <li>Use Chrome or Edge from version 113 on, Safari from 26 on, or Firefox from 141 on, and update it.</li>
-        <li>
-          On Linux, Chrome may ask for <code>chrome://flags/#enable-unsafe-webgpu</code>; install the Vulkan driver of
-          your GPU.
-        </li>
-        <li>
-          See whether <code>chrome://gpu</code> lists WebGPU as hardware accelerated, and whether acceleration is on in
-          the settings.
-        </li>
-        <li>
-          Or train with the command: <code>npx xlstm train book.txt</code> needs no GPU.
-        </li>
-      </ul>
-      {fault === 'other' && <p class="detail">{message}</p>}
-    </section>
-  );
-}

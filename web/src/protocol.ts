@@ -67,6 +67,8 @@ type Nothing = Readonly<Record<string, never>>;
 export interface Calls extends MemoryCalls, SearchCalls {
   /** Opens the device, and the model that was kept, if there is one. */
   readonly open: Call<Nothing, DeviceReport | { readonly fault: DeviceFault; readonly message: string }>;
+  /** Asks for a GPU once more where none opened after a loss; with it the model is there again. */
+  readonly reopen: Call<Nothing, null>;
   /** How large a model of these settings would be. */
   readonly measure: Call<{ readonly settings: TrainSettings }, { readonly parameters: number }>;
   /** Trains a new model. Answered when training ends or is stopped. */
@@ -159,6 +161,8 @@ export type WorkerEvent =
   | { readonly kind: 'sample'; readonly step: number; readonly text: string }
   /** Something went wrong that no request is answered with, in a sentence. */
   | { readonly kind: 'fault'; readonly message: string }
+  /** Whether the page has a GPU: why it has none any more, in a sentence; null where it is there again. */
+  | { readonly kind: 'gpu'; readonly problem: string | null }
   /** Further text of the generation that was asked for. */
   | { readonly kind: 'text'; readonly text: string }
   /** Where the model is kept: bytes in the browser's storage, or why it is not. */

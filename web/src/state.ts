@@ -18,7 +18,8 @@ import { SearchStore } from './views/search/search-store.js';
 
 export type DeviceState =
   | { readonly kind: 'opening' }
-  | ({ readonly kind: 'ready' } & DeviceReport)
+  /** Lost: why the GPU is no longer there, in a sentence. */
+  | ({ readonly kind: 'ready'; readonly lost: string | null } & DeviceReport)
   | { readonly kind: 'none'; readonly fault: DeviceFault; readonly message: string };
 
 export interface PageState {
@@ -104,12 +105,16 @@ function onEvent(event: WorkerEvent): void {
     case 'steps':
       rows.push(...event.rows);
       change({
+        model: atStep(state.model, event.rows.at(-1)!.step),
         revision: state.revision + 1,
         speed: { tokensPerSecond: event.tokensPerSecond, secondsLeft: event.secondsLeft },
       });
       break;
     case 'sample':
       change({ sample: { step: event.step, text: event.text } });
+      break;
+    case 'gpu':
+      onGpu(event.problem);
       break;
     case 'text':
       change({ generation: { ...state.generation, text: state.generation.text + event.text } });
@@ -128,6 +133,17 @@ function onEvent(event: WorkerEvent): void {
     default:
       event satisfies never;
   }
+}
+
+/** Of the model in training, whose status comes when it begins and ends. */
+function atStep(model: ModelStatus | null, step: number): ModelStatus | null {
+  return model === null || model.training === null ? model : { ...model, training: { ...model.training, step } };
+}
+
+function onGpu(problem: string | null): void {
+  const { device } = state;
+  if (device.kind === 'ready')
+    change({ device: { ...device, lost: problem }, announcement: problem ?? 'There is a GPU again.' });
 }
 
 const ANNOUNCEMENTS: Readonly<Record<Phase, (step: number) => string>> = {
@@ -165,8 +181,11 @@ async function attempt<T>(work: () => Promise<T>): Promise<T | null> {
 export async function openPage(): Promise<void> {
   const opened = await attempt(() => client.call('open', {}));
   if (opened === null) change({ device: { kind: 'none', fault: 'other', message: state.error ?? '' } });
-  else change({ device: 'fault' in opened ? { kind: 'none', ...opened } : { kind: 'ready', ...opened } });
+  else change({ device: 'fault' in opened ? { kind: 'none', ...opened } : { kind: 'ready', lost: null, ...opened } });
 }
+
+/** Asks for a GPU again after a loss. */
+export const reopen = (): Promise<unknown> => attempt(() => client.call('reopen', {}));
 
 export const train = (text: TextChoice, settings: TrainSettings): Promise<unknown> =>
   attempt(() => client.call('train', { text, settings }));

@@ -17,14 +17,11 @@ function matmul({ M, N, K, a, b }) {
   const [first, second] = [array(a, [M, K]), array(b, [K, N])];
   const product = jit((x, y) => np.matmul(x, y));
   return {
+    // All are kept until they are done: of one that is disposed before it was submitted nothing is computed.
     async calls(count) {
-      let last = product(first.ref, second.ref);
-      for (let call = 1; call < count; call++) {
-        last.dispose();
-        last = product(first.ref, second.ref);
-      }
-      await last.blockUntilReady();
-      last.dispose();
+      const products = Array.from({ length: count }, () => product(first.ref, second.ref));
+      await jax.blockUntilReady(products);
+      for (const one of products) one.dispose();
     },
     outputs: () => product(first.ref, second.ref).data(),
     dispose: () => [first, second].forEach((one) => one.dispose()),

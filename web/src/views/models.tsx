@@ -1,11 +1,11 @@
 /** @file The Models view: what the model is, opening one from files, saving it, and what the browser keeps. */
-import { useId, useState } from 'preact/hooks';
+import { useId } from 'preact/hooks';
 import { formatBytes, formatCount } from '../../../src/format.js';
 import type { ModelStatus } from '../protocol.js';
-import { announce, forget, openModel, saveModel, usePage, type PageState } from '../state.js';
+import { openModel, usePage, type PageState } from '../state.js';
 import { Drop } from './parts/drop.js';
-import { canSaveFolder, downloadZip, saveFolder } from './parts/save.js';
 import { grouped } from './parts/grouped.js';
+import { Save } from './parts/save-model.js';
 
 export function ModelsView() {
   const { model, kept, progress } = usePage();
@@ -62,45 +62,6 @@ function Facts({ blocks, dim, parameters, vocabSize, training }: ModelStatus) {
         </div>
       ))}
     </dl>
-  );
-}
-
-function Save() {
-  const [isSaving, setSaving] = useState(false);
-  const save = async (zip: boolean): Promise<void> => {
-    setSaving(true);
-    try {
-      const told = zip ? await downloadZip(() => saveModel(true)) : await saveFolder(() => saveModel(false));
-      if (told !== null) announce(told);
-    } catch (error) {
-      announce('', (error as Error).message);
-    } finally {
-      setSaving(false);
-    }
-  };
-  const confirmForget = (): void => {
-    if (confirm('Forget this model? It is removed from this browser; download it first if you want to keep it.'))
-      void forget();
-  };
-  return (
-    <>
-      <div class="actions row">
-        {canSaveFolder() && (
-          <button type="button" class="primary" disabled={isSaving} onClick={() => void save(false)}>
-            Save as a folder
-          </button>
-        )}
-        <button type="button" disabled={isSaving} onClick={() => void save(true)}>
-          Download as .zip
-        </button>
-        <button type="button" class="quiet danger" onClick={confirmForget}>
-          Forget it
-        </button>
-      </div>
-      <p class="hint">
-        The folder is what the command reads: <code>npx xlstm generate FOLDER "A prompt"</code>
-      </p>
-    </>
   );
 }
 

@@ -28,6 +28,8 @@ export class Context {
   /** The training of the model held; null where it was opened, or came back after a reload and was not gone on with. */
   training: Training | null = null;
   phase: Phase = 'idle';
+  /** Whether the device was lost and no other one opens: what needs a GPU fails, what is kept can still be saved. */
+  isWithoutGpu = false;
   /** Aborts the training, and the generation, that runs; each settles when it has ended. */
   stopTraining: AbortController | null = null;
   stopGenerating: AbortController | null = null;

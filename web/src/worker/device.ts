@@ -19,17 +19,19 @@ export async function openGpu(): Promise<Opened> {
 const TRIES = 6;
 const BETWEEN_TRIES_MS = 1000;
 
-/** @throws Error in a sentence when none opens */
+/** Its GPU was taken from the page, which gets no other one. */
+export class NoGpuError extends Error {
+  override readonly name = 'NoGpuError';
+}
+
+/** @throws NoGpuError in a sentence when none opens */
 export async function reopenGpu(): Promise<Device> {
   for (let tries = 1; ; tries++) {
     try {
       return await openDevice();
     } catch (cause) {
       if (tries < TRIES) await new Promise((resolve) => setTimeout(resolve, BETWEEN_TRIES_MS));
-      else
-        throw new Error('The GPU was lost and does not open again: reload the page; what was kept is still there.', {
-          cause,
-        });
+      else throw new NoGpuError('The GPU was lost again, and the browser gives this page no other one.', { cause });
     }
   }
 }

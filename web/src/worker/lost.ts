@@ -2,11 +2,19 @@
  * @file What happens when the GPU is lost, as when its driver is reset: the worker goes on on a new one, with the model as
  * training has it, or as it was kept. A step that is lost in training is the matter of `training.ts`.
  */
-import { DeviceLostError, type Device } from 'xlstm';
-import type { Context } from './context.js';
-import { reopenGpu } from './device.js';
+import { DeviceLostError, TrainingLostError, type Device } from 'xlstm';
+import type { Context, Handlers } from './context.js';
+import { NoGpuError, reopenGpu } from './device.js';
 import { openKept } from './models.js';
 import type { Training } from './training.js';
+
+export const lostHandlers: Handlers<'reopen'> = {
+  async reopen(_, context) {
+    if (context.isWithoutGpu)
+      await recover(context, context.device, new DeviceLostError('The GPU was lost.', 'unknown'));
+    return null;
+  },
+};
 
 /** Recovers as soon as the device is lost, whatever is asked for then. */
 export function watch(context: Context, device: Device): void {
@@ -20,7 +28,7 @@ export function watch(context: Context, device: Device): void {
 
 /**
  * Opens another device in place of one that was lost, with the model; does nothing where that was done, or training does it.
- * @throws Error when none opens
+ * @throws NoGpuError when none opens
  */
 export async function recover(context: Context, lost: Device, error: DeviceLostError): Promise<void> {
   if (context.device !== lost || context.phase === 'training') return;
@@ -31,6 +39,14 @@ export async function recover(context: Context, lost: Device, error: DeviceLostE
 }
 
 async function reopen(context: Context, lost: Device, error: DeviceLostError): Promise<void> {
+  try {
+    await replace(context, lost, error);
+  } catch (failure) {
+    throw standStill(context, failure);
+  }
+}
+
+async function replace(context: Context, lost: Device, error: DeviceLostError): Promise<void> {
   const { training, held, store, emit } = context;
   if (training !== null) {
     await context.turns.take(async () => {
@@ -71,8 +87,39 @@ export function takeOver(context: Context, training: Training): void {
   });
 }
 
+/**
+ * After a loss that nothing goes on after: the page is told of where the training stands, and whether there is still a GPU.
+ * @returns what went wrong, in a sentence
+ */
+export function standStill(context: Context, failure: unknown): unknown {
+  const noGpu = [failure, (failure as Error).cause].find((error) => error instanceof NoGpuError);
+  if (noGpu === undefined && !(failure instanceof TrainingLostError)) return failure;
+  const { training } = context;
+  if (training !== null) {
+    context.emit({ kind: 'history', rows: training.rows });
+    context.tellStatus();
+  }
+  if (noGpu !== undefined) {
+    setWithoutGpu(context, noGpu.message);
+    return noGpu;
+  }
+  const { step } = failure as TrainingLostError;
+  return new Error(
+    `The GPU was lost again and again at step ${step + 1}, so training ended. The model is as it was after step ${training!.step}: ` +
+      'save it under Models, or go on with a smaller batch, context or width.',
+    { cause: failure },
+  );
+}
+
+/** @param problem  why there is no GPU, in a sentence; null where there is one again */
+function setWithoutGpu(context: Context, problem: string | null): void {
+  context.isWithoutGpu = problem !== null;
+  context.emit({ kind: 'gpu', problem });
+}
+
 /** The device to compute on from now on. */
 export function setDevice(context: Context, device: Device): void {
   context.device = device;
+  if (context.isWithoutGpu) setWithoutGpu(context, null);
   watch(context, device);
 }

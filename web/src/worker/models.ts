@@ -30,11 +30,12 @@ export const modelHandlers: Handlers<'openModel' | 'saveModel' | 'forget'> = {
   },
 
   async saveModel({ zip }, context) {
-    const { held, turns } = context;
-    if (held === null) throw new Error('There is no model to save yet.');
+    const { held, turns, store } = context;
+    const saved = held ?? store.session;
+    if (saved === null) throw new Error('There is no model to save yet.');
     const entries = await turns.take(() => trainedFiles(context));
     const files: NamedBlob[] = [...entries].map(([name, blob]) => ({ name, blob }));
-    const name = folderName(held.name, context.training?.step ?? context.store.session?.status?.step ?? 0);
+    const name = folderName(saved.name, context.training?.step ?? context.store.session?.status?.step ?? 0);
     if (!zip) return { name, files };
     const inFolder = files.map(({ name: file, blob }) => ({ name: `${name}/${file}`, blob }));
     return { name, files: [{ name: `${name}.zip`, blob: await zipOf(inFolder) }] };
@@ -71,10 +72,19 @@ export async function openKept(context: Context): Promise<void> {
     emit({ kind: 'progress', progress: null });
   }
   emit({ kind: 'history', rows: session.rows });
-  emit({ kind: 'kept', bytes: [...files.values()].reduce((sum, { size }) => sum + size, 0), problem: null });
+  emit({ kind: 'kept', bytes: bytesOf(files), problem: null });
   const { status } = session;
   context.tellStatus(status === null ? 'idle' : status.step >= status.settings.steps ? 'finished' : 'stopped');
 }
+
+/** Tells of the model that is kept, where no device opens for it: it can still be saved. */
+export async function findKept({ store, emit }: Context): Promise<void> {
+  const files = await store.load();
+  if (files !== null) emit({ kind: 'kept', bytes: bytesOf(files), problem: null });
+}
+
+const bytesOf = (files: ReadonlyMap<string, Blob>): number =>
+  [...files.values()].reduce((sum, { size }) => sum + size, 0);
 
 /** @throws Error in a sentence when a file is missing or damaged, or the model is of a kind that a page cannot run. */
 async function read(context: Context, name: string, files: ReadonlyMap<string, File>): Promise<Held> {

@@ -10,11 +10,11 @@ import {
 import type { TokenizerKind } from '../protocol.js';
 import type { Context, Handlers } from './context.js';
 import { readText, tokenize } from './data.js';
-import { reopenGpu } from './device.js';
+import { NoGpuError, reopenGpu } from './device.js';
 import { hold } from './hold.js';
-import { recover, takeOver } from './lost.js';
+import { recover, standStill, takeOver } from './lost.js';
 import type { Session } from './store.js';
-import { trainedFiles } from './trained-files.js';
+import { MOMENTS_FILE, trainedFiles } from './trained-files.js';
 import { modelConfig, Training, type TrainingOptions } from './training.js';
 
 /** Tokens of each kind of tokenizer; of characters, as many as a text in English has about. */
@@ -22,8 +22,6 @@ const VOCABULARY: Readonly<Record<TokenizerKind, number>> = { bytes: 257, bpe: 1
 /** A model is kept so often, but never so that keeping it takes more than a twentieth of the time. */
 const KEEP_EVERY_MS = 5000;
 const KEEP_SHARE = 20;
-
-export const MOMENTS_FILE = 'moments.safetensors';
 
 export const trainHandlers: Handlers<'measure' | 'train' | 'resume' | 'stop'> = {
   async measure({ settings }) {
@@ -129,21 +127,26 @@ async function run(context: Context, training: Training, steps: number): Promise
   context.tellStatus('training');
   try {
     await running;
+  } catch (error) {
+    throw standStill(context, error);
   } finally {
     context.stopTraining = null;
+    emit({ kind: 'progress', progress: null });
     context.tellStatus(training.step >= steps ? 'finished' : 'stopped');
     await keepLast(context, keeper);
   }
 }
 
-/** Keeps what training came to; where the GPU was lost with it, what it came to before. */
+/** Keeps what training came to; where the GPU was lost with it, what it came to before, with another GPU or without. */
 async function keepLast(context: Context, keeper: Keeper): Promise<void> {
   const { device } = context;
   try {
     await keeper.keep();
   } catch (error) {
     if (!(error instanceof DeviceLostError)) throw error;
-    await recover(context, device, error);
+    await recover(context, device, error).catch((failure: unknown) => {
+      if (!(failure instanceof NoGpuError)) throw failure;
+    });
     await keeper.keep();
   }
 }

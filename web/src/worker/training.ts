@@ -9,8 +9,10 @@ import {
   evaluationBatches,
   LanguageModel,
   learningRateAt,
+  openDevice,
   randomKey,
   SteadyTrainer,
+  TrainingLostError,
   type Batches,
   type Device,
   type ModelConfigInput,
@@ -110,7 +112,7 @@ export class Training {
     const { settings, data, from, openDevice } = options;
     const { seed } = settings;
     const model = from?.model ?? LanguageModel.create(modelConfig(settings, data.tokenizer.vocabSize), device, seed);
-    const onLost = (error: DeviceLostError, step: number): void => training.#goBack(error, step);
+    const onLost = (error: DeviceLostError): void => training.#goBack(error);
     const steady = await SteadyTrainer.start(
       model,
       { trainer: trainerOptions(seed), openDevice, onLost },
@@ -146,16 +148,38 @@ export class Training {
 
   /**
    * Goes on on a new device, from the last snapshot, after other work ran into the loss of the one before.
-   * @throws DeviceLostError when no new one opens
+   * @throws TrainingLostError when no new one opens; it then stands where the snapshot is
    */
-  goOn(error: DeviceLostError): Promise<void> {
-    return this.#steady.goOn(error);
+  async goOn(error: DeviceLostError): Promise<void> {
+    try {
+      await this.#steady.goOn(error);
+    } finally {
+      this.#dropRows();
+    }
   }
 
-  #goBack(error: DeviceLostError, step: number): void {
-    while ((this.rows.at(-1)?.step ?? 0) > step) this.rows.pop();
+  #goBack(error: DeviceLostError): void {
+    this.#dropRows();
     this.#losses++;
     this.#onLost(error);
+  }
+
+  /** Those of steps that have to be made again. */
+  #dropRows(): void {
+    while ((this.rows.at(-1)?.step ?? 0) > this.step) this.rows.pop();
+  }
+
+  /** Whether the copy in memory is of where training stands. */
+  get isAtCopy(): boolean {
+    return this.#steady.snapshot.step === this.step;
+  }
+
+  /** The model as training would go on with it, in memory, which needs no GPU. */
+  async copyOnHost(): Promise<LanguageModel> {
+    const device = await openDevice('reference');
+    const model = new LanguageModel(this.model.config, device);
+    device.write(model.parameters.values, this.#steady.snapshot.values);
+    return model;
   }
 
   /** Frees all but the model. */
@@ -165,7 +189,8 @@ export class Training {
 
   /**
    * Trains until `steps` are done or the signal aborts, which ends it after the step in flight.
-   * @throws Error in a sentence when the loss is no longer a number; DeviceLostError when no device opens after a loss.
+   * @throws Error in a sentence when the loss is no longer a number; TrainingLostError when no device opens after a loss,
+   *   or a step loses each.
    */
   async run({ steps, signal, turns, emit, onStep }: RunOptions): Promise<void> {
     this.#settings = { ...this.#settings, steps };
@@ -187,6 +212,7 @@ export class Training {
         }
         await onStep();
       } catch (error) {
+        if (error instanceof TrainingLostError) this.#dropRows();
         if (!(error instanceof DeviceLostError)) throw error;
         await turns.take(() => this.goOn(error));
         teller.goBack(this.step);
@@ -194,7 +220,6 @@ export class Training {
       await giveWay(); // so that Stop is heard
     }
     teller.tell();
-    emit({ kind: 'progress', progress: null });
   }
 
   async #advance(steps: number, signal: AbortSignal): Promise<StepRow> {

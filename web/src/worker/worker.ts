@@ -4,9 +4,9 @@ import type { FromWorker, Kind, Request } from '../protocol.js';
 import { Context, type Handlers } from './context.js';
 import { openGpu } from './device.js';
 import { generateHandlers } from './generate.js';
-import { recover, setDevice } from './lost.js';
+import { lostHandlers, recover, setDevice } from './lost.js';
 import { memoryHandlers } from './memory.js';
-import { modelHandlers, openKept } from './models.js';
+import { findKept, modelHandlers, openKept } from './models.js';
 import { searchHandlers } from './search.js';
 import { Store } from './store.js';
 import { trainHandlers } from './train.js';
@@ -16,7 +16,10 @@ const send = (message: FromWorker): void => self.postMessage(message);
 const opening: Handlers<'open'> = {
   async open(_, context) {
     const opened = await openGpu();
-    if ('fault' in opened) return opened;
+    if ('fault' in opened) {
+      await findKept(context);
+      return opened;
+    }
     setDevice(context, opened.device);
     const { description, isEmulated } = opened.device.info;
     await openKept(context);
@@ -27,6 +30,7 @@ const opening: Handlers<'open'> = {
 /** A further part of the page adds its handlers here. */
 const handlers: Handlers<Kind> = {
   ...opening,
+  ...lostHandlers,
   ...trainHandlers,
   ...generateHandlers,
   ...modelHandlers,

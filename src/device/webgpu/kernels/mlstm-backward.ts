@@ -14,6 +14,7 @@ import { MATH } from '../math.js';
 import { mapGroups, program } from '../program.js';
 import {
   addProducts,
+  addWeighed,
   beginStates,
   CHUNKS,
   columnOf,
@@ -28,6 +29,7 @@ import {
   SIZES,
   sizesOf,
   statesLength,
+  weigh,
   WEIGHTS,
 } from './mlstm-chunks.js';
 import { runQueryNormalizer } from './mlstm-forward.js';
@@ -108,11 +110,11 @@ fn kernel(group: u32, lane: u32) {
         if (d < p.DK) { query = q_at(row * p.DK + d) * p.scale; }
         if (e < p.DW) { dvalue = dnum_at(row * p.DW + e); }
       }
-      q_tile[32u * t + lane % 32u] = query * left_of[t];
-      d_tile[32u * t + lane % 32u] = dvalue;
+      q_tile[32u * t + lane % 32u] = weighed(left_of[t], query);
+      d_tile[32u * t + lane % 32u] = select(dvalue, 0.0, left_of[t] == 0.0);
     }
     workgroupBarrier();
-    ${each((n) => `state${n} *= left_of[31];`)}
+    ${each((n) => `state${n} = weighed(left_of[31], state${n});`)}
     for (var t = 0u; t < CHUNK; t++) {
       ${ofRows('query', (row) => `q_tile[32u * t + ${row}]`)}
       ${ofColumns('dvalue', (column) => `d_tile[32u * t + ${column}]`)}
@@ -178,30 +180,29 @@ fn kernel(group: u32, lane: u32) {
   }
   workgroupBarrier();
   let d = tile * 32u + lane % 32u;
-  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= pair${n};`)}
+  ${each((n) => weigh(n, `pair${n}`))}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
     steps[33u * t + lane % 32u] = query_at(b, head, chunk, t, d);
     states_tile[33u * t + lane % 32u] = key_at(b, head, chunk, t, d);
   }
   workgroupBarrier();
-  // Weights are 0 where s lies behind t.
   ${each((n) => `var sum_q${n} = 0.0; var sum_k${n} = 0.0;`)}
   for (var s = 0u; s < CHUNK; s++) {
     ${ofRows('to_row', (row) => `weights[33u * ${row} + s]`)}
     ${ofRows('of_row', (row) => `weights[33u * s + ${row}]`)}
     ${ofColumns('key', (column) => `states_tile[33u * s + ${column}]`)}
     ${ofColumns('query', (column) => `steps[33u * s + ${column}]`)}
-    ${addProducts('sum_q', 'to_row', 'key')}
-    ${addProducts('sum_k', 'of_row', 'query')}
+    ${addWeighed('sum_q', 'to_row', 'key')}
+    ${addWeighed('sum_k', 'of_row', 'query')}
   }
   ${each((n) => `put(b, head, chunk, ${rowOf(n)}, tile * 32u + ${columnOf(n)}, from_c${n}, from_dc${n}, sum_q${n}, sum_k${n});`)}
 }
 fn put(b: u32, head: u32, chunk: u32, t: u32, d: u32, from_c: f32, from_dc: f32, sum_q: f32, sum_k: f32) {
   if (!is_step(chunk, t) || d >= p.DK) { return; }
   let at = row_of(b, head, chunk, t) * p.DK + d;
-  let inter_q = left_of[t] * from_c;
-  let inter_k = end_of[t] * from_dc;
+  let inter_q = weighed(left_of[t], from_c);
+  let inter_k = weighed(end_of[t], from_dc);
   inter_set(at, inter_q);
   inter_set(p.rows * p.DK + at, inter_k);
   dq_add(at, (sum_q + inter_q) * p.scale);
@@ -255,18 +256,17 @@ fn kernel(group: u32, lane: u32) {
     }
   }
   workgroupBarrier();
-  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= pair${n};`)}
+  ${each((n) => weigh(n, `pair${n}`))}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
     steps[33u * t + lane % 32u] = dnum_of(b, head, chunk, t, min(e, p.DV));
   }
   workgroupBarrier();
-  // Weights are 0 where s lies behind t.
-  ${each((n) => `var sum${n} = end_of[${rowOf(n)}] * from_dc${n};`)}
+  ${each((n) => `var sum${n} = weighed(end_of[${rowOf(n)}], from_dc${n});`)}
   for (var t = 0u; t < CHUNK; t++) {
     ${ofRows('of_row', (row) => `weights[33u * t + ${row}]`)}
     ${ofColumns('dvalue', (column) => `steps[33u * t + ${column}]`)}
-    ${addProducts('sum', 'of_row', 'dvalue')}
+    ${addWeighed('sum', 'of_row', 'dvalue')}
   }
   ${each((n) => `put(b, head, chunk, ${rowOf(n)}, tile * 32u + ${columnOf(n)}, sum${n});`)}
 }

@@ -136,6 +136,10 @@ var<workgroup> end_of: array<f32, 32>; // what step s weighs at the end of the c
 var<workgroup> left_of: array<f32, 32>; // how much of the state before the chunk is left after step t
 fn row_of(b: u32, head: u32, chunk: u32, t: u32) -> u32 { return (b * p.T + chunk * CHUNK + t) * p.NH + head; }
 fn is_step(chunk: u32, t: u32) -> bool { return chunk * CHUNK + t < p.T; }
+// What weighs nothing does not get in, even where it is infinite or no number: it is of another document, or later.
+fn weighed(weight: f32, value: f32) -> f32 { return select(weight * value, 0.0, weight == 0.0); }
+// Of factors up to here and the next: once nothing is left, nothing is.
+fn further(product: f32, factor: f32) -> f32 { return select(product * factor, 0.0, product == 0.0 || factor == 0.0); }
 fn load_factors(b: u32, head: u32, chunk: u32, lane: u32) {
   if (lane < CHUNK) {
     let isStep = is_step(chunk, lane);
@@ -149,10 +153,10 @@ fn load_factors(b: u32, head: u32, chunk: u32, lane: u32) {
   workgroupBarrier();
   if (lane < CHUNK) {
     var product = i_of[lane];
-    for (var r = lane + 1u; r < CHUNK; r++) { product *= f_of[r]; }
+    for (var r = lane + 1u; r < CHUNK; r++) { product = further(product, f_of[r]); }
     end_of[lane] = product;
     product = 1.0;
-    for (var r = 0u; r <= lane; r++) { product *= f_of[r]; }
+    for (var r = 0u; r <= lane; r++) { product = further(product, f_of[r]); }
     left_of[lane] = product;
   }
   workgroupBarrier();
@@ -167,12 +171,18 @@ fn make_weights(lane: u32) {
     for (var t = 0u; t < lane; t++) { weights[33u * t + lane] = 0.0; }
     var product = i_of[lane];
     for (var t = lane; t < CHUNK; t++) {
-      if (t > lane) { product *= f_of[t]; }
+      if (t > lane) { product = further(product, f_of[t]); }
       weights[33u * t + lane] = product;
     }
   }
 }
 `;
+
+/** WGSL that multiplies the weight of element n of an invocation. */
+export const weigh = (n: number, value: string): string => {
+  const at = `weights[33u * ${rowOf(n)} + ${columnOf(n)}]`;
+  return `${at} = weighed(${at}, ${value});`;
+};
 
 /** A piece of WGSL for each of the 16 elements of an invocation, which are no array while they are summed up: that is slow. */
 export const each = (text: (n: number) => string): string => lines(16, text);
@@ -190,6 +200,14 @@ export const ofColumns = (name: string, value: (column: string) => string): stri
 /** Adds to each of the 16 sums the product of its row's and its column's value. */
 export const addProducts = (sum: string, row: string, column: string): string =>
   each((n) => `${sum}${n} = fma(${row}${Math.floor(n / 4)}, ${column}${n % 4}, ${sum}${n});`);
+
+/** The same where the row's value is a weight: see `weighed`. */
+export const addWeighed = (sum: string, weight: string, column: string): string =>
+  lines(4, (i) => `let isNone_${weight}${i} = ${weight}${i} == 0.0;`) +
+  each((n) => {
+    const [i, j] = [Math.floor(n / 4), n % 4];
+    return `${sum}${n} = fma(${weight}${i}, select(${column}${j}, 0.0, isNone_${weight}${i}), ${sum}${n});`;
+  });
 
 /** The first state of every head from Cin and nin, the last one to Cout and nout; zeros where absent. */
 const BEGIN = map(
@@ -284,11 +302,11 @@ fn kernel(group: u32, lane: u32) {
         if (d < p.DK) { key = k_at(row * p.DK + d); }
         if (e < p.DV) { value = v_at(row * p.DV + e); } else if (e == p.DV) { value = 1.0; }
       }
-      k_tile[32u * s + lane % 32u] = key * end_of[s];
-      v_tile[32u * s + lane % 32u] = value;
+      k_tile[32u * s + lane % 32u] = weighed(end_of[s], key);
+      v_tile[32u * s + lane % 32u] = select(value, 0.0, end_of[s] == 0.0);
     }
     workgroupBarrier();
-    ${each((n) => `state${n} *= left_of[31];`)}
+    ${each((n) => `state${n} = weighed(left_of[31], state${n});`)}
     for (var s = 0u; s < CHUNK; s++) {
       ${ofRows('key', (row) => `k_tile[32u * s + ${row}]`)}
       ${ofColumns('value', (column) => `v_tile[32u * s + ${column}]`)}

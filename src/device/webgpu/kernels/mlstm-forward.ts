@@ -7,6 +7,7 @@ import { program } from '../program.js';
 import { copy, fill } from './elementwise.js';
 import {
   addProducts,
+  addWeighed,
   beginStates,
   CHUNKS,
   columnOf,
@@ -23,6 +24,7 @@ import {
   sizesOf,
   type Sizes,
   statesLength,
+  weigh,
   WEIGHTS,
 } from './mlstm-chunks.js';
 
@@ -91,7 +93,7 @@ fn kernel(group: u32, lane: u32) {
     for (var d = half; d < half + 16u; d++) { inter_n += q_tile[33u * column + d] * n_tile[d]; }
   }
   workgroupBarrier();
-  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= product${n};`)}
+  ${each((n) => weigh(n, `product${n}`))}
   for (var j = 0u; j < 16u; j++) {
     let t = lane / 32u + 2u * j;
     var value = 0.0;
@@ -99,15 +101,14 @@ fn kernel(group: u32, lane: u32) {
     k_tile[33u * t + column] = value;
   }
   workgroupBarrier();
-  var qn_half = left_of[column] * inter_n;
+  var qn_half = weighed(left_of[column], inter_n);
   for (var s = half; s < half + 16u; s++) { qn_half += weights[33u * column + s]; }
   qn_halves[lane] = qn_half;
-  // Weights are 0 where s lies behind t.
-  ${each((n) => `var sum${n} = left_of[${rowOf(n)}] * inter${n};`)}
+  ${each((n) => `var sum${n} = weighed(left_of[${rowOf(n)}], inter${n});`)}
   for (var s = 0u; s < CHUNK; s++) {
     ${ofRows('weight', (row) => `weights[33u * ${row} + s]`)}
     ${ofColumns('value', (column) => `k_tile[33u * s + ${column}]`)}
-    ${addProducts('sum', 'weight', 'value')}
+    ${addWeighed('sum', 'weight', 'value')}
   }
   workgroupBarrier();
   ${ofRows('below', (row) => `put_denominator(b, head, chunk, tile, ${row}, lane)`)}

@@ -3,7 +3,7 @@
  * what the running maximum hands on. The rest of the backward pass is in `mlstm-backward.ts`.
  */
 import { map, program } from '../program.js';
-import { addProducts, CHUNKS, columnOf, each, ofColumns, ofRows, rowOf, SIZES, WEIGHTS } from './mlstm-chunks.js';
+import { addProducts, CHUNKS, each, ofColumns, ofRows, SIZES, weigh, WEIGHTS } from './mlstm-chunks.js';
 import { TILES, VALUES } from './mlstm-tiles.js';
 import { groupSum } from './sums.js';
 
@@ -62,8 +62,8 @@ fn kernel(group: u32, lane: u32) {
   for (var at = lane; at < p.DK * p.DW; at += THREADS) {
     part += states_at(before + at) * dstates_at(before + p.DK * p.DW + at);
   }
-  let through = left_of[31] * group_sum(lane, part);
-  ${each((n) => `weights[33u * ${rowOf(n)} + ${columnOf(n)}] *= product${n} * pair${n};`)}
+  let through = weighed(left_of[31], group_sum(lane, part));
+  ${each((n) => weigh(n, `product${n} * pair${n}`))}
   if (lane < 32u) {
     var sum = 0.0;
     var sum_end = 0.0;
@@ -74,8 +74,8 @@ fn kernel(group: u32, lane: u32) {
         sum_end += k_at(row + d) * inter_at(p.rows * p.DK + row + d);
       }
     }
-    from_state[lane] = sum;
-    to_state[lane] = sum_end;
+    from_state[lane] = select(sum, 0.0, left_of[lane] == 0.0);
+    to_state[lane] = select(sum_end, 0.0, end_of[lane] == 0.0);
   }
   workgroupBarrier();
   var dlog_i = 0.0;

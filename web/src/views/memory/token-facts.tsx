@@ -52,7 +52,7 @@ function MlstmFacts({ series, token }: FactsProps<MlstmSeries>) {
   );
   return (
     <>
-      <Fact name="Forget gate" value={short(forget!)} says={`kept up, half is left after ${tokenCount(life!)}`} />
+      <Fact name="Forget gate" value={short(forget!)} says={`is kept: half is left after ${tokenCount(life!)}`} />
       <Fact
         name="Input gate"
         value={`e^${short(series.logInput[token]!)}`}

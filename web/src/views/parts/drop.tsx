@@ -1,6 +1,7 @@
 /** @file A place to drop files on, around controls that pick them by the keyboard. */
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
+import { announce } from '../../state.js';
 
 interface Props {
   readonly children: ComponentChildren;
@@ -20,7 +21,10 @@ export function Drop({ children, onFiles }: Props) {
       onDrop={(event) => {
         event.preventDefault();
         setOver(false);
-        void droppedFiles(event.dataTransfer).then((files) => files.length > 0 && onFiles(files));
+        droppedFiles(event.dataTransfer).then(
+          (files) => files.length > 0 && onFiles(files),
+          (error: Error) => announce('', `What was dropped cannot be read: ${error.message}`),
+        );
       }}
     >
       {children}

@@ -6,7 +6,7 @@ import { BATCHES, CONTEXTS, WIDTHS } from './settings.js';
 const TOKENIZERS: readonly (readonly [value: TokenizerKind, label: string])[] = [
   ['bytes', 'bytes'],
   ['chars', 'characters'],
-  ['bpe', 'BPE, 1,024 tokens'],
+  ['bpe', 'BPE of 1,024'],
 ];
 
 interface Props {
