@@ -18,19 +18,26 @@ export async function webGpuOrReason(): Promise<WebGpuDevice | string> {
 }
 
 const REST_MS = 2;
+/** What is read sooner is not rested for. */
+const PATIENCE_MS = 10;
 
 /** Dawn asks in every turn of the event loop whether a read has ended, which takes a processor: here a turn takes 2 ms. */
 function withRests(device: WebGpuDevice): WebGpuDevice {
   const never = new Int32Array(new SharedArrayBuffer(4));
   const { read } = device;
   let waiting = 0;
+  let since = 0;
+  let isLooping = false;
   const rest = (): void => {
-    if (waiting === 0) return;
-    Atomics.wait(never, 0, 0, REST_MS);
+    isLooping = waiting > 0;
+    if (!isLooping) return;
+    if (performance.now() - since > PATIENCE_MS) Atomics.wait(never, 0, 0, REST_MS);
     setImmediate(rest);
   };
   const readAndRest: WebGpuDevice['read'] = async (buffer) => {
-    if (waiting++ === 0) setImmediate(rest);
+    if (waiting++ === 0) since = performance.now();
+    if (!isLooping) setImmediate(rest);
+    isLooping = true;
     try {
       return await read(buffer);
     } finally {

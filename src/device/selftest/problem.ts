@@ -279,8 +279,10 @@ export async function runCalls(
       (device.kernels[kernel] as (...args: unknown[]) => void)(...actual);
     }
     const results = new Map<CaseBuffer, HostArray>();
-    for (const [buffer, { whole }] of held) {
-      const data = await device.read(whole);
+    // Together: a GPU is waited for once.
+    const contents = await Promise.all(Array.from(held.values(), ({ whole }) => device.read(whole)));
+    for (const [index, buffer] of [...held.keys()].entries()) {
+      const data = contents[index]!;
       const end = guard + buffer.length;
       const expected = guardOf(buffer.dtype);
       if (![...data.subarray(0, guard), ...data.subarray(end)].every((x) => x === expected)) {
