@@ -50,6 +50,9 @@ export class Store {
   readonly problem: string | null;
   readonly #root: FileSystemDirectoryHandle | null;
   readonly #turns = new Turns();
+  /** Texts whose model is not kept yet: a save that began before must not remove them. */
+  readonly #newTexts = new Set<string>();
+  #texts = 0;
   /** Of the last save; its last bit says which folder is in use. */
   #turn = 0;
 
@@ -132,6 +135,7 @@ export class Store {
     }
     this.#turn = turn;
     this.session = session;
+    if (session.textId !== null) this.#newTexts.delete(TEXT + session.textId);
     await remove(this.#root, SLOTS[(turn + 1) % 2]!);
     await this.#removeTexts(session.textId);
     return bytes;
@@ -139,9 +143,10 @@ export class Store {
 
   /** Keeps a text to train on. @returns the id for `Session.textId` @throws Error in a sentence when there is no room. */
   async saveText(text: string): Promise<string> {
-    const id = Date.now().toString(36);
+    const id = `${Date.now().toString(36)}-${this.#texts++}`;
     if (this.#root === null) return id;
     const blob = new Blob([text]);
+    this.#newTexts.add(TEXT + id);
     try {
       await writeFile(this.#root, TEXT + id, blob);
     } catch (error) {
@@ -167,6 +172,7 @@ export class Store {
   clear(): Promise<void> {
     return this.#turns.take(async () => {
       this.session = null;
+      this.#newTexts.clear();
       if (this.#root === null) return;
       for (const slot of SLOTS) await remove(this.#root, slot);
       await this.#removeTexts(null);
@@ -176,7 +182,7 @@ export class Store {
   async #removeTexts(but: string | null): Promise<void> {
     const names: string[] = [];
     for await (const name of this.#root!.keys())
-      if (name.startsWith(TEXT) && name !== `${TEXT}${but}`) names.push(name);
+      if (name.startsWith(TEXT) && name !== `${TEXT}${but}` && !this.#newTexts.has(name)) names.push(name);
     for (const name of names) await remove(this.#root!, name);
   }
 }
