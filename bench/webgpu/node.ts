@@ -11,10 +11,12 @@ import { describeFailure, selftest } from '../../src/device/selftest/selftest.js
 import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { formatSeconds } from '../peers/lines.js';
 import { median, printTable } from '../table.js';
+import { checkHalves } from './halves.js';
 import { measureLimits, type Limits } from './limits.js';
 import { linesFor, type Line } from './node-lines.js';
 
 const HELP = `Usage: npx tsx bench/webgpu/node.ts [--rounds 5] [--seconds 0.5] [--skip-selftest] [--software | --hardware] [--cuda]
+       [--float16]
 
 The webgpu device in Node on the adapter that Dawn finds, against the peak and the bandwidth that are measured there.
 
@@ -23,6 +25,7 @@ The webgpu device in Node on the adapter that Dawn finds, against the peak and t
   --skip-selftest  do not compare the kernels with the reference first
   --software       kernels and sizes for a GPU in software, whatever the adapter says
   --hardware       those for a GPU in hardware
+  --float16        operands of matrix products rounded to float16
   --cuda           the same calls on the cuda device too, in turns, and how many times as long they take on webgpu`;
 
 /** The kernels that are timed here, in the form that they have on this adapter. */
@@ -38,6 +41,16 @@ async function prove(device: WebGpuDevice): Promise<void> {
   const wrong = results.filter(({ ok }) => !ok);
   if (wrong.length > 0) throw new Error(wrong.map(describeFailure).join('\n'));
   console.log(`${results.length} cases of ${KERNELS.length} kernels agree with the reference`);
+}
+
+/** @throws Error when a product of float16 operands is wrong. */
+async function proveHalves(device: WebGpuDevice): Promise<void> {
+  const checks = await checkHalves(device);
+  const wrong = checks.filter(({ error, allowed }) => !(error <= allowed));
+  if (wrong.length > 0) {
+    throw new Error(wrong.map(({ name, error, allowed }) => `${name}: off by ${error}, allowed ${allowed}`).join('\n'));
+  }
+  console.log(`${checks.length} products of float16 operands are right`);
 }
 
 /** The median and the best time of a call of each line in seconds; the lines take turns. */
@@ -81,18 +94,21 @@ const { values } = parseArgs({
     software: { type: 'boolean', default: false },
     hardware: { type: 'boolean', default: false },
     cuda: { type: 'boolean', default: false },
+    float16: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
 if (values.help) console.log(HELP);
 else {
   const forced = values.software ? { isSoftware: true } : values.hardware ? { isSoftware: false } : {};
-  const device = await createWebGpuDevice(forced);
+  const products = values.float16 ? 'float16' : 'float32';
+  const device = await createWebGpuDevice({ ...forced, products });
   const isSoftware = device.info.isEmulated === true;
   console.log(
     `adapter: ${device.info.description}; features: ${[...(device.gpuDevice as GPUDevice).features].join(', ')}`,
   );
-  if (!values['skip-selftest']) await prove(device);
+  if (values.float16) await proveHalves(device);
+  else if (!values['skip-selftest']) await prove(device);
   const limits = await measureLimits(device.gpuDevice as GPUDevice, isSoftware);
   console.log(
     `peak of multiply-adds: ${(limits.flops / 1e9).toFixed(0)} GFLOP/s; copies: ${(limits.bandwidth / 1e9).toFixed(0)} GB/s; ` +
@@ -100,8 +116,8 @@ else {
   );
   const rows: string[][] = [];
   const cuda = values.cuda ? createCudaDevice() : undefined;
-  const others = cuda && linesFor(cuda, isSoftware);
-  for await (const line of linesFor(device, isSoftware)) {
+  const others = cuda && linesFor(cuda, isSoftware, 'float32');
+  for await (const line of linesFor(device, isSoftware, products)) {
     const other = await others?.next();
     const lines = other?.value ? [line, other.value] : [line];
     rows.push(cellsOf(line, await timesOf(lines, Number(values.rounds), Number(values.seconds)), limits));

@@ -13,7 +13,7 @@ import {
   solveCases,
   type SolvedCase,
 } from '../../src/device/selftest/selftest.js';
-import { FEW, tileFor } from '../../src/device/webgpu/kernels/matmul-tiles.js';
+import { FEW, SINGLES, tileFor } from '../../src/device/webgpu/kernels/matmul-tiles.js';
 import { wgslOf } from '../../src/device/webgpu/program.js';
 import type { WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
 import { normal, randomKey } from '../../src/tensor/random.js';
@@ -80,7 +80,7 @@ describe.skipIf(reason !== '')(`the forms of the webgpu device${reason}`, () => 
     ] as const) {
       const texts = [true, false].flatMap((isSoftware) =>
         [true, false].map((hasSubgroups) =>
-          wgslOf(tileFor(M, N, 1).form, [0, 1, 2, -1], constants, { isSoftware, hasSubgroups }),
+          wgslOf(tileFor(SINGLES, M, N, 1).form, [0, 1, 2, -1], constants, { isSoftware, hasSubgroups }),
         ),
       );
       expect(new Set(texts).size).toBe(1);

@@ -3,6 +3,8 @@
  * has, and says what to do where there is none. No Node module is imported by name, so that a page can be bundled.
  */
 
+import { matrixUnit, SUBGROUP_MATRIX, type Halves, type MatrixUnit } from './halves.js';
+
 /** Why there is no WebGPU here, in a sentence that says what to do. */
 export class WebGpuError extends Error {
   override name = 'WebGpuError';
@@ -15,9 +17,13 @@ interface Dawn {
 
 /**
  * Zeros of workgroup memory are written in a loop. Otherwise the driver is asked for them, and that of a GPU in software
- * writes each by an instruction of its own: compiling then takes ten times as long, and running three times.
+ * writes each by an instruction of its own: compiling then takes ten times as long, and running three times. And an
+ * adapter may name what is still an experiment (subgroup matrices; float16 on NVIDIA), which a device must ask for.
  */
-const DAWN_OPTIONS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension'];
+const DAWN_OPTIONS = [
+  'disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
+  'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
+];
 
 let dawn: Promise<GPU> | undefined;
 
@@ -61,6 +67,10 @@ const RAISED = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkg
 
 /** Features that are used where they are there. */
 const WANTED: readonly GPUFeatureName[] = ['subgroups'];
+/** Those that products in half precision need, and that they use. */
+const FLOAT16: GPUFeatureName = 'shader-f16';
+/** Workgroup memory that tiles of subgroup matrices take, and more. */
+const MATRIX_MEMORY = 32_768;
 
 const NO_GPU =
   'webgpu: no GPU was found. Install a driver (on Linux one for Vulkan and its loader: libvulkan1), or point ' +
@@ -74,22 +84,42 @@ export interface Opened {
   readonly description: string;
   /** Whether the GPU is a program on the CPU. */
   readonly isSoftware: boolean;
+  /** Null where products in half precision were not asked for. */
+  readonly halves: Halves | null;
+}
+
+/** What is asked of an adapter. */
+export interface Wanted {
+  readonly wantsHalves: boolean;
+  /** Whether the tiles of products can be made of such matrices. */
+  readonly fits: (unit: MatrixUnit) => boolean;
 }
 
 /**
  * @param gpu  where to look; by default the browser's, or Dawn's in Node
- * @throws WebGpuError when there is no adapter.
+ * @throws WebGpuError when there is no adapter, or none with what is wanted.
  */
-export async function openAdapter(gpu?: GPU): Promise<Opened> {
+export async function openAdapter({ wantsHalves, fits }: Wanted, gpu?: GPU): Promise<Opened> {
   const found = gpu ?? (await findGpu());
   const adapter = await found.requestAdapter({ powerPreference: 'high-performance' });
   if (adapter === null) throw new WebGpuError(isNode() ? NO_GPU : NO_GPU_IN_PAGE);
+  const halves = wantsHalves ? halvesOf(adapter, fits) : null;
   const requiredLimits = Object.fromEntries(RAISED.map((name) => [name, adapter.limits[name]]));
   const requiredFeatures = WANTED.filter((feature) => adapter.features.has(feature));
+  if (halves) requiredFeatures.push(FLOAT16, ...(halves.unit ? [SUBGROUP_MATRIX as GPUFeatureName] : []));
   const device = await adapter.requestDevice({ requiredLimits, requiredFeatures }).catch((cause: Error) => {
     throw new WebGpuError(`webgpu: ${describe(adapter)} gives no device: ${cause.message.trim()}`, { cause });
   });
-  return { device, description: describe(adapter), isSoftware: adapter.info.isFallbackAdapter };
+  return { device, description: describe(adapter), isSoftware: adapter.info.isFallbackAdapter, halves };
+}
+
+function halvesOf(adapter: GPUAdapter, fits: Wanted['fits']): Halves {
+  if (!adapter.features.has(FLOAT16)) {
+    throw new WebGpuError(`webgpu: ${describe(adapter)} has no ${FLOAT16}, which float16 products need`);
+  }
+  const hasMatrices = adapter.features.has(SUBGROUP_MATRIX) && adapter.features.has('subgroups');
+  const isRoomy = adapter.limits.maxComputeWorkgroupStorageSize >= MATRIX_MEMORY;
+  return { unit: hasMatrices && isRoomy ? matrixUnit(adapter.info, fits) : null };
 }
 
 /** "nvidia hopper, NVIDIA H100 PCIe (580.95.05)"; "google swiftshader, SwiftShader driver 5.0.0, in software". */

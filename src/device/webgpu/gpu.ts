@@ -7,6 +7,7 @@ import type { HostArray } from '../device.js';
 import { DeviceLostError } from '../device-lost.js';
 import type { DeviceBuffer, Dtype } from '../kernels.js';
 import { OutOfMemoryError } from '../out-of-memory.js';
+import type { Halves } from './halves.js';
 import { MemoryPool, Usage, type Memory, type WebGpuBuffer } from './buffer.js';
 import type { Constants, Execution, Layout, Program } from './program.js';
 import { groupsTogether, wgslOf, writtenMemories } from './program.js';
@@ -44,11 +45,19 @@ interface BindLayout {
 /** Buffers of a call by the names of the program. */
 export type BufferArguments = Readonly<Record<string, DeviceBuffer | null>>;
 
+export interface GpuOptions {
+  readonly isSoftware: boolean;
+  readonly hasSubgroups?: boolean;
+  readonly halves?: Halves | null;
+}
+
 export class Gpu implements Execution {
   readonly device: GPUDevice;
   readonly pool: MemoryPool;
   readonly isSoftware: boolean;
   readonly hasSubgroups: boolean;
+  /** For products in half precision; null for float32. */
+  readonly halves: Halves | null;
   /** Where kernels report wrong data; read with everything that is read. */
   readonly fault: WebGpuBuffer;
   /** What decides about updates of parameters: see `Device.guarded`. */
@@ -78,10 +87,11 @@ export class Gpu implements Execution {
   /** Ends the waiting of those who wait for the GPU, once it is lost. */
   readonly #waiting = new Set<() => void>();
 
-  constructor(device: GPUDevice, { isSoftware, hasSubgroups = true }: { isSoftware: boolean; hasSubgroups?: boolean }) {
+  constructor(device: GPUDevice, { isSoftware, hasSubgroups = true, halves = null }: GpuOptions) {
     this.device = device;
     this.isSoftware = isSoftware;
     this.hasSubgroups = hasSubgroups && device.features.has('subgroups');
+    this.halves = halves;
     this.pool = new MemoryPool(device);
     this.#parameters = device.createBuffer({ size: STRIDE * BATCH, usage: Usage.uniform | Usage.copyTarget });
     this.#upload = device.createBuffer({ size: UPLOAD, usage: Usage.copySource | Usage.copyTarget });

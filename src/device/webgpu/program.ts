@@ -171,9 +171,18 @@ const ALONE = `fn run(group: u32, lane: u32) {
 const constantText = ([name, value]: [string, number | boolean]): string =>
   typeof value === 'boolean' ? `const ${name} = ${value};` : `const ${name} = ${value}u;`;
 
-/** Of a text that uses them; whether all invocations of a subgroup come to a call is for the programs to see to. */
+/** What a text needs to use; whether all invocations of a subgroup come to a call is for the programs to see to. */
+const DIRECTIVES: readonly (readonly [RegExp, string])[] = [
+  [/\b(?:subgroup|quad)[A-Z]\w*\(/, 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n'],
+  [/\bf16\b/, 'enable f16;\n'],
+  [
+    /\bsubgroup_matrix_/,
+    'enable chromium_experimental_subgroup_matrix;\ndiagnostic(off, chromium.subgroup_matrix_uniformity);\n',
+  ],
+];
+
 const directives = (text: string): string =>
-  /\b(?:subgroup|quad)[A-Z]\w*\(/.test(text) ? 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n' : '';
+  DIRECTIVES.map(([use, directive]) => (use.test(text) ? directive : '')).join('');
 
 /** The whole WGSL of a program for one layout of its buffers and one set of constants. */
 export function wgslOf(of: Program, layout: Layout, constants: Constants, execution: Execution): string {

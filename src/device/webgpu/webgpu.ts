@@ -13,6 +13,7 @@ import { elementwise } from './kernels/elementwise.js';
 import { headwise } from './kernels/headwise.js';
 import { languageModel } from './kernels/language-model.js';
 import { products } from './kernels/matmul.js';
+import { fitsTiles } from './kernels/matmul-matrices.js';
 import { lstm } from './kernels/lstm.js';
 import { mlstmBackward } from './kernels/mlstm-backward.js';
 import { mlstmForward } from './kernels/mlstm-forward.js';
@@ -26,6 +27,12 @@ import { sums } from './kernels/sums.js';
 export interface WebGpuOptions {
   /** Where to look for an adapter (a `GPU` object); by default the browser's, or Dawn's in Node. */
   readonly gpu?: unknown;
+  /**
+   * 'float16' rounds the operands of matrix products to float16 and sums them in float32, some times as fast where the GPU
+   * has units for small matrices (Dawn's subgroup matrices), less elsewhere. Numbers above 65,504 become infinite. By
+   * default 'float32'.
+   */
+  readonly products?: 'float32' | 'float16';
   /** Whether to run kernels as is best for a GPU in software; by default as the adapter says. For tests. */
   readonly isSoftware?: boolean;
   /** False to write kernels without subgroups, where the adapter has them. For tests. */
@@ -41,11 +48,13 @@ export interface WebGpuDevice extends Device {
 
 /**
  * The WebGPU device. Several may exist.
- * @throws WebGpuError where there is no WebGPU or no adapter, saying what to do.
+ * @throws WebGpuError where there is no WebGPU or no adapter, or with float16 products none that has `shader-f16`, saying
+ * what to do.
  */
-export async function createWebGpuDevice({ gpu, ...options }: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const { device, description, isSoftware } = await openAdapter(gpu as GPU | undefined);
-  return assemble(new Gpu(device, { isSoftware, ...options }), description);
+export async function createWebGpuDevice({ gpu, products, ...options }: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const wanted = { wantsHalves: products === 'float16', fits: fitsTiles };
+  const { device, description, isSoftware, halves } = await openAdapter(wanted, gpu as GPU | undefined);
+  return assemble(new Gpu(device, { isSoftware, halves, ...options }), description);
 }
 
 function kernelsOf(gpu: Gpu): Kernels {

@@ -8,7 +8,7 @@ import { PUT, SIZES } from './matmul-parts.js';
 import { groupSum } from './sums.js';
 
 /** Elements and, along M and N, vectors of four of a and b: zeros outside; with WHOLE there is no outside. */
-const ELEMENTS = `
+export const ELEMENTS = `
 fn a_element(base: u32, m: u32, k: u32) -> f32 {
   if (!WHOLE && (m >= p.M || k >= p.K)) { return 0.0; }
   if (TRANS_A) { return a_at(base + k * p.lda + m); }
@@ -33,9 +33,12 @@ const DEPTH = 16;
 /**
  * 256 invocations as 16 x 16. Each has `parts` times four rows and columns, 64 apart, so that neighbours read neighbouring
  * vectors of workgroup memory. The next steps are loaded into registers while the present ones are multiplied.
+ * @param type  of numbers in workgroup memory; they are multiplied and summed as float32
  */
-const tiled = (parts: number): Program => {
+const tiled = (parts: number, type: 'f32' | 'f16'): Program => {
   const side = 64 * parts;
+  const stored = (name: string): string => (type === 'f16' ? `vec4<f16>(${name})` : name);
+  const read = (name: string): string => (type === 'f16' ? `vec4<f32>(${name})` : name);
   /** The vectors of a and b that an invocation loads; along the axis that is contiguous in memory, neighbours are neighbours. */
   const loads = ({ TRANS_A, TRANS_B }: Constants, k: string): string =>
     lines(
@@ -45,14 +48,14 @@ const tiled = (parts: number): Program => {
     next_b${r} = b_vector(base_b, ${k} + ${TRANS_B ? 'low' : 'high'}, column + 4u * (${TRANS_B ? 'high' : 'low'} + ${16 * r}u));`,
     );
   return program({
-    name: `matmul ${side} x ${side}`,
+    name: `matmul ${side} x ${side}${type === 'f16' ? ', halves' : ''}`,
     writes: 'c',
     reads: 'a b bias',
     sizes: SIZES,
     threads: 256,
     code: (constants) => `${activations(constants)}${PUT}${ELEMENTS}
-var<workgroup> tile_a: array<vec4<f32>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of rows]
-var<workgroup> tile_b: array<vec4<f32>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of columns]
+var<workgroup> tile_a: array<vec4<${type}>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of rows]
+var<workgroup> tile_b: array<vec4<${type}>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of columns]
 fn kernel(group: u32, lane: u32) {
   let item = group / (p.tilesM * p.tilesN);
   let row = ((group / p.tilesN) % p.tilesM) * ${side}u;
@@ -67,11 +70,11 @@ fn kernel(group: u32, lane: u32) {
   ${lines(4 * parts, (i) => lines(parts, (j) => `var c${i}_${j} = vec4<f32>();`))}
   ${loads(constants, '0u')}
   for (var k = 0u; k < p.K; k += ${DEPTH}u) {
-    ${lines(parts, (r) => `tile_a[to_a + ${16 * r}u] = next_a${r}; tile_b[to_b + ${16 * r}u] = next_b${r};`)}
+    ${lines(parts, (r) => `tile_a[to_a + ${16 * r}u] = ${stored(`next_a${r}`)}; tile_b[to_b + ${16 * r}u] = ${stored(`next_b${r}`)};`)}
     workgroupBarrier();
     if (k + ${DEPTH}u < p.K) { ${loads(constants, `k + ${DEPTH}u`)} }
     for (var s = 0u; s < ${DEPTH}u; s++) {
-      ${lines(parts, (r) => `let a${r} = tile_a[s * ${16 * parts}u + high + ${16 * r}u]; let b${r} = tile_b[s * ${16 * parts}u + low + ${16 * r}u];`)}
+      ${lines(parts, (r) => `let a${r} = ${read(`tile_a[s * ${16 * parts}u + high + ${16 * r}u]`)}; let b${r} = ${read(`tile_b[s * ${16 * parts}u + low + ${16 * r}u]`)};`)}
       ${lines(4 * parts, (i) => lines(parts, (j) => `c${i}_${j} = fma(vec4<f32>(a${Math.floor(i / 4)}[${i % 4}]), b${j}, c${i}_${j});`))}
     }
     workgroupBarrier();
@@ -89,26 +92,39 @@ fn kernel(group: u32, lane: u32) {
   });
 };
 
-/** A form with the side of its tiles. */
+/** A form with the side of its tiles, and the steps along K that it takes at once. */
 export interface Tiled {
   readonly form: Program;
   readonly side: number;
+  readonly depth: number;
 }
 
-const SMALL: Tiled = { form: tiled(1), side: 64 };
-const LARGE: Tiled = { form: tiled(2), side: 128 };
+/** The same arithmetic in tiles of two sizes. */
+export interface Sizes {
+  readonly small: Tiled;
+  readonly large: Tiled;
+}
+
+export const SINGLES: Sizes = {
+  small: { form: tiled(1, 'f32'), side: 64, depth: DEPTH },
+  large: { form: tiled(2, 'f32'), side: 128, depth: DEPTH },
+};
+export const HALVES: Sizes = {
+  small: { form: tiled(1, 'f16'), side: 64, depth: DEPTH },
+  large: { form: tiled(2, 'f16'), side: 128, depth: DEPTH },
+};
 
 /** Large tiles load less for each product, but there must be enough of them for all parts of a GPU. */
 const ENOUGH = 192;
 
-export function tileFor(M: number, N: number, count: number): Tiled {
-  const tiles = Math.ceil(M / LARGE.side) * Math.ceil(N / LARGE.side) * count;
-  return tiles >= ENOUGH ? LARGE : SMALL;
+export function tileFor({ small, large }: Sizes, M: number, N: number, count: number): Tiled {
+  const tiles = Math.ceil(M / large.side) * Math.ceil(N / large.side) * count;
+  return tiles >= ENOUGH ? large : small;
 }
 
 /** Whether tiles fit with nothing left over. */
-export const isWhole = ({ side }: Tiled, M: number, N: number, K: number): boolean =>
-  M % side === 0 && N % side === 0 && K % DEPTH === 0;
+export const isWhole = ({ side, depth }: Tiled, M: number, N: number, K: number): boolean =>
+  M % side === 0 && N % side === 0 && K % depth === 0;
 
 /** Rows of a product that is bound by reading b once. */
 export const FEW = 4;

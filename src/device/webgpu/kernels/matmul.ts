@@ -1,12 +1,14 @@
 /**
  * @file The matrix product of the WebGPU device, also of many matrices at once: which form computes it. The forms are in
- * `matmul-tiles.ts` for a GPU in hardware and in `matmul-quads.ts` for one in software.
+ * `matmul-tiles.ts` and, for products in half precision, `matmul-matrices.ts` for a GPU in hardware, and in
+ * `matmul-quads.ts` for one in software.
  */
 import type { Activation, DeviceBuffer, Kernels } from '../../kernels.js';
 import type { Gpu } from '../gpu.js';
 import type { Constants, Program } from '../program.js';
 import { quadTile, QUADS } from './matmul-quads.js';
-import { FEW, isWhole, THIN, tileFor } from './matmul-tiles.js';
+import { MATRICES, unitConstants } from './matmul-matrices.js';
+import { FEW, HALVES, isWhole, SINGLES, THIN, tileFor, type Sizes } from './matmul-tiles.js';
 
 /** Where many products lie: how far from one to the next, in elements. */
 export interface Batch {
@@ -44,16 +46,24 @@ interface Form {
   readonly constants: Constants;
 }
 
-function formOf({ isSoftware, hasSubgroups }: Gpu, { M, N, K, transB = false }: Product, count: number): Form {
-  if (isSoftware && hasSubgroups) {
+/** Tiles in the precision of the device, and what their programs need to know. */
+function tilesOf({ halves }: Gpu): { sizes: Sizes; constants: Constants } {
+  if (halves === null) return { sizes: SINGLES, constants: {} };
+  if (halves.unit === null) return { sizes: HALVES, constants: {} };
+  return { sizes: MATRICES, constants: unitConstants(halves.unit) };
+}
+
+function formOf(gpu: Gpu, { M, N, K, transB = false }: Product, count: number): Form {
+  if (gpu.isSoftware && gpu.hasSubgroups) {
     const constants = quadTile(M, N, K);
     const [tilesM, tilesN] = [Math.ceil(M / constants.ROWS), Math.ceil(N / (4 * constants.COLUMNS))];
     return { form: QUADS, tilesM, tilesN, constants };
   }
   if (transB && M > 0 && M <= FEW) return { form: THIN, tilesM: 1, tilesN: N, constants: { ROWS: M } };
-  const tile = tileFor(M, N, count);
+  const { sizes, constants } = tilesOf(gpu);
+  const tile = tileFor(sizes, M, N, count);
   const [tilesM, tilesN] = [Math.ceil(M / tile.side), Math.ceil(N / tile.side)];
-  return { form: tile.form, tilesM, tilesN, constants: { WHOLE: isWhole(tile, M, N, K) } };
+  return { form: tile.form, tilesM, tilesN, constants: { ...constants, WHOLE: isWhole(tile, M, N, K) } };
 }
 
 /** As `matmul` of the contract, for one product or a batch of them. */
