@@ -242,12 +242,14 @@ describe.skipIf(reason !== '')(`recurrent cells on the cpu${reason}`, () => {
     }
   });
 
-  // Slices of 4 rows with a rest, of 16 rows, a head of several panels; saved values of more than 2 MB.
+  // Slices of 4 rows with a rest, of 16 rows, a head of several panels; saved values of more than 2 MB; a matrix of more
+  // than 0.5 MB, whose slices take turns where there are more of them than threads.
   const batches = [
     [13, 7, 1, 24],
     [70, 3, 7, 8],
     [11, 64, 2, 64],
     [2, 9, 1, 150],
+    [9, 5, 1, 190],
   ] as const;
   test.each(batches.flatMap((sizes) => (['slstm', 'lstm'] as const).map((cell) => [cell, sizes] as const)))(
     '%s: B T NH DH = %j',
@@ -265,7 +267,10 @@ describe.skipIf(reason !== '')(`recurrent cells on the cpu${reason}`, () => {
   );
 
   test('the same bits whatever the number of threads, where work is cut into many tasks', async () => {
-    const cells = [cellProblem('slstm', [70, 5, 3, 40]), cellProblem('lstm', [11, 64, 2, 64])];
+    const turns = (['slstm', 'lstm'] as const).map((cell) =>
+      cellProblem(cell, [9, 5, 1, 190], { state: true, reset: true }),
+    );
+    const cells = [cellProblem('slstm', [70, 5, 3, 40]), cellProblem('lstm', [11, 64, 2, 64]), ...turns];
     const m = mlstmProblem([3, 150, 4, 20, 36], { reset: true });
     const { dh, last } = mlstmCotangents(m);
     const bits = async (threads: number): Promise<Results> => {

@@ -5,7 +5,7 @@
 import type { MatrixUnit } from '../halves.js';
 import { activations } from '../math.js';
 import { lines, program, type Constants, type Program } from '../program.js';
-import { PUT, SIZES } from './matmul-parts.js';
+import { PUT, SIZES, tilePlace } from './matmul-parts.js';
 import { ELEMENTS, type Sizes } from './matmul-tiles.js';
 
 const SUBGROUPS_M = 4;
@@ -57,6 +57,9 @@ const keep = (name: string, { length, stride }: Place, loads: number): string =>
     return lines(4, (e) => `tile_${name}[${at} + ${e}u] = next_${name}${r}[${e}];`);
   });
 
+const fragment = (name: string, type: string, order: string, line: string, at: string, { stride }: Place): string =>
+  `subgroupMatrixLoad<${type}, ${order}>(&tile_${name}, ${line} * ${stride}u + ${at}, ${stride}u)`;
+
 /** A form whose tiles have `side` rows and columns, of which each subgroup makes side / 4 by side / 2. */
 const withMatrices = (side: number): Program =>
   program({
@@ -76,18 +79,12 @@ function codeOf(side: number, constants: Constants): string {
   const [rows, columns, loads] = [height / M, width / N, loadsOf(side)];
   // A fragment lies in rows or in columns, as its operand lies in memory.
   const left = (i: number, s: number): string => {
-    const [m, k] = [`(first_m + ${i * M}u)`, `${s * K}u`];
-    const [order, at] = transA
-      ? ['col_major', `${k} * ${a.stride}u + ${m}`]
-      : ['row_major', `${m} * ${a.stride}u + ${k}`];
-    return `subgroupMatrixLoad<subgroup_matrix_left<f16, ${K}, ${M}>, ${order}>(&tile_a, ${at}, ${a.stride}u)`;
+    const [type, m, k] = [`subgroup_matrix_left<f16, ${K}, ${M}>`, `(first_m + ${i * M}u)`, `${s * K}u`];
+    return transA ? fragment('a', type, 'col_major', k, m, a) : fragment('a', type, 'row_major', m, k, a);
   };
   const right = (j: number, s: number): string => {
-    const [n, k] = [`(first_n + ${j * N}u)`, `${s * K}u`];
-    const [order, at] = transB
-      ? ['col_major', `${n} * ${b.stride}u + ${k}`]
-      : ['row_major', `${k} * ${b.stride}u + ${n}`];
-    return `subgroupMatrixLoad<subgroup_matrix_right<f16, ${N}, ${K}>, ${order}>(&tile_b, ${at}, ${b.stride}u)`;
+    const [type, n, k] = [`subgroup_matrix_right<f16, ${N}, ${K}>`, `(first_n + ${j * N}u)`, `${s * K}u`];
+    return transB ? fragment('b', type, 'col_major', n, k, b) : fragment('b', type, 'row_major', k, n, b);
   };
   const fragments = (text: (i: number, j: number) => string): string =>
     lines(rows, (i) => lines(columns, (j) => text(i, j)));
@@ -96,11 +93,7 @@ var<workgroup> tile_a: array<f16, ${a.lines * a.stride}>;
 var<workgroup> tile_b: array<f16, ${b.lines * b.stride}>;
 var<workgroup> sums: array<f32, ${SUBGROUPS_M * SUBGROUPS_N * M * N}>; // one fragment of each subgroup
 fn kernel(group: u32, lane: u32) {
-  let item = group / (p.tilesM * p.tilesN);
-  let row = ((group / p.tilesN) % p.tilesM) * ${side}u;
-  let column = (group % p.tilesN) * ${side}u;
-  let base_a = item * p.strideA;
-  let base_b = item * p.strideB;
+  ${tilePlace(side)}
   let subgroup = lane / 32u;
   let first_m = subgroup / ${SUBGROUPS_N}u * ${height}u;
   let first_n = subgroup % ${SUBGROUPS_N}u * ${width}u;

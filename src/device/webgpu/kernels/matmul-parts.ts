@@ -11,3 +11,11 @@ fn put(base: u32, m: u32, n: u32, sum: f32) {
   if (ACCUMULATE) { c_add(at, value); } else { c_set(at, activate(value)); }
 }
 `;
+
+/** Where the square tile of workgroup `group` begins: `item` of a batch, `row`, `column`, and `base_a`, `base_b` of the item. */
+export const tilePlace = (side: number): string => `
+  let item = group / (p.tilesM * p.tilesN);
+  let row = ((group / p.tilesN) % p.tilesM) * ${side}u;
+  let column = (group % p.tilesN) * ${side}u;
+  let base_a = item * p.strideA;
+  let base_b = item * p.strideB;`;

@@ -4,7 +4,7 @@
  */
 import { activations } from '../math.js';
 import { lines, program, type Constants, type Program } from '../program.js';
-import { PUT, SIZES } from './matmul-parts.js';
+import { PUT, SIZES, tilePlace } from './matmul-parts.js';
 import { groupSum } from './sums.js';
 
 /** Elements and, along M and N, vectors of four of a and b: zeros outside; with WHOLE there is no outside. */
@@ -57,11 +57,7 @@ const tiled = (parts: number, type: 'f32' | 'f16'): Program => {
 var<workgroup> tile_a: array<vec4<${type}>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of rows]
 var<workgroup> tile_b: array<vec4<${type}>, ${(DEPTH * side) / 4}>; // [16 steps, vectors of columns]
 fn kernel(group: u32, lane: u32) {
-  let item = group / (p.tilesM * p.tilesN);
-  let row = ((group / p.tilesN) % p.tilesM) * ${side}u;
-  let column = (group % p.tilesN) * ${side}u;
-  let base_a = item * p.strideA;
-  let base_b = item * p.strideB;
+  ${tilePlace(side)}
   let low = lane % 16u;
   let high = lane / 16u;
   let to_a = ${constants['TRANS_A'] ? 'high' : 'low'} * ${16 * parts}u + ${constants['TRANS_A'] ? 'low' : 'high'};
