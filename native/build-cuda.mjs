@@ -27,6 +27,7 @@ Builds the kernels of the CUDA device into build/native/<platform>-<arch>/. Need
   --arch LIST        build for these alone, such as 90a or 80,90a,80+PTX (default: ${ARCHITECTURES.join(',')})
   --out FOLDER       write there instead
   --jobs N           compile N files at once (default: one per core, at most 16)
+  --unoptimized      compile in half the time or less, for kernels that are slow: to see that they compile (nvcc 12.9)
   --strict           exit with 1, not 0, when there is no nvcc
   --quiet            say nothing unless something is wrong
   --help             this text
@@ -34,7 +35,7 @@ Builds the kernels of the CUDA device into build/native/<platform>-<arch>/. Need
 Compiler: $CUDACXX if set, else nvcc on the PATH, in $CUDA_HOME or /usr/local/cuda, or of the Python wheels
 nvidia-cuda-nvcc, nvidia-cuda-crt, nvidia-nvvm, nvidia-cuda-runtime and nvidia-cuda-cccl.`;
 
-/** @typedef {{ architectures: string[], out: string, jobs: number, strict: boolean, quiet: boolean }} Options */
+/** @typedef {{ architectures: string[], out: string, jobs: number, unoptimized: boolean, strict: boolean, quiet: boolean }} Options */
 
 /** @returns {Options | undefined} undefined after --help */
 function readOptions() {
@@ -43,6 +44,7 @@ function readOptions() {
       arch: { type: 'string', default: ARCHITECTURES.join(',') },
       out: { type: 'string' },
       jobs: { type: 'string', default: String(Math.min(16, availableParallelism())) },
+      unoptimized: { type: 'boolean', default: false },
       strict: { type: 'boolean', default: false },
       quiet: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -57,6 +59,7 @@ function readOptions() {
     architectures: values.arch.split(',').map(gencode),
     out: resolve(values.out ?? join(ROOT, 'build', 'native', `${process.platform}-${process.arch}`)),
     jobs,
+    unoptimized: values.unoptimized,
     strict: values.strict,
     quiet: values.quiet,
   };
@@ -111,13 +114,14 @@ function generated(header, kernels) {
  * @param {string} table the generated source
  * @returns {Unit[]}
  */
-function unitsOf({ out, architectures }, nvcc, table) {
+function unitsOf({ out, architectures, unoptimized }, nvcc, table) {
   const include = ['include', 'common', 'cuda'].flatMap((folder) => ['-I', join(NATIVE, folder)]);
   const sources = readdirSync(join(NATIVE, 'cuda'))
     .filter((name) => /\.(cu|cpp)$/.test(name))
     .sort()
     .map((name) => join(NATIVE, 'cuda', name));
   const flags = ['-std=c++17', '-O3', '-Xcompiler', '-fPIC,-Wall,-Wextra', ...architectures, ...include];
+  if (unoptimized) flags.push('-Ofc', 'mid');
   return [...sources, join(NATIVE, 'common', 'status.cpp'), table].map((source) => ({
     source,
     object: join(out, 'obj-cuda', `${basename(source)}.o`),
