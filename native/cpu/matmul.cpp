@@ -21,6 +21,7 @@ constexpr int64_t M_BLOCK = 96;
 constexpr int64_t N_BLOCK = 768;
 constexpr int64_t N_OUTER = 2 * N_BLOCK;             // columns of b that are packed at a time
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
+constexpr int64_t PACK_COLUMNS = 256;  // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
 constexpr int64_t IN_PLACE_ROWS = 32, IN_PLACE_FLOATS = 8192;  // of c, of b
 constexpr int64_t TASKS_PER_THREAD = 4;   // wanted, so that threads end together
@@ -103,7 +104,8 @@ int64_t packed_offset(int64_t width, int64_t n, Range k) { return k.begin * (cei
 
 // Packs one block of k of some columns of op(b), on all threads.
 void pack_strips(float *packed, const Matmul &p, Range columns, Range k) {
-  const Pieces strips(columns.length, 256, PRODUCT_COLUMNS);
+  const int64_t share = ceil_div(columns.length, xl::threads());
+  const Pieces strips(columns.length, max_of(min_of(PACK_COLUMNS, share), PRODUCT_COLUMNS), PRODUCT_COLUMNS);
   parallel_for(strips.count, [&](int64_t task, int) {
     const Range n = strips[task];
     pack_columns(packed + n.begin * k.length, corner_of_b(p, columns.begin + n.begin, k.begin), p.ldb, p.trans_b,
