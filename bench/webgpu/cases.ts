@@ -147,11 +147,18 @@ export const casesFor = (isSoftware: boolean): readonly Case[] =>
         lstmCase({ B: 16, T: 64, D: 128, H: 128, V: 128 }),
       ];
 
-/** RMS(error) / RMS of up to eight rows of c [M,N] against sums in float64. */
-export function matmulError({ M, N, K, a, b }: MatmulInputs, c: ArrayLike<number>): number {
+/**
+ * RMS(error) / RMS of some rows of c [M,N] against sums in float64.
+ * @param every  one row of so many is compared; by default about eight in all
+ */
+export function matmulError(
+  { M, N, K, a, b }: MatmulInputs,
+  c: ArrayLike<number>,
+  every = Math.max(1, Math.floor(M / 8)),
+): number {
   let [error, size] = [0, 0];
   const sums = new Float64Array(N);
-  for (let m = 0; m < M; m += Math.max(1, Math.floor(M / 8))) {
+  for (let m = 0; m < M; m += every) {
     sums.fill(0);
     for (let k = 0; k < K; k++) {
       const factor = a[m * K + k]!;

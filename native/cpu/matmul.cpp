@@ -21,7 +21,7 @@ constexpr int64_t M_BLOCK = 96;
 constexpr int64_t N_BLOCK = 768;
 constexpr int64_t N_OUTER = 2 * N_BLOCK;             // columns of b that are packed at a time
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
-constexpr int64_t PACK_COLUMNS = 256;  // of b at a time, at most
+constexpr int64_t PACK_COLUMNS = 256;                // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
 constexpr int64_t IN_PLACE_ROWS = 32, IN_PLACE_FLOATS = 8192;  // of c, of b
 constexpr int64_t TASKS_PER_THREAD = 4;   // wanted, so that threads end together

@@ -42,7 +42,6 @@ struct RecurrentShape {
     if (GATES * DH * padded() < near_floats) return 1;
     return max_of(1, min_of(min_of(slices(), MOST_TOGETHER), NH * slices() / xl::threads()));
   }
-  int64_t groups() const { return ceil_div(slices(), together()); }
   int64_t at(int64_t b, int64_t t, int64_t head) const { return ((b * T + t) * NH + head) * DH; }
   int64_t state_at(int64_t s, int64_t b, int64_t head) const { return ((s * B + b) * NH + head) * DH; }
 };
@@ -76,7 +75,7 @@ bool for_groups(const RecurrentShape &s, const Body &body) {
   Task unused;
   unused.take(count, s);
   int failed = 0;
-  parallel_for(s.NH * s.groups(), [&](int64_t index, int worker) {
+  parallel_for(s.NH * ceil_div(s.slices(), together), [&](int64_t index, int worker) {
     Arena arena(xl::scratch(worker, together * count.used));
     if (!arena.base) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     const int64_t head = index % s.NH, slice = index / s.NH * together;
@@ -345,13 +344,15 @@ int recurrent_forward(const char *name, const RecurrentShape &s, const Recurrent
     if (!packed) return no_memory(name, s);
     pack_recurrent(packed, in.recurrent, in.bias, s);
   }
-  return for_groups<RecurrentTask<Cell>>(s, [&](Group<RecurrentTask<Cell>> &group, int64_t head, int64_t slice) {
-    for (RecurrentTask<Cell> &task : group) {
+  using Task = RecurrentTask<Cell>;
+  const bool done = for_groups<Task>(s, [&](Group<Task> &group, int64_t head, int64_t slice) {
+    for (Task &task : group) {
       task.place(s, head, slice++);
       task.packed = packed ? packed + head * packed_head(s) : nullptr;
     }
     run_forward(group, s, in, out);
-  }) ? XL_OK : no_memory(name, s);
+  });
+  return done ? XL_OK : no_memory(name, s);
 }
 
 }  // namespace

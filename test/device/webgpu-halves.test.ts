@@ -2,13 +2,14 @@
  * @file Products in half precision on the WebGPU device: their programs are valid WGSL, which Dawn checks without a GPU; an
  * adapter without `shader-f16` is refused; where there is one with it, the products are right.
  */
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { checkHalves } from '../../bench/webgpu/halves.js';
 import { matrixUnit } from '../../src/device/webgpu/halves.js';
 import { fitsTiles, MATRICES, unitConstants } from '../../src/device/webgpu/kernels/matmul-matrices.js';
 import { HALVES } from '../../src/device/webgpu/kernels/matmul-tiles.js';
 import { wgslOf } from '../../src/device/webgpu/program.js';
-import { createWebGpuDevice, type WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
+import type { WebGpuDevice } from '../../src/device/webgpu/webgpu.js';
+import { webGpuOrReason } from '../support/webgpu.js';
 
 /** It must stay alive as long as its device. */
 let dawn: GPU | undefined;
@@ -23,16 +24,13 @@ async function nullDevice(): Promise<GPUDevice | null> {
   return adapter.requestDevice({ requiredFeatures: names });
 }
 
-async function halfDevice(): Promise<WebGpuDevice | string> {
-  try {
-    return await createWebGpuDevice({ products: 'float16' });
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
 const checker = await nullDevice();
-const device = await halfDevice();
+const device = await webGpuOrReason({ products: 'float16' });
+
+afterAll(() => {
+  checker?.destroy();
+  if (typeof device !== 'string') device.destroy();
+});
 
 const units = [
   { M: 16, N: 16, K: 16 },

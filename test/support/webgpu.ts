@@ -8,9 +8,9 @@ export async function webGpuForTests(options?: WebGpuOptions): Promise<WebGpuDev
   return device.info.isEmulated === true ? withRests(device) : device;
 }
 
-export async function webGpuOrReason(): Promise<WebGpuDevice | string> {
+export async function webGpuOrReason(options?: WebGpuOptions): Promise<WebGpuDevice | string> {
   try {
-    return await webGpuForTests();
+    return await webGpuForTests(options);
   } catch (error) {
     if (error instanceof WebGpuError) return error.message;
     throw error;

@@ -28,9 +28,9 @@ export interface WebGpuOptions {
   /** Where to look for an adapter (a `GPU` object); by default the browser's, or Dawn's in Node. */
   readonly gpu?: unknown;
   /**
-   * 'float16' rounds the operands of matrix products to float16 and sums them in float32, some times as fast where the GPU
-   * has units for small matrices (Dawn's subgroup matrices), less elsewhere. Numbers above 65,504 become infinite. By
-   * default 'float32'.
+   * 'float16' rounds the operands of matrix products to float16 and sums them in float32, by Dawn's subgroup matrices where
+   * the adapter has them. Numbers above 65,504 become infinite. Products of few rows, and all of a GPU in software, stay
+   * float32. By default 'float32'.
    */
   readonly products?: 'float32' | 'float16';
   /** Whether to run kernels as is best for a GPU in software; by default as the adapter says. For tests. */
