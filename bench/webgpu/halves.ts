@@ -24,7 +24,12 @@ function filled(length: number, value: (n: number) => number): Float32Array<Arra
 
 /** Multiples of 1/64 from -1 to 1. */
 const exact = (key: number, length: number) => filled(length, (n) => (((n + key) * 7919) % 129) / 64 - 1);
-const anyNumbers = (key: number, length: number) => filled(length, (n) => Math.sin((n + 1) * (key + 0.7)));
+/** As good as random from -1 to 1, so that the sums of a product do not cancel. */
+const anyNumbers = (key: number, length: number) =>
+  filled(length, (n) => {
+    const x = Math.sin(12.9898 * n + 78.233 * key) * 43758.5453;
+    return 2 * (x - Math.floor(x)) - 1;
+  });
 
 interface Check {
   readonly name: string;

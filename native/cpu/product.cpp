@@ -10,10 +10,19 @@ constexpr bool MANY_REGISTERS = PRODUCT_ROWS == 12;
 // With few rows a tile is made wider, so that there are enough sums at once to hide the latency of an fma.
 constexpr int ROWS_OF_4 = MANY_REGISTERS ? 6 : 3, ROWS_OF_8 = MANY_REGISTERS ? 2 : 1;
 
+// How the operands lie. What the layout fixes is a constant in the address of a load: the loop over k then consists of
+// little but loads and fmas, which matters most where the core is shared with another thread.
+enum Layout {
+  IN_PLACE,  // any strides
+  STRIPS,    // b in strips, a_k = 1
+  PANELS,    // b in strips, a in panels
+};
+
 // Where one tile lies; sizes and options are those of the whole product.
 struct Tile {
   const float *a, *b;
-  int64_t a_row, a_k, b_k;
+  int64_t a_row;     // not used with PANELS
+  int64_t a_k, b_k;  // used with IN_PLACE
   float *c;
   const float *bias;
   int64_t last;  // columns in the last vector, 1..W
@@ -22,7 +31,7 @@ struct Tile {
 using Run = void (*)(const Product &, const Tile &);
 
 // MR rows and NV vectors; with EDGE, only the first `last` lanes of the last vector exist.
-template <int MR, int NV, bool EDGE>
+template <int MR, int NV, bool EDGE, Layout LAYOUT>
 void run_tile(const Product &p, const Tile &t) {
   vf sum[MR][NV];
 #pragma GCC unroll 12
@@ -36,24 +45,41 @@ void run_tile(const Product &p, const Tile &t) {
 #pragma GCC unroll 8
     for (int i = 0; i < NV * W; i += LINE) __builtin_prefetch(t.c + r * p.c_row + i, 1);
 
-  // Three bases and the steps 0, 1, 2, 3 times a_row: addresses that the machine forms without further registers.
-  const int64_t step = t.a_row, step3 = 3 * t.a_row;
-  const float *a[3] = {t.a, t.a + 4 * step, t.a + 8 * step};
-  const float *b = t.b;
-  for (int64_t k = 0; k < p.K; k++) {
+  // One step of k, with A[r,k] given by `left`.
+  const auto step = [&](const float *b, auto left) __attribute__((always_inline)) {
     vf right[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) right[v] = EDGE && v == NV - 1 ? load_part(b + v * W, t.last) : load(b + v * W);
+    for (int v = 0; v < NV; v++) {
+      const bool part = LAYOUT == IN_PLACE && EDGE && v == NV - 1;  // strips are padded
+      right[v] = part ? load_part(b + v * W, t.last) : load(b + v * W);
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < MR; r++) {
-      const float *base = a[r / 4];
-      const vf left = splat(r % 4 == 0 ? base[0] : r % 4 == 1 ? base[step] : r % 4 == 2 ? base[2 * step] : base[step3]);
+      const vf x = splat(left(r));
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) sum[r][v] = left * right[v] + sum[r][v];
+      for (int v = 0; v < NV; v++) sum[r][v] = x * right[v] + sum[r][v];
     }
+  };
+  const float *b = t.b;
+  if constexpr (LAYOUT == PANELS) {
+    const float *a = t.a;
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < p.K; k++, a += MR, b += NV * W) step(b, [&](int r) { return a[r]; });
+  } else {
+    // Three bases, and -1, 0, 1 and 2 times a_row: addresses that the load itself can form.
+    const int64_t row = t.a_row, back = -row;
+    const float *a[3] = {t.a + row, t.a + 5 * row, t.a + 9 * row};
+    const auto left = [&](int r) { return a[r / 4][r % 4 == 0 ? back : r % 4 == 1 ? 0 : r % 4 == 2 ? row : 2 * row]; };
+    const auto next = [&](int64_t a_k) __attribute__((always_inline)) {
 #pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) a[i] += t.a_k;
-    b += t.b_k;
+      for (int i = 0; i < 3; i++) a[i] += a_k;
+    };
+    if constexpr (LAYOUT == STRIPS) {
+#pragma GCC unroll 4
+      for (int64_t k = 0; k < p.K; k++, b += NV * W, next(1)) step(b, left);
+    } else {
+      for (int64_t k = 0; k < p.K; k++, b += t.b_k, next(t.a_k)) step(b, left);
+    }
   }
 
 #pragma GCC unroll 8
@@ -72,21 +98,25 @@ void run_tile(const Product &p, const Tile &t) {
 }
 
 // clang-format off
-#define XL_ROWS_6(NV, EDGE) run_tile<1, NV, EDGE>, run_tile<2, NV, EDGE>, run_tile<3, NV, EDGE>, \
-                            run_tile<4, NV, EDGE>, run_tile<5, NV, EDGE>, run_tile<6, NV, EDGE>
-#define XL_ROWS_12(NV, EDGE) XL_ROWS_6(NV, EDGE), run_tile<7, NV, EDGE>, run_tile<8, NV, EDGE>, run_tile<9, NV, EDGE>, \
-                             run_tile<10, NV, EDGE>, run_tile<11, NV, EDGE>, run_tile<12, NV, EDGE>
+#define XL_ROWS_6(NV, EDGE, LAYOUT) \
+  run_tile<1, NV, EDGE, LAYOUT>, run_tile<2, NV, EDGE, LAYOUT>, run_tile<3, NV, EDGE, LAYOUT>, \
+  run_tile<4, NV, EDGE, LAYOUT>, run_tile<5, NV, EDGE, LAYOUT>, run_tile<6, NV, EDGE, LAYOUT>
+#define XL_ROWS_12(NV, EDGE, LAYOUT) XL_ROWS_6(NV, EDGE, LAYOUT), \
+  run_tile<7, NV, EDGE, LAYOUT>, run_tile<8, NV, EDGE, LAYOUT>, run_tile<9, NV, EDGE, LAYOUT>, \
+  run_tile<10, NV, EDGE, LAYOUT>, run_tile<11, NV, EDGE, LAYOUT>, run_tile<12, NV, EDGE, LAYOUT>
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define XL_ROWS XL_ROWS_12
-const Run wide_4[] = {XL_ROWS_6(4, false)};
-const Run wide_8[] = {run_tile<1, 8, false>, run_tile<2, 8, false>};
+const Run wide_4[] = {XL_ROWS_6(4, false, IN_PLACE)};
+const Run wide_8[] = {run_tile<1, 8, false, IN_PLACE>, run_tile<2, 8, false, IN_PLACE>};
 #else
 #define XL_ROWS XL_ROWS_6
-const Run wide_4[] = {run_tile<1, 4, false>, run_tile<2, 4, false>, run_tile<3, 4, false>};
-const Run wide_8[] = {run_tile<1, 8, false>};
+const Run wide_4[] = {run_tile<1, 4, false, IN_PLACE>, run_tile<2, 4, false, IN_PLACE>, run_tile<3, 4, false, IN_PLACE>};
+const Run wide_8[] = {run_tile<1, 8, false, IN_PLACE>};
 #endif
-const Run full[2][TALL] = {{XL_ROWS(1, false)}, {XL_ROWS(2, false)}};
-const Run edge[2][TALL] = {{XL_ROWS(1, true)}, {XL_ROWS(2, true)}};
+// By layout, whether the last vector is a part, vectors and rows.
+#define XL_LAYOUT(LAYOUT) {{{XL_ROWS(1, false, LAYOUT)}, {XL_ROWS(2, false, LAYOUT)}}, \
+                           {{XL_ROWS(1, true, LAYOUT)}, {XL_ROWS(2, true, LAYOUT)}}}
+const Run narrow[3][2][2][TALL] = {XL_LAYOUT(IN_PLACE), XL_LAYOUT(STRIPS), XL_LAYOUT(PANELS)};
 // clang-format on
 
 // Vectors of the next tile, when `columns` remain.
@@ -96,35 +126,33 @@ int width_of(int64_t M, int64_t columns) {
   return columns > W ? 2 : 1;
 }
 
-Run tile_of(int64_t rows, int width, bool is_edge) {
+Run tile_of(int64_t rows, int width, bool is_edge, Layout layout) {
   if (width == 8) return wide_8[rows - 1];
   if (width == 4) return wide_4[rows - 1];
-  return (is_edge ? edge : full)[width - 1][rows - 1];
+  return narrow[layout][is_edge][width - 1][rows - 1];
 }
 
 // One strip of columns, all rows.
-void run_strip(const Product &p, Tile t, int width, int64_t columns, bool in_panels = false) {
+void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layout) {
   t.last = columns - (width - 1) * W;
   const bool is_edge = t.last < W;
   if (!is_edge) t.last = W;
   const TileRows tiles(p.M);
   for (int64_t i = 0; i < tiles.count; i++) {
     const int64_t rows = tiles.rows(i);
-    t.a = p.a + (in_panels ? tiles.panel(i, p.K) : tiles.begin(i) * p.a_row);
-    if (in_panels) t.a_k = rows;
-    tile_of(rows, width, is_edge)(p, t);
+    t.a = p.a + (layout == PANELS ? tiles.panel(i, p.K) : tiles.begin(i) * p.a_row);
+    tile_of(rows, width, is_edge, layout)(p, t);
     t.c += rows * p.c_row;
   }
 }
 
 // All strips of packed B.
-void run_strips(const Product &p, bool in_panels) {
+void run_strips(const Product &p, Layout layout) {
   if (p.M <= 0) return;
   for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
     const int width = p.N - n > W ? 2 : 1;
-    const Tile tile = {p.a, p.b + n * p.K, in_panels ? 1 : p.a_row, p.a_k, width * W,
-                       p.c + n, p.bias ? p.bias + n : nullptr, 0};
-    run_strip(p, tile, width, min_of(p.N - n, PRODUCT_COLUMNS), in_panels);
+    const Tile tile = {p.a, p.b + n * p.K, p.a_row, p.a_k, 0, p.c + n, p.bias ? p.bias + n : nullptr, 0};
+    run_strip(p, tile, width, min_of(p.N - n, PRODUCT_COLUMNS), layout);
   }
 }
 
@@ -135,13 +163,13 @@ void product(const Product &p) {
   for (int64_t n = 0; n < p.N;) {
     const int width = width_of(p.M, p.N - n);
     run_strip(p, {p.a, p.b + n, p.a_row, p.a_k, p.b_k, p.c + n, p.bias ? p.bias + n : nullptr, 0}, width,
-              min_of(p.N - n, width * W));
+              min_of(p.N - n, width * W), IN_PLACE);
     n += width * W;
   }
 }
 
-void product_packed(const Product &p) { run_strips(p, false); }
+void product_packed(const Product &p) { run_strips(p, STRIPS); }
 
-void product_panels(const Product &p) { run_strips(p, true); }
+void product_panels(const Product &p) { run_strips(p, PANELS); }
 
 }  // namespace XL_NS
