@@ -18,7 +18,7 @@ using Tile = void (*)(const Weights &, const uint8_t *, const float *, const flo
 // front to back, as memory likes best (measured: AVX2 on AMD wants that, AVX-512 on Intel does not).
 constexpr int rows_at_once(Kind kind, int x_rows) {
   if (is_int4_dot(kind)) return x_rows > 1 ? 2 : 3;
-  if (kind <= DOT_F16 && PRODUCT_ROWS < 12) return 1;
+  if (kind <= DOT_F16 && !MANY_REGISTERS) return 1;
   return x_rows > 1 ? 2 : 4;
 }
 

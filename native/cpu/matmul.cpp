@@ -3,7 +3,7 @@
 //
 // Blocking: k runs in blocks of K_BLOCK. Of each, op(b) is packed by all threads into strips that the inner product
 // reads front to back; then each task adds to a block of C, up to [M_BLOCK, N_BLOCK], from a block of op(a) that it
-// packs into panels, one per tile of rows. That block and the strip that is at work (M_BLOCK and two vectors by K_BLOCK)
+// packs into panels, one per tile of rows. That block and the strip that is at work (M_BLOCK and a few vectors by K_BLOCK)
 // stay in L2. K_BLOCK is large because each block of k loads and stores C once more, which costs more than reading the
 // strip from L2 instead of L1; with vectors of 16 it is the other way round, by a twentieth of the time [a Xeon with AMX].
 #include "matmul.h"
@@ -16,10 +16,9 @@
 namespace XL_NS {
 namespace {
 
-constexpr int64_t K_BLOCK = W == 16 ? 384 : 768;
+constexpr int64_t K_BLOCK = W == 16 ? 256 : 768;
 constexpr int64_t M_BLOCK = 96;
 constexpr int64_t N_BLOCK = 768;
-constexpr int64_t N_OUTER = 2 * N_BLOCK;             // columns of b that are packed at a time
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
 constexpr int64_t PACK_COLUMNS = 256;                // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
@@ -116,7 +115,8 @@ void pack_strips(float *packed, const Matmul &p, Range columns, Range k) {
 Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, p.blocks_of_b ? B_BLOCK : 4); }
 
 int matmul_blocked(const Matmul &p) {
-  const Pieces outer(p.N, N_OUTER, N_BLOCK), depth = depth_of(p);
+  // Columns that are packed at a time: one block, which stays in the cache of a thread that is alone; two for several.
+  const Pieces outer(p.N, xl::threads() == 1 ? N_BLOCK : 2 * N_BLOCK, N_BLOCK), depth = depth_of(p);
   const int64_t floats = packed_floats(outer.size, depth.size);
   float *packed = xl::shared_scratch(floats);
   if (!packed) return out_of_scratch("matmul", floats);
@@ -144,7 +144,7 @@ int matmul_blocked(const Matmul &p) {
 void pack_blocks(float *to, const BlocksOfB &b, Range columns, Range k) {
   alignas(64) float rows[PRODUCT_COLUMNS * B_BLOCK];
   for (int64_t n = 0; n < columns.length; n += PRODUCT_COLUMNS) {
-    const int64_t count = min_of(PRODUCT_COLUMNS, columns.length - n), width = count > W ? PRODUCT_COLUMNS : W;
+    const int64_t count = min_of(PRODUCT_COLUMNS, columns.length - n), width = strip_width(count);
     for (int64_t at = 0; at < k.length; at += B_BLOCK) {
       const int64_t block = (k.begin + at) / B_BLOCK;
       for (int64_t i = 0; i < count; i++) b.block(b.source, rows + i * B_BLOCK, columns.begin + n + i, block);

@@ -13,7 +13,7 @@ inline int64_t packed_floats(int64_t N, int64_t K) { return ceil_div(N, W) * W *
 
 // K by `columns` floats of op(B), one strip or less, when op(B)[k,n] = b[n * ldb + k]: transposed in blocks of W by W.
 inline void pack_strip_of_columns(float *to, const float *b, int64_t ldb, int64_t columns, int64_t K) {
-  const int64_t step = columns > W ? PRODUCT_COLUMNS : W;
+  const int64_t step = strip_width(columns);
   for (int64_t k = 0; k < K; k += W) {
     const int64_t lanes = min_of(W, K - k);
     for (int64_t first = 0; first < columns; first += W) {
@@ -47,10 +47,10 @@ inline void pack_rows_of_b(float *to, const float *b, int64_t ldb, int64_t N, in
     if (k + AHEAD < K) prefetch(row + AHEAD * ldb, N);
     float *at = to + k * PRODUCT_COLUMNS;
     for (int64_t n = 0; n < whole; n += PRODUCT_COLUMNS, at += K * PRODUCT_COLUMNS) {
-      store(at, load(row + n));
-      store(at + W, load(row + n + W));
+#pragma GCC unroll 3
+      for (int v = 0; v < PRODUCT_VECTORS; v++) store(at + v * W, load(row + n + v * W));
     }
-    at = to + whole * K + k * (N - whole > W ? PRODUCT_COLUMNS : W);
+    at = to + whole * K + k * strip_width(N - whole);
     for (int64_t n = whole; n < N; n += W, at += W) store(at, N - n >= W ? load(row + n) : load_part(row + n, N - n));
   }
 }
@@ -62,6 +62,23 @@ inline void pack_columns(float *to, const float *b, int64_t ldb, bool transposed
     pack_strip_of_columns(to + n * K, b + n * ldb, ldb, min_of(PRODUCT_COLUMNS, N - n), K);
 }
 
+// Whole vectors along k of a panel of PRODUCT_ROWS rows where they are a power of two. Returns where it stopped.
+inline int64_t pack_panel_by_vectors(float *panel, const float *a, int64_t lda, int64_t K) {
+  constexpr int R = (PRODUCT_ROWS & (PRODUCT_ROWS - 1)) == 0 ? PRODUCT_ROWS : 1;
+  int64_t k = 0;
+  if constexpr (R > 1) {
+    for (; k + W <= K; k += W) {
+      vf x[R];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) x[r] = load(a + r * lda + k);
+      transpose_rows(x);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) store(panel + k * R + r * W, x[r]);
+    }
+  }
+  return k;
+}
+
 // A[M,K] in panels (see product_panels), when A[m,k] = a[m * lda + k]. Whole vectors are stored; what one has too much,
 // the next overwrites or falls into the gap behind the panel. So k ascends, and within it the last rows come first.
 inline void pack_panels_of_rows(float *to, const float *a, int64_t lda, int64_t M, int64_t K) {
@@ -70,7 +87,7 @@ inline void pack_panels_of_rows(float *to, const float *a, int64_t lda, int64_t 
     const int64_t rows = tiles.rows(i);
     const float *from = a + tiles.begin(i) * lda;
     float *panel = to + tiles.panel(i, K);
-    for (int64_t k = 0; k < K; k += W) {
+    for (int64_t k = rows == PRODUCT_ROWS ? pack_panel_by_vectors(panel, from, lda, K) : 0; k < K; k += W) {
       const int64_t lanes = min_of(W, K - k);
       for (int64_t first = (rows - 1) / W * W; first >= 0; first -= W) {
         vf x[W];
@@ -99,6 +116,10 @@ inline void pack_panels_of_columns(float *to, const float *a, int64_t lda, int64
       float *panel = to + tiles.panel(i, K);
       for (int64_t j = k; j < end; j++) {
         const float *from = a + j * lda + begin;
+        if (rows == W / 2) {
+          __builtin_memcpy(panel + j * rows, from, W / 2 * sizeof(float));
+          continue;
+        }
         for (int64_t first = 0; first < rows; first += W) {
           const int64_t lanes = M - begin - first;
           store(panel + j * rows + first, lanes >= W ? load(from + first) : load_part(from + first, lanes));

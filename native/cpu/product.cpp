@@ -6,7 +6,6 @@ namespace {
 
 constexpr int TALL = PRODUCT_ROWS;
 constexpr int LINE = 64 / sizeof(float);  // floats of a cache line
-constexpr bool MANY_REGISTERS = PRODUCT_ROWS == 12;
 // With few rows a tile is made wider, so that there are enough sums at once to hide the latency of an fma.
 constexpr int ROWS_OF_4 = MANY_REGISTERS ? 6 : 3, ROWS_OF_8 = MANY_REGISTERS ? 2 : 1;
 
@@ -101,29 +100,35 @@ void run_tile(const Product &p, const Tile &t) {
 #define XL_ROWS_6(NV, EDGE, LAYOUT) \
   run_tile<1, NV, EDGE, LAYOUT>, run_tile<2, NV, EDGE, LAYOUT>, run_tile<3, NV, EDGE, LAYOUT>, \
   run_tile<4, NV, EDGE, LAYOUT>, run_tile<5, NV, EDGE, LAYOUT>, run_tile<6, NV, EDGE, LAYOUT>
-#define XL_ROWS_12(NV, EDGE, LAYOUT) XL_ROWS_6(NV, EDGE, LAYOUT), \
-  run_tile<7, NV, EDGE, LAYOUT>, run_tile<8, NV, EDGE, LAYOUT>, run_tile<9, NV, EDGE, LAYOUT>, \
+#define XL_ROWS_8(NV, EDGE, LAYOUT) XL_ROWS_6(NV, EDGE, LAYOUT), \
+  run_tile<7, NV, EDGE, LAYOUT>, run_tile<8, NV, EDGE, LAYOUT>
+#define XL_ROWS_12(NV, EDGE, LAYOUT) XL_ROWS_8(NV, EDGE, LAYOUT), run_tile<9, NV, EDGE, LAYOUT>, \
   run_tile<10, NV, EDGE, LAYOUT>, run_tile<11, NV, EDGE, LAYOUT>, run_tile<12, NV, EDGE, LAYOUT>
+#if defined(__AVX512F__)
+#define XL_WIDTHS(EDGE, LAYOUT) \
+  {{XL_ROWS_8(1, EDGE, LAYOUT)}, {XL_ROWS_8(2, EDGE, LAYOUT)}, {XL_ROWS_8(3, EDGE, LAYOUT)}}
+#elif defined(__aarch64__)
+#define XL_WIDTHS(EDGE, LAYOUT) {{XL_ROWS_12(1, EDGE, LAYOUT)}, {XL_ROWS_12(2, EDGE, LAYOUT)}}
+#else
+#define XL_WIDTHS(EDGE, LAYOUT) {{XL_ROWS_6(1, EDGE, LAYOUT)}, {XL_ROWS_6(2, EDGE, LAYOUT)}}
+#endif
+#define XL_LAYOUT(LAYOUT) {XL_WIDTHS(false, LAYOUT), XL_WIDTHS(true, LAYOUT)}
+// By layout, whether the last vector is a part, vectors and rows.
+const Run narrow[3][2][PRODUCT_VECTORS][TALL] = {XL_LAYOUT(IN_PLACE), XL_LAYOUT(STRIPS), XL_LAYOUT(PANELS)};
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define XL_ROWS XL_ROWS_12
 const Run wide_4[] = {XL_ROWS_6(4, false, IN_PLACE)};
 const Run wide_8[] = {run_tile<1, 8, false, IN_PLACE>, run_tile<2, 8, false, IN_PLACE>};
 #else
-#define XL_ROWS XL_ROWS_6
 const Run wide_4[] = {run_tile<1, 4, false, IN_PLACE>, run_tile<2, 4, false, IN_PLACE>, run_tile<3, 4, false, IN_PLACE>};
 const Run wide_8[] = {run_tile<1, 8, false, IN_PLACE>};
 #endif
-// By layout, whether the last vector is a part, vectors and rows.
-#define XL_LAYOUT(LAYOUT) {{{XL_ROWS(1, false, LAYOUT)}, {XL_ROWS(2, false, LAYOUT)}}, \
-                           {{XL_ROWS(1, true, LAYOUT)}, {XL_ROWS(2, true, LAYOUT)}}}
-const Run narrow[3][2][2][TALL] = {XL_LAYOUT(IN_PLACE), XL_LAYOUT(STRIPS), XL_LAYOUT(PANELS)};
 // clang-format on
 
 // Vectors of the next tile, when `columns` remain.
 int width_of(int64_t M, int64_t columns) {
   if (M <= ROWS_OF_8 && columns >= 8 * W) return 8;
   if (M <= ROWS_OF_4 && columns >= 4 * W) return 4;
-  return columns > W ? 2 : 1;
+  return int(strip_width(columns) / W);
 }
 
 Run tile_of(int64_t rows, int width, bool is_edge, Layout layout) {
@@ -150,7 +155,7 @@ void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layo
 void run_strips(const Product &p, Layout layout) {
   if (p.M <= 0) return;
   for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
-    const int width = p.N - n > W ? 2 : 1;
+    const int width = int(strip_width(p.N - n) / W);
     const Tile tile = {p.a, p.b + n * p.K, p.a_row, p.a_k, 0, p.c + n, p.bias ? p.bias + n : nullptr, 0};
     run_strip(p, tile, width, min_of(p.N - n, PRODUCT_COLUMNS), layout);
   }

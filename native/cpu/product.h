@@ -6,14 +6,18 @@
 
 namespace XL_NS {
 
-// The tile of C that stays in registers: PRODUCT_ROWS rows of PRODUCT_COLUMNS floats (two vectors). With 32 registers
-// that is 24 accumulators, two vectors of B and one broadcast value of A.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int PRODUCT_ROWS = 12;
+// The tile of C that stays in registers: PRODUCT_ROWS rows of PRODUCT_VECTORS vectors. With 32 registers that is 24
+// accumulators, with 16 it is 12, besides vectors of B and one broadcast value of A. A step of k loads the vectors and
+// one value a row: 8 x 3 loads least, which counts where two threads share the ports of a core.
+#if defined(__AVX512F__)
+constexpr int PRODUCT_ROWS = 8, PRODUCT_VECTORS = 3;
+#elif defined(__aarch64__)
+constexpr int PRODUCT_ROWS = 12, PRODUCT_VECTORS = 2;
 #else
-constexpr int PRODUCT_ROWS = 6;
+constexpr int PRODUCT_ROWS = 6, PRODUCT_VECTORS = 2;
 #endif
-constexpr int PRODUCT_COLUMNS = 2 * W;
+constexpr bool MANY_REGISTERS = PRODUCT_ROWS * PRODUCT_VECTORS == 24;
+constexpr int PRODUCT_COLUMNS = PRODUCT_VECTORS * W;
 constexpr int PANEL_GAP = 16;  // floats behind each panel of A
 
 // Rows of C in tiles whose heights differ by at most one, so that none is low; and where the rows of A that a tile
@@ -45,8 +49,9 @@ struct Product {
 void product(const Product &p);
 
 // The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
-// [K, PRODUCT_COLUMNS] (the last one [K, W] if it has no more columns), padded with zeros. b_k is not used.
+// [K, PRODUCT_COLUMNS] (the last one [K, strip_width(columns)]), padded with zeros; a_k is 1. a_k and b_k are not used.
 void product_packed(const Product &p);
+inline int64_t strip_width(int64_t columns) { return min_of(ceil_div(columns, W), PRODUCT_VECTORS) * W; }
 
 // The same with A in panels too, as pack.h makes them: the rows of tile i at a + TileRows(M).panel(i, K), as
 // [K, rows], so that a tile reads both operands front to back. a_row and a_k are not used.

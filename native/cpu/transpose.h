@@ -28,20 +28,25 @@ XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 2, 6, 3, 7); }
 #endif
 #undef XL_LANES
 
-// x[i][j] becomes x[j][i]. Each round zips row i with row i + W/2, which rotates the bits of (row, lane) by one.
-XL_INLINE void transpose_square(vf (&x)[W]) {
+// [R][W] floats become [W][R], in the same R vectors; R is a power of two. Each round zips row i with row i + R/2, which
+// rotates the bits of (row, lane) by one.
+template <int R>
+XL_INLINE void transpose_rows(vf (&x)[R]) {
 #pragma GCC unroll 4
-  for (int round = 1; round < W; round *= 2) {
-    vf y[W];
+  for (int round = 1; round < R; round *= 2) {
+    vf y[R];
 #pragma GCC unroll 8
-    for (int i = 0; i < W / 2; i++) {
-      y[2 * i] = zip_low(x[i], x[i + W / 2]);
-      y[2 * i + 1] = zip_high(x[i], x[i + W / 2]);
+    for (int i = 0; i < R / 2; i++) {
+      y[2 * i] = zip_low(x[i], x[i + R / 2]);
+      y[2 * i + 1] = zip_high(x[i], x[i + R / 2]);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < W; i++) x[i] = y[i];
+    for (int i = 0; i < R; i++) x[i] = y[i];
   }
 }
+
+// x[i][j] becomes x[j][i].
+XL_INLINE void transpose_square(vf (&x)[W]) { transpose_rows(x); }
 
 // Lane i of the result is the sum of the lanes of x[i], always in the same order. x is used up.
 XL_INLINE vf sums_of_lanes(vf (&x)[W]) {
