@@ -86,6 +86,7 @@ XL_INLINE void tile_product(vf (&acc)[R][NV], const float *a, int64_t row_step, 
 #pragma GCC unroll 4
       for (int v = 0; v < NV; v++) acc[r][v] += odd[r][v];
   }
+#pragma GCC unroll 4
   for (; k < K; k++) tile_step<LB>(acc, a + k * k_step, row_step, b + k * LB);
 }
 
