@@ -116,7 +116,7 @@ inline void pack_panels_of_columns(float *to, const float *a, int64_t lda, int64
       float *panel = to + tiles.panel(i, K);
       for (int64_t j = k; j < end; j++) {
         const float *from = a + j * lda + begin;
-        if (rows == W / 2) {
+        if (rows == W / 2) {  // half a vector each, side by side
           __builtin_memcpy(panel + j * rows, from, W / 2 * sizeof(float));
           continue;
         }
