@@ -22,6 +22,9 @@ SHAPES = {  # M, N, K, whether A and B are transposed
     'square NN': (1024, 1024, 1024, False, False), 'square NT': (1024, 1024, 1024, False, True),
     'prefill up NT': (512, 2048, 768, False, True), 'prefill down NT': (512, 768, 2048, False, True),
     'mlp NT': (2048, 1024, 256, False, True), 'dW mlp TN': (512, 1024, 2048, True, False),
+    'even NN': (2048, 768, 768, False, False), 'odd NN': (2047, 769, 763, False, False),
+    'even NT': (2048, 768, 768, False, True), 'odd NT': (2047, 769, 763, False, True),
+    'even TN': (2048, 768, 768, True, False), 'odd TN': (2047, 769, 763, True, False),
 }
 ODD = [(130, 201, 77), (7, 50, 33), (300, 47, 900), (97, 400, 1000), (33, 1000, 500), (260, 17, 300)]
 
