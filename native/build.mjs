@@ -142,7 +142,8 @@ async function build(options) {
   const dispatch = join(out, 'generated', 'dispatch.cpp');
   writeIfChanged(dispatch, dispatcher(prototypes, isas, abiVersion(header)));
 
-  const kernelUnits = isas.flatMap((isa) => unitsOf(kernelFiles, options, isa));
+  const compiled = new Map(isas.map((isa) => [isa.suffix, isa]));
+  const kernelUnits = [...compiled.values()].flatMap((isa) => unitsOf(kernelFiles, options, isa));
   const units = [...kernelUnits, ...unitsOf([...sourcesIn('common'), dispatch], options, undefined)];
   const outcomes = await compileAll(compiler, units, jobs, (done, total, { source, object }) =>
     say(`[${done}/${total}] ${relative(ROOT, source)} ${basename(dirname(object))}`),

@@ -1,5 +1,6 @@
 /** @file One row at one number of threads: proves that the contenders agree, then times them in turns. */
-import { fasterOf, type Peak } from '../peak.js';
+import type { Peak } from '../peak.js';
+import { median } from '../table.js';
 import { formatThreads } from './lines.js';
 import { runContender, type Places } from './process.js';
 import type { Answer, Contender, Row, Prepared } from './row.js';
@@ -75,7 +76,7 @@ export async function measureRow(
     }
   }
 
-  let peak = await peakOf();
+  const peaks = [await peakOf()];
   const timed = entries
     .filter(({ failure }) => failure === null)
     .map((entry) => ({ entry, samples: [] as Answer['seconds'][] }));
@@ -89,7 +90,7 @@ export async function measureRow(
         entry.failure = messageOf(error);
       }
     }
-    peak = fasterOf(peak, await peakOf());
+    peaks.push(await peakOf());
   }
 
   const measured = entries.map((entry): Measured => {
@@ -105,7 +106,13 @@ export async function measureRow(
       ),
     };
   });
-  return { threads, peak, ours: measured[0]!, peers: measured.slice(1), work: expected.work ?? {} };
+  return { threads, peak: overall(peaks), ours: measured[0]!, peers: measured.slice(1), work: expected.work ?? {} };
 }
+
+/** The fastest multiply-adds; of the reading of memory the median, as of the times that are compared with it. */
+const overall = (peaks: readonly Peak[]): Peak => ({
+  flops: Math.max(...peaks.map(({ flops }) => flops)),
+  bandwidth: median(peaks.map(({ bandwidth }) => bandwidth)),
+});
 
 const toleranceOf = (row: Row, { tolerance }: Contender): number => tolerance ?? row.tolerance;

@@ -38,13 +38,22 @@ int x86_level() {
   if (!all(saved, 0x06)) return 1;  // SSE and AVX state
   return all(b7, v4_7) && all(saved, 0xe6) ? 4 : 3;
 }
+
+// AVX512_VNNI of level 4, AVX-VNNI of level 3.
+bool x86_vnni(int level) {
+  uint32_t a, b, c, d;
+  if (x86_level() < level || __get_cpuid_count(7, level == 4 ? 0 : 1, &a, &b, &c, &d) == 0) return false;
+  return level == 4 ? all(c, bit(11)) : all(a, bit(4));
+}
 #endif
 
 }  // namespace
 
 bool machine_has(const char *isa) {
 #if defined(__x86_64__)
+  if (std::strcmp(isa, "x86-64-v4+vnni") == 0) return x86_vnni(4);
   if (std::strcmp(isa, "x86-64-v4") == 0) return x86_level() >= 4;
+  if (std::strcmp(isa, "x86-64-v3+vnni") == 0) return x86_vnni(3);
   if (std::strcmp(isa, "x86-64-v3") == 0) return x86_level() >= 3;
   return std::strcmp(isa, "x86-64") == 0;
 #else

@@ -111,7 +111,7 @@ int matmul_dot(const Matmul &problem) {
   }
   const bool tall = p.M > p.N;
   const int64_t grain = ceil_div(max_of(TASK_FLOATS / p.K, 1), 8) * 8;
-  parallel_range(tall ? p.M : p.N, grain, [&](int64_t begin, int64_t end, int) {
+  parallel_stream(tall ? p.M : p.N, grain, [&](int64_t begin, int64_t end, int) {
     if (tall) {
       // Few rows at a time, for all columns while they are in L1.
       for (int64_t m = begin; m < end; m += TILE_M) dot_block(p, m, min_of(TILE_M, end - m), 0, p.N);

@@ -137,11 +137,10 @@ XL_INLINE vf scales_of(const uint8_t *scales, int i) {
   }
 }
 
-// One block of a row of x: for the lower and upper halves of each vector of words its digits from the highest; then what
-// is to be added for the codes' 8; then the unit of X in all lanes.
-template <int RUNS>
-void prepare_block(float *to, const float *x, int64_t columns) {
-  vi X[PLANES][16 / W], digits[CODE_VECTORS][DIGITS] = {};
+// The digits of a block of x, from the highest: those of the columns that stand in the lower (k even) or upper halves of
+// the bytes of vector k / 2 of its words. Returns the unit of X.
+inline float int4_digits(vi (&digits)[CODE_VECTORS][DIGITS], const float *x, int64_t columns) {
+  vi X[PLANES][16 / W];
   const float unit = whole_numbers(X, x, columns);
   for (int j = 0; j < PLANES; j++)
     for (int v = 0; v < 16 / W; v++) {
@@ -152,6 +151,15 @@ void prepare_block(float *to, const float *x, int64_t columns) {
         rest = (rest - digit) >> 8;
       }
     }
+  return unit;
+}
+
+// One block of a row of x: for the lower and upper halves of each vector of words its digits from the highest; then what
+// is to be added for the codes' 8; then the unit of X in all lanes.
+template <int RUNS>
+void prepare_block(float *to, const float *x, int64_t columns) {
+  vi digits[CODE_VECTORS][DIGITS] = {};
+  const float unit = int4_digits(digits, x, columns);
   vi eights[sums_of(RUNS)] = {};
   for (int k = 0; k < CODE_VECTORS; k++)
     for (int d = 0; d < DIGITS; d++, to += W) {

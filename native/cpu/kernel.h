@@ -28,6 +28,10 @@
 namespace XL_NS {
 namespace {
 
+inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // parallel_for(tasks, [&](int64_t task, int worker) { ... }): see native/common/pool.h.
 template <class Body>
 inline void parallel_for(int64_t tasks, const Body &body) {
@@ -47,9 +51,31 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
   });
 }
 
-inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The same for what is read from memory once: each thread takes pieces that follow each other, so that what it or the
+// hardware reads ahead is its own. Who has none left helps the others, piece by piece.
+template <class Body>
+inline void parallel_stream(int64_t N, int64_t grain, const Body &body) {
+  constexpr int MOST_SPANS = 64;
+  struct alignas(64) Span {
+    int64_t next, end;
+  };
+  if (grain < 1) grain = 1;
+  const int64_t pieces = ceil_div(N, grain), count = min_of(min_of(xl::threads(), MOST_SPANS), pieces);
+  if (count <= 1) return parallel_range(N, grain, body);
+  Span spans[MOST_SPANS];
+  for (int64_t i = 0; i < count; i++) spans[i] = {pieces * i / count, pieces * (i + 1) / count};
+  parallel_for(min_of(xl::threads(), pieces), [&](int64_t task, int worker) {
+    for (int64_t i = 0; i < count; i++) {
+      Span &span = spans[(task + i) % count];
+      for (;;) {
+        const int64_t piece = __atomic_fetch_add(&span.next, 1, __ATOMIC_RELAXED);
+        if (piece >= span.end) break;
+        body(piece * grain, min_of(piece * grain + grain, N), worker);
+      }
+    }
+  });
+}
 
 }  // namespace
 }  // namespace XL_NS

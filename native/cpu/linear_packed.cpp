@@ -18,17 +18,26 @@ using Tile = void (*)(const Weights &, const uint8_t *, const float *, const flo
 // front to back, as memory likes best (measured: AVX2 on AMD wants that, AVX-512 on Intel does not).
 constexpr int rows_at_once(Kind kind, int x_rows) {
   if (is_int4_dot(kind)) return x_rows > 1 ? 2 : 3;
+  if (is_vnni(kind)) return x_rows > 1 || !MANY_REGISTERS ? 2 : 4;
   if (kind <= DOT_F16 && !MANY_REGISTERS) return 1;
   return x_rows > 1 ? 2 : 4;
 }
 
-// A tile for `rows` rows of weights, 1 or as many as there are at once, and `x_rows` rows of x.
+// A tile for one row of weights or as many as there are at once, and M rows of x.
+template <Kind K, int M>
+constexpr Tile tile(bool one) {
+  constexpr int R = rows_at_once(K, M);
+#if defined(__AVX2__)
+  if constexpr (is_vnni(K)) return one ? vnni_tile<K, 1, M> : vnni_tile<K, R, M>;
+#endif
+  return one ? dot_tile<K, 1, M> : dot_tile<K, R, M>;
+}
+
 template <Kind K>
 Tile tile_of_kind(bool one, int x_rows) {
-  static constexpr Tile single[MOST_X] = {dot_tile<K, 1, 1>, dot_tile<K, 1, 2>, dot_tile<K, 1, 3>, dot_tile<K, 1, 4>};
-  static constexpr Tile several[MOST_X] = {dot_tile<K, rows_at_once(K, 1), 1>, dot_tile<K, rows_at_once(K, 2), 2>,
-                                           dot_tile<K, rows_at_once(K, 3), 3>, dot_tile<K, rows_at_once(K, 4), 4>};
-  return (one ? single : several)[x_rows - 1];
+  static constexpr Tile tiles[2][MOST_X] = {{tile<K, 1>(false), tile<K, 2>(false), tile<K, 3>(false), tile<K, 4>(false)},
+                                            {tile<K, 1>(true), tile<K, 2>(true), tile<K, 3>(true), tile<K, 4>(true)}};
+  return tiles[one][x_rows - 1];
 }
 
 Tile tile_of(Kind kind, bool one, int x_rows) {
@@ -45,6 +54,18 @@ Tile tile_of(Kind kind, bool one, int x_rows) {
       return tile_of_kind<DOT_INT4_64>(one, x_rows);
     case DOT_INT4_32:
       return tile_of_kind<DOT_INT4_32>(one, x_rows);
+#if defined(__AVX2__)
+    case VNNI_INT8:
+      return tile_of_kind<VNNI_INT8>(one, x_rows);
+    case VNNI_INT8_64:
+      return tile_of_kind<VNNI_INT8_64>(one, x_rows);
+    case VNNI_INT4:
+      return tile_of_kind<VNNI_INT4>(one, x_rows);
+    case VNNI_INT4_64:
+      return tile_of_kind<VNNI_INT4_64>(one, x_rows);
+    case VNNI_INT4_32:
+      return tile_of_kind<VNNI_INT4_32>(one, x_rows);
+#endif
     case DOT_INT4_16:
       return tile_of_kind<DOT_INT4_16>(one, x_rows);
     default:
@@ -73,7 +94,7 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
   const Kind kind = kind_of(w);
   const int64_t at_once = rows_at_once(kind, N == 1 ? 1 : MOST_X);
   const int64_t grain = ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), at_once) * at_once;
-  parallel_range(w.rows, grain, [&](int64_t begin, int64_t end, int) {
+  parallel_stream(w.rows, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t o = begin; o < end;) {
       const bool one = end - o < at_once;
       const int64_t rows = one ? 1 : at_once;

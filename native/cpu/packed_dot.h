@@ -3,16 +3,23 @@
 // has to keep up with memory. Threads and larger products are in linear_packed.cpp.
 //
 // Order of summation, whatever the number of rows: lane l of W sums the columns that fall to it from left to right;
-// without scales in two sums, of even and of odd vectors, since one would wait for itself. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has sums of its own,
-// which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that halves.
+// without scales in two sums, since one would wait for itself: of even and of odd columns with bf16, of even and of odd
+// vectors with f16. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has
+// sums of its own, which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that
+// halves. With VNNI int8 and most groups of int4 are summed as integers: vnni_dot.h.
+//
+// bf16: a word holds two weights, each the upper half of a float, so that a shift or a mask makes W floats.
 //
 // int4: a nibble at bit 4j of a word, masked and taken as an integer, is code * 16^j; x is prepared with its columns
 // 16 j + l of a block divided by 16^j, which is exact. So a code costs a mask and a conversion. That codes stand 8 above
 // their value is taken off at the begin of a run, whose sums start at -8 times the sum of x. Groups of 32, 64 and of
-// multiples of 128 have a faster way on x86 (int4_dot.h).
+// multiples of 128 have a faster way with AVX2 (int4_dot.h).
 #ifndef XL_CPU_PACKED_DOT_H
 #define XL_CPU_PACKED_DOT_H
+#include "dot_rows.h"
 #include "int4_dot.h"
+#include "transpose.h"
+#include "vnni_dot.h"
 
 namespace XL_NS {
 namespace {
@@ -21,13 +28,25 @@ constexpr int MOST_X = 4;  // rows of x at once
 constexpr int64_t INT8_RUN = 256;
 
 // How a tile reads its weights: the format, and the runs of int4.
-enum Kind { DOT_BF16, DOT_F16, DOT_INT8, DOT_INT4, DOT_INT4_64, DOT_INT4_32, DOT_INT4_16, DOT_INT4_ANY };
+enum Kind {
+  DOT_BF16, DOT_F16, DOT_INT8, DOT_INT4, DOT_INT4_64, DOT_INT4_32, DOT_INT4_16, DOT_INT4_ANY,
+  VNNI_INT8, VNNI_INT8_64, VNNI_INT4, VNNI_INT4_64, VNNI_INT4_32
+};
 
 inline Kind kind_of(const Weights &w) {
+  const bool vnni = HAS_VNNI && xl::uses_vnni();
+  if (w.format == XL_INT8) {
+    if (vnni && (w.group % BLOCK == 0 || w.scale_count == 1)) return VNNI_INT8;
+    return vnni && w.group == 64 ? VNNI_INT8_64 : DOT_INT8;
+  }
   if (w.format != XL_INT4) return Kind(w.format);
-  if (w.group % BLOCK == 0) return DOT_INT4;
-  return w.group == 64 ? DOT_INT4_64 : w.group == 32 ? DOT_INT4_32 : w.group == 16 ? DOT_INT4_16 : DOT_INT4_ANY;
+  if (w.group % BLOCK == 0) return vnni ? VNNI_INT4 : DOT_INT4;
+  if (w.group == 64) return vnni ? VNNI_INT4_64 : DOT_INT4_64;
+  if (w.group == 32) return vnni ? VNNI_INT4_32 : DOT_INT4_32;
+  return w.group == 16 ? DOT_INT4_16 : DOT_INT4_ANY;
 }
+
+constexpr bool is_vnni(Kind kind) { return kind >= VNNI_INT8; }
 
 // Whether it works on integers.
 constexpr bool is_int4_dot(Kind kind) {
@@ -45,7 +64,7 @@ inline int64_t run_end(const Weights &w, int64_t block, int64_t j) {
 // Floats of one prepared row of x, at most.
 inline int64_t prepared_floats(const Weights &w) {
   const int64_t blocks = ceil_div(w.columns, BLOCK);
-  return w.format == XL_INT4 ? 2 * blocks * BLOCK : blocks * BLOCK;
+  return w.format >= XL_INT8 ? 2 * blocks * BLOCK : blocks * BLOCK;
 }
 
 inline void prepare_int4(const Weights &w, float *to, const float *const *x, int rows) {
@@ -71,26 +90,53 @@ inline void prepare_int4(const Weights &w, float *to, const float *const *x, int
   }
 }
 
+// x in pairs of vectors: even columns, then odd ones.
+inline void prepare_pairs(const Weights &w, float *to, const float *const *x, int rows) {
+  for (int64_t c = 0; c < w.columns; c += 2 * W, to += 2 * rows * W)
+    for (int row = 0; row < rows; row++) {
+      const vf low = load_lanes(x[row] + c, w.columns - c);
+      const vf high = load_lanes(x[row] + c + W, max_of(w.columns - c - W, 0));
+      store(to + row * W, even_lanes(low, high));
+      store(to + (rows + row) * W, odd_lanes(low, high));
+    }
+}
+
+#if defined(__AVX2__)
+// One block of a row of x, and the vectors that it makes.
+struct PrepareBlock {
+  void (*prepare)(float *to, const float *x, int64_t columns);
+  int64_t vectors;
+};
+
+inline PrepareBlock prepare_block_of(Kind kind) {
+  if (kind == VNNI_INT8) return {prepare_vnni_int8<1>, int8_block_vectors(1)};
+  if (kind == VNNI_INT8_64) return {prepare_vnni_int8<2>, int8_block_vectors(2)};
+  if (kind == VNNI_INT4) return {prepare_vnni_int4<1>, VNNI_INT4_VECTORS};
+  if (kind == VNNI_INT4_64) return {prepare_vnni_int4<2>, VNNI_INT4_VECTORS};
+  if (kind == VNNI_INT4_32) return {prepare_vnni_int4<4>, VNNI_INT4_VECTORS};
+  if (kind == DOT_INT4) return {prepare_block<1>, INT4_BLOCK_VECTORS};
+  return {kind == DOT_INT4_64 ? prepare_block<2> : prepare_block<4>, INT4_BLOCK_VECTORS};
+}
+#endif
+
 // `rows` rows of x, at most MOST_X.
 inline void prepare(const Weights &w, float *to, const float *const *x, int rows) {
+  if (w.format == XL_BF16) return prepare_pairs(w, to, x, rows);
 #if defined(__AVX2__)
   const Kind kind = kind_of(w);
-  if (is_int4_dot(kind)) {
-    const auto block = kind == DOT_INT4 ? prepare_block<1> : kind == DOT_INT4_64 ? prepare_block<2> : prepare_block<4>;
+  if (is_int4_dot(kind) || is_vnni(kind)) {
+    const PrepareBlock block = prepare_block_of(kind);
     for (int64_t c = 0; c < w.columns; c += BLOCK)
-      for (int row = 0; row < rows; row++, to += INT4_BLOCK_VECTORS * W) block(to, x[row] + c, w.columns - c);
+      for (int row = 0; row < rows; row++, to += block.vectors * W) block.prepare(to, x[row] + c, w.columns - c);
     return;
   }
 #endif
   if (w.format == XL_INT4) return prepare_int4(w, to, x, rows);
-  for (int64_t c = 0; c < w.columns; c += W)
-    for (int row = 0; row < rows; row++, to += W) store(to, load_lanes(x[row] + c, w.columns - c));
+  for (int64_t c = 0; c < ceil_div(w.columns, 2 * W) * 2 * W; c += W)
+    for (int row = 0; row < rows; row++, to += W) store(to, load_lanes(x[row] + c, max_of(w.columns - c, 0)));
 }
 
 // ---- tiles: R rows of weights by M rows of x ----
-
-template <int R, int M>
-using Sums = vf[R][M];
 
 template <int R, int M>
 XL_INLINE void multiply(Sums<R, M> &sum, int r, vf weight, const vf (&right)[M]) {
@@ -105,48 +151,44 @@ XL_INLINE void next(vf (&right)[M], const float *&x) {
   x += M * W;
 }
 
-// total += scale * sum, the scale of row r at scales + r * row_bytes.
-template <int R, int M>
-XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_t *scales, int64_t row_bytes) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++) {
-    const vf scale = splat_scale(scales + r * row_bytes);
-#pragma GCC unroll 4
-    for (int m = 0; m < M; m++) total[r][m] = scale * sum[r][m] + total[r][m];
+// 2 W weights as two vectors, in the order of prepared x.
+template <int32_t F>
+XL_INLINE void small_floats_pair(vf (&pair)[2], const uint8_t *p) {
+  if constexpr (F == XL_BF16) {
+    const vu words = words_at(p);
+    pair[0] = (vf)(words << 16);
+    pair[1] = (vf)(words & 0xffff0000u);
+  } else {
+    pair[0] = halves_at(p);
+    pair[1] = halves_at(p + 2 * W);
   }
-}
-
-// Asks for what comes. One row after the other is one stream, of which the hardware alone does not keep enough on the
-// way. Of several rows no hardware guesses the next: those of the tile `ahead` tiles from here that lie where these are
-// read now; short rows need more time than one tile takes.
-constexpr int64_t AHEAD_BYTES = 1024;
-template <int R>
-XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead) {
-  if constexpr (R == 1) return __builtin_prefetch(at + AHEAD_BYTES, 0, 2);
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
 template <int32_t F, int R, int M>
 XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  const int64_t pairs = w.columns / (2 * W) * 2 * W;
-  const auto at = [&](int r, int64_t c) { return row + r * w.row_bytes + 2 * c; };
   Sums<R, M> odd = {};
-  vf right[M];
+  const auto add = [&](const uint8_t *at, int64_t step) {
+    vf right[2][M], pair[R][2];
+    next(right[0], x);
+    next(right[1], x);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      small_floats_pair<F>(pair[r], at + r * step);
+      multiply<R, M>(total, r, pair[r][0], right[0]);
+      multiply<R, M>(odd, r, pair[r][1], right[1]);
+    }
+  };
+  const int64_t pairs = w.columns / (2 * W) * 2 * W;
   for (int64_t c = 0; c < pairs; c += 2 * W) {
-    if (c % 32 == 0) prefetch_rows<R>(at(0, c), w.row_bytes, 1);
-    next(right, x);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) multiply<R, M>(total, r, small_floats_at<F>(at(r, c)), right);
-    next(right, x);
-#pragma GCC unroll 4
-    for (int r = 0; r < R; r++) multiply<R, M>(odd, r, small_floats_at<F>(at(r, c + W)), right);
+    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
+    add(row + 2 * c, w.row_bytes);
   }
-  for (int64_t c = pairs; c < w.columns; c += W) {
-    next(right, x);
-#pragma GCC unroll 4
+  if (pairs < w.columns) {
+    // The last row may end where memory does.
+    uint8_t last[R][4 * W] = {};
     for (int r = 0; r < R; r++)
-      multiply<R, M>(total, r, small_floats_part<F>(at(r, c), min_of(W, w.columns - c)), right);
+      __builtin_memcpy(last[r], row + r * w.row_bytes + 2 * pairs, size_t(2 * (w.columns - pairs)));
+    add(last[0], sizeof last[0]);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++)
@@ -300,11 +342,22 @@ void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float 
 #endif
   if constexpr (K == DOT_INT4_16) dot_int4<8, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_ANY) dot_int4<0, R, M>(total, w, row, x);
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int m = 0; m < M; m++) y[m * y_row + r] = hsum(total[r][m]) + (bias ? bias[r] : 0.0f);
+  store_sums<R, M>(y, y_row, total, bias);
 }
+
+#if defined(__AVX2__)
+template <Kind K, int R, int M>
+XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, const float *bias, float *y,
+                       int64_t y_row) {
+  Sums<R, M> total = {};
+  if constexpr (K == VNNI_INT8) dot_vnni_int8<R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT8_64) dot_vnni_int8_64<R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4) dot_vnni_int4<1, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4_64) dot_vnni_int4<2, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4_32) dot_vnni_int4<4, R, M>(total, w, row, x);
+  store_sums<R, M>(y, y_row, total, bias);
+}
+#endif
 
 }  // namespace
 }  // namespace XL_NS

@@ -26,6 +26,21 @@ XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 4, 12, 5, 13, 6, 14, 7
 XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 4, 1, 5); }
 XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 2, 6, 3, 7); }
 #endif
+// The lanes of a and of b with even numbers, and those with odd ones.
+#if defined(__AVX512F__)
+XL_INLINE vf even_lanes(vf a, vf b) {
+  return XL_LANES(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+XL_INLINE vf odd_lanes(vf a, vf b) {
+  return XL_LANES(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+#elif defined(__AVX2__)
+XL_INLINE vf even_lanes(vf a, vf b) { return XL_LANES(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+XL_INLINE vf odd_lanes(vf a, vf b) { return XL_LANES(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+#else
+XL_INLINE vf even_lanes(vf a, vf b) { return XL_LANES(a, b, 0, 2, 4, 6); }
+XL_INLINE vf odd_lanes(vf a, vf b) { return XL_LANES(a, b, 1, 3, 5, 7); }
+#endif
 #undef XL_LANES
 
 // [R][W] floats become [W][R], in the same R vectors; R is a power of two. Each round zips row i with row i + R/2, which

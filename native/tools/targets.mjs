@@ -4,12 +4,17 @@
 
 /** @import { Isa } from './generate.mjs' */
 
+const V3 = { suffix: 'v3', name: 'x86-64-v3', flags: ['-march=x86-64-v3'] };
+const V4 = { suffix: 'v4', name: 'x86-64-v4', flags: ['-march=x86-64-v4', '-mprefer-vector-width=512'] };
+
 /** @type {Record<string, Isa[]>} by Node's name of the architecture, slowest first */
 const ISAS = {
   x64: [
     { suffix: 'base', name: 'x86-64', flags: ['-march=x86-64'] },
-    { suffix: 'v3', name: 'x86-64-v3', flags: ['-march=x86-64-v3'] },
-    { suffix: 'v4', name: 'x86-64-v4', flags: ['-march=x86-64-v4', '-mprefer-vector-width=512'] },
+    V3,
+    { ...V3, name: 'x86-64-v3+vnni', vnni: true },
+    V4,
+    { ...V4, name: 'x86-64-v4+vnni', vnni: true },
   ],
   arm64: [{ suffix: 'arm', name: 'arm64', flags: ['-march=armv8-a'] }],
 };

@@ -23,6 +23,7 @@ import { runCalls } from '../../src/device/selftest/problem.js';
 import { compare } from '../../src/device/selftest/selftest.js';
 import { float32Tolerance } from '../../src/device/selftest/tolerances.js';
 import { cpuOrReason } from '../support/cpu.js';
+import { usableIsas } from '../support/isas.js';
 
 /** The build's own modules are plain JavaScript. */
 interface BuildTools {
@@ -315,14 +316,7 @@ describe.skipIf(reason !== '')(`the library${reason}`, () => {
   describe('instruction sets and threads', () => {
     afterEach(() => cpuOrReason({ isa: 'auto', threads: 0 }));
 
-    const isas = ['x86-64', 'x86-64-v3', 'x86-64-v4', 'arm64'].filter((isa) => {
-      try {
-        return cpuOrReason({ isa }) !== '';
-      } catch {
-        return false;
-      }
-    });
-    cpuOrReason({ isa: 'auto' });
+    const isas = usableIsas();
 
     test('the best one is chosen, and an unknown one is refused with those there are', () => {
       expect(isas.length).toBeGreaterThan(0);

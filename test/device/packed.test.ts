@@ -178,6 +178,8 @@ describe.each(testDevices())('on $name', ({ name, create }) => {
 
   test.each([
     [bf16, 0],
+    [int8, 0],
+    [int8, 64],
     [int8, 128],
     [int4, 32],
     [int4, 64],
@@ -223,8 +225,10 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     [bf16, 0],
     [f16, 0],
     [int8, 0],
+    [int8, 64],
     [int8, 128],
     [int4, 32],
+    [int4, 64],
     [int4, 128],
   ] as const;
 

@@ -12,6 +12,7 @@ import type { SolvedCase } from '../../src/device/selftest/selftest.js';
 import { checkCases, compare, describeFailure, selftest, solveCases } from '../../src/device/selftest/selftest.js';
 import { signatures } from '../../src/device/selftest/signatures.js';
 import { cpuOrReason } from '../support/cpu.js';
+import { usableIsas } from '../support/isas.js';
 import { mlstmGolden, mlstmGoldenGaps, recurrentGoldenGaps } from '../support/golden-cells.js';
 
 const names = Object.keys(signatures) as KernelName[];
@@ -168,20 +169,11 @@ const reason = typeof cpu === 'string' ? ` (skipped: ${cpu})` : '';
 
 describe.skipIf(reason !== '')(`the cpu device${reason}`, () => {
   const device = cpu as Device;
-  const has = (isa: string): boolean => {
-    try {
-      cpuOrReason({ isa });
-      return true;
-    } catch {
-      return false; // this machine, or this build of the library, lacks it
-    }
-  };
-  const isas = ['x86-64-v4', 'x86-64-v3', 'x86-64', 'arm64'].filter((isa) => reason === '' && has(isa));
   beforeEach(() => {
     cpuOrReason({ isa: 'auto', threads: 0 });
   });
 
-  test.each(['auto', ...isas])('agrees with the reference: %s', async (isa) => {
+  test.each(usableIsas())('agrees with the reference: %s', async (isa) => {
     expect(await failures(cpuOrReason({ isa }) as Device)).toEqual([]);
   });
 

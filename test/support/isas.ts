@@ -2,8 +2,11 @@
 import type { Device } from '../../src/device/device.js';
 import { cpuOrReason } from './cpu.js';
 
+/** Of all builds, slowest first. */
+const NAMES = ['x86-64', 'x86-64-v3', 'x86-64-v3+vnni', 'x86-64-v4', 'x86-64-v4+vnni', 'arm64'];
+
 /** `names` of those that can be chosen here; none without a library. Leaves the best one chosen. */
-export function usableIsas(names = ['x86-64', 'x86-64-v3', 'x86-64-v4', 'arm64']): string[] {
+export function usableIsas(names = NAMES): string[] {
   const usable = names.filter((isa) => {
     try {
       return typeof cpuOrReason({ isa }) !== 'string';

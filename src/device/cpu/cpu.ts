@@ -11,7 +11,10 @@ import { loadLibrary } from './library.js';
 export interface CpuOptions {
   /** Threads, the calling one included; default one per core. The whole process shares them. Results do not depend on it. */
   readonly threads?: number;
-  /** "x86-64-v4", "x86-64-v3", "x86-64", "arm64", or "auto" for the best that the machine has. Shared as well. */
+  /**
+   * "x86-64", "x86-64-v3", "x86-64-v3+vnni", "x86-64-v4", "x86-64-v4+vnni" or "arm64"; "auto" for the best that the
+   * machine has. Shared as well.
+   */
   readonly isa?: string;
 }
 
