@@ -28,9 +28,13 @@ constexpr int64_t TASK_FMAS = 1 << 19;    // the least that is worth a task (4 u
 constexpr int64_t TASK_FLOATS = 1 << 18;  // or so much of b to read
 
 constexpr int64_t A_FLOATS = panels_floats(M_BLOCK, K_BLOCK);
-constexpr int64_t IN_TASK_COLUMNS = 384;
+constexpr int64_t IN_TASK_COLUMNS = W == 16 ? 768 : 384;
 constexpr int64_t B_FLOATS = IN_TASK_COLUMNS * K_BLOCK;
 enum Slot { SLOT_A, SLOT_B };
+
+constexpr int64_t LEAST_APART = 384;  // columns of C that a thread computes by itself
+constexpr int64_t LEAST_K = 1024, MOST_PARTS = 4, MOST_OF_C = 1 << 19;  // where k is cut into parts
+constexpr int64_t TASK_SUMS = 1 << 14;
 
 // 0..total-1 in pieces of at most `most`, equal up to rounding to `multiple`.
 struct Pieces {
@@ -174,6 +178,73 @@ void matmul_blocked_in_task(const Matmul &p, int worker) {
   for (int64_t c = 0; c < across.count; c++) multiply_columns(p, across[c], worker);
 }
 
+// In how many pieces columns of C are cut so that each thread computes some by itself; 1 where that does not pay.
+// Otherwise threads wait for each other at every block of k and fetch what the other packed; here each packs all of op(a).
+int64_t pieces_apart(const Matmul &p) {
+  const int64_t threads = xl::threads();
+  if (threads == 1 || p.N < p.M) return 1;
+  for (int64_t pieces = 4 * threads; pieces >= threads; pieces /= 2)
+    if (p.N / pieces >= LEAST_APART) return pieces;
+  return 1;
+}
+
+int matmul_apart(const Matmul &p, int64_t pieces) {
+  const int status = matmul_reserve(true);
+  if (status != XL_OK) return status;
+  const Pieces across(p.N, ceil_div(p.N, pieces), PRODUCT_COLUMNS);
+  parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(p, across[task], worker); });
+  return XL_OK;
+}
+
+// Few elements of many products each, as gradients of weights are: parts of k are products of their own, added up in
+// their order. How many depends on sizes alone, so that the bits do not depend on the threads.
+int64_t parts_of_k(const Matmul &p) {
+  if (p.bias || p.activation != XL_ACT_NONE || p.M * p.N > MOST_OF_C || p.K < 2 * LEAST_K) return 1;
+  return min_of(p.K / LEAST_K, MOST_PARTS);
+}
+
+// Rows of C in one part of k as a product of its own, whose c is not set.
+Matmul part_of(const Matmul &p, Range rows, Range k) {
+  Matmul part = p;
+  part.a += p.trans_a ? k.begin * p.lda + rows.begin : rows.begin * p.lda + k.begin;
+  part.b = corner_of_b(p, 0, k.begin);
+  part.M = rows.length;
+  part.K = k.length;
+  return part;
+}
+
+int matmul_by_depth(const Matmul &p, int64_t parts) {
+  const Pieces depth(p.K, ceil_div(p.K, parts), 4);
+  const int64_t size = p.M * p.N;
+  float *sums = xl::shared_scratch((depth.count - 1) * size);
+  if (!sums) return out_of_scratch("matmul", (depth.count - 1) * size);
+  const int status = matmul_reserve(true);
+  if (status != XL_OK) return status;
+  const Pieces rows(p.M, ceil_div(p.M, ceil_div(xl::threads(), depth.count)), PRODUCT_ROWS);
+  parallel_for(depth.count * rows.count, [&](int64_t task, int worker) {
+    const int64_t part = task / rows.count, m = rows.begin(task % rows.count);
+    Matmul one = part_of(p, rows[task % rows.count], depth[part]);
+    if (part == 0) {
+      one.c += m * p.ldc;
+    } else {
+      one.c = sums + (part - 1) * size + m * p.N;
+      one.ldc = p.N;
+      one.accumulate = false;
+    }
+    matmul_blocked_in_task(one, worker);
+  });
+  parallel_range(p.M, max_of(1, TASK_SUMS / p.N), [&](int64_t begin, int64_t end, int) {
+    for (int64_t m = begin; m < end; m++)
+      for_lanes(0, p.N, [&](int64_t n, auto lanes) {
+        float *c = p.c + m * p.ldc + n;
+        vf sum = lanes.load(c);
+        for (int64_t part = 0; part + 1 < depth.count; part++) sum += lanes.load(sums + part * size + m * p.N + n);
+        lanes.store(c, sum);
+      });
+  });
+  return XL_OK;
+}
+
 // Columns are unpacked by the thread that multiplies with them: that is cheap, and they never leave its cache.
 int matmul_of_blocks(const Matmul &p) {
   const int status = matmul_reserve(true);
@@ -236,6 +307,10 @@ int matmul(const Matmul &p) {
   if (p.blocks_of_b) return matmul_of_blocks(p);
   if (best_in_place(p)) return matmul_in_place(p);
   if ((p.trans_b && p.M <= DOT_ROWS) || (!p.trans_a && p.N <= DOT_COLUMNS)) return matmul_dot(p);
+  const int64_t parts = parts_of_k(p);
+  if (parts > 1) return matmul_by_depth(p, parts);
+  const int64_t pieces = pieces_apart(p);
+  if (pieces > 1) return matmul_apart(p, pieces);
   return matmul_blocked(p);
 }
 
