@@ -32,6 +32,17 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
   for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
+// The same with vectors of 16, where rows of a page or more are streams that the hardware follows and that want only what
+// comes next soon; of shorter ones the next tile.
+constexpr int64_t LONG_ROW = 4096, SOON = 1024;
+template <int R>
+XL_INLINE void prefetch_tile(const uint8_t *row, int64_t at, int64_t row_bytes) {
+  int64_t to = at + R * row_bytes;
+  if (row_bytes >= LONG_ROW) to = at + SOON < row_bytes ? at + SOON : at + SOON + (R - 1) * row_bytes;
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) __builtin_prefetch(row + to + r * row_bytes, 0, 3);
+}
+
 // The same where most of the time goes into arithmetic, so that few cache lines wait for it at once: asks for all bytes
 // from front to back, AHEAD_OF_TILE or a tile in advance. With 4 or 16 KB it is as fast.
 constexpr int64_t AHEAD_OF_TILE = 8192;

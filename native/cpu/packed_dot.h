@@ -180,7 +180,11 @@ XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8
   };
   const int64_t pairs = w.columns / (2 * W) * 2 * W;
   for (int64_t c = 0; c < pairs; c += 2 * W) {
-    if (c % 32 == 0) prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
+    if constexpr (W == 16) {
+      prefetch_tile<R>(row, 2 * c, w.row_bytes);
+    } else if (c % 32 == 0) {
+      prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
+    }
     add(row + 2 * c, w.row_bytes);
   }
   if (pairs < w.columns) {

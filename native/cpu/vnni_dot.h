@@ -103,8 +103,8 @@ XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uin
     const int64_t end = min_of(w.columns, c + w.group);
     Sums<R, M> sum = {};
     for (; c + BLOCK / 2 < end; c += BLOCK, x += M * STEP) {
-      prefetch_rows<R>(row + c, w.row_bytes, 1);
-      prefetch_rows<R>(row + c + LINE, w.row_bytes, 1);
+      prefetch_tile<R>(row, c, w.row_bytes);
+      prefetch_tile<R>(row, c + LINE, w.row_bytes);
 #pragma GCC unroll 4
       for (int m = 0; m < M; m++)
 #pragma GCC unroll 4
@@ -143,15 +143,16 @@ XL_VNNI_INLINE void add_int8_group(Sums<R, M> &total, const uint8_t *codes, cons
 template <int R, int M>
 XL_VNNI_INLINE void dot_vnni_int8_64(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   constexpr int64_t STEP = int8_block_vectors(2) * W, UNIT = STEP - W, PART = part_vectors(2) * W;
-  const int64_t row_bytes = w.row_bytes;
+  const int64_t row_bytes = w.row_bytes, pairs = w.scale_count / 2;
   const uint8_t *scales = row + w.scales;
-  for (int64_t pairs = w.scale_count / 2; pairs > 0; pairs--, row += BLOCK, scales += 4, x += M * STEP) {
-    prefetch_rows<R>(row, row_bytes, 1);
-    prefetch_rows<R>(row + LINE, row_bytes, 1);
-    add_int8_group<R, M>(total, row, scales, row_bytes, x, x + UNIT);
-    add_int8_group<R, M>(total, row + BLOCK / 2, scales + 2, row_bytes, x + PART, x + UNIT);
+  for (int64_t pair = 0; pair < pairs; pair++, scales += 4, x += M * STEP) {
+    const int64_t c = pair * BLOCK;
+    prefetch_tile<R>(row, c, row_bytes);
+    prefetch_tile<R>(row, c + LINE, row_bytes);
+    add_int8_group<R, M>(total, row + c, scales, row_bytes, x, x + UNIT);
+    add_int8_group<R, M>(total, row + c + BLOCK / 2, scales + 2, row_bytes, x + PART, x + UNIT);
   }
-  if (w.scale_count % 2 != 0) add_int8_group<R, M>(total, row, scales, row_bytes, x, x + UNIT);
+  if (w.scale_count % 2 != 0) add_int8_group<R, M>(total, row + pairs * BLOCK, scales, row_bytes, x, x + UNIT);
 }
 
 // ---- int4 ----
