@@ -21,6 +21,7 @@ SHAPES = {  # M, N, K, whether A and B are transposed
     'dW up TN': (704, 256, 4096, True, False), 'dW q TN': (256, 256, 4096, True, False),
     'square NN': (1024, 1024, 1024, False, False), 'square NT': (1024, 1024, 1024, False, True),
     'prefill up NT': (512, 2048, 768, False, True), 'prefill down NT': (512, 768, 2048, False, True),
+    'small NN': (512, 64, 256, False, False), 'small NT': (512, 64, 256, False, True), 'small TN': (512, 64, 256, True, False),
     'mlp NT': (2048, 1024, 256, False, True), 'dW mlp TN': (512, 1024, 2048, True, False),
     'even NN': (2048, 768, 768, False, False), 'odd NN': (2047, 769, 763, False, False),
     'even NT': (2048, 768, 768, False, True), 'odd NT': (2047, 769, 763, False, True),

@@ -59,6 +59,8 @@ Tile tile_of(Kind kind, bool one, int x_rows) {
       return tile_of_kind<VNNI_INT8>(one, x_rows);
     case VNNI_INT8_64:
       return tile_of_kind<VNNI_INT8_64>(one, x_rows);
+    case VNNI_INT8_32:
+      return tile_of_kind<VNNI_INT8_32>(one, x_rows);
     case VNNI_INT4:
       return tile_of_kind<VNNI_INT4>(one, x_rows);
     case VNNI_INT4_64:

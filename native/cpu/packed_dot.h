@@ -30,14 +30,15 @@ constexpr int64_t INT8_RUN = 256;
 // How a tile reads its weights: the format, and the runs of int4.
 enum Kind {
   DOT_BF16, DOT_F16, DOT_INT8, DOT_INT4, DOT_INT4_64, DOT_INT4_32, DOT_INT4_16, DOT_INT4_ANY,
-  VNNI_INT8, VNNI_INT8_64, VNNI_INT4, VNNI_INT4_64, VNNI_INT4_32
+  VNNI_INT8, VNNI_INT8_64, VNNI_INT8_32, VNNI_INT4, VNNI_INT4_64, VNNI_INT4_32
 };
 
 inline Kind kind_of(const Weights &w) {
   const bool vnni = HAS_VNNI && xl::uses_vnni();
   if (w.format == XL_INT8) {
     if (vnni && (w.group % BLOCK == 0 || w.scale_count == 1)) return VNNI_INT8;
-    return vnni && w.group == 64 ? VNNI_INT8_64 : DOT_INT8;
+    if (vnni && w.group == 64) return VNNI_INT8_64;
+    return vnni && w.group == 32 && W == 16 ? VNNI_INT8_32 : DOT_INT8;
   }
   if (w.format != XL_INT4) return Kind(w.format);
   if (w.group % BLOCK == 0) return vnni ? VNNI_INT4 : DOT_INT4;
@@ -110,7 +111,7 @@ struct PrepareBlock {
 
 inline PrepareBlock prepare_block_of(Kind kind) {
   if (kind == VNNI_INT8) return {prepare_vnni_int8<1>, int8_block_vectors(1)};
-  if (kind == VNNI_INT8_64) return {prepare_vnni_int8<2>, int8_block_vectors(2)};
+  if (kind == VNNI_INT8_64 || kind == VNNI_INT8_32) return {prepare_vnni_int8<2>, int8_block_vectors(2)};
   if (kind == VNNI_INT4) return {prepare_vnni_int4<1>, VNNI_INT4_VECTORS};
   if (kind == VNNI_INT4_64) return {prepare_vnni_int4<2>, VNNI_INT4_VECTORS};
   if (kind == VNNI_INT4_32) return {prepare_vnni_int4<4>, VNNI_INT4_VECTORS};
@@ -355,7 +356,8 @@ XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, con
                        int64_t y_row) {
   Sums<R, M> total = {};
   if constexpr (K == VNNI_INT8) dot_vnni_int8<R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT8_64) dot_vnni_int8_64<R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT8_64) dot_vnni_int8_parts<64, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT8_32) dot_vnni_int8_parts<32, R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4) dot_vnni_int4<1, R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_64) dot_vnni_int4<2, R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_32) dot_vnni_int4<4, R, M>(total, w, row, x);

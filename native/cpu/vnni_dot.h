@@ -53,7 +53,7 @@ XL_INLINE vi shuffle_bytes(vi bytes, __m128i order) {
 
 // ---- int8 ----
 
-// PARTS of a block that have scales of their own: 2 with groups of 64, 1 with larger ones. A prepared block of x is, for
+// PARTS of a block: 2 with groups of 64 or 32, 1 with larger ones. A prepared block of x is, for
 // each part, its digits from the highest and where the sum of the highest starts; then the unit of X in all lanes.
 constexpr int part_vectors(int parts) { return DIGITS * BYTE_VECTORS / parts + 1; }
 constexpr int64_t int8_block_vectors(int parts) { return parts * part_vectors(parts) + 1; }
@@ -124,14 +124,25 @@ XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uin
   }
 }
 
-// One group of 64 columns: its codes, scales, prepared part and unit.
-template <int R, int M>
-XL_VNNI_INLINE void add_int8_group(Sums<R, M> &total, const uint8_t *codes, const uint8_t *scales, int64_t row_bytes,
-                                   const float *part, const float *unit) {
+// The scales of a vector of codes: one with groups of 64, two with groups of 32, which takes vectors of 64 codes.
+template <int GROUP>
+XL_INLINE vf scales_of_codes(const uint8_t *scales) {
+  if constexpr (GROUP == 64) return splat_scale(scales);
+  int32_t two;
+  __builtin_memcpy(&two, scales, sizeof two);
+  vu shift;
+  for (int lane = 0; lane < W; lane++) shift[lane] = lane < W / 2 ? 16 : 0;
+  return (vf)((vu)splat_int(two) << shift & 0xffff0000u);
+}
+
+// 64 columns: their codes, scales, prepared part and unit.
+template <int GROUP, int R, int M>
+XL_VNNI_INLINE void add_int8_part(Sums<R, M> &total, const uint8_t *codes, int64_t row_bytes, const uint8_t *scales,
+                                  int64_t scale_step, const float *part, const float *unit) {
   constexpr int64_t STEP = int8_block_vectors(2) * W;
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) {
-    const vf scale = splat_scale(scales + r * row_bytes);
+    const vf scale = scales_of_codes<GROUP>(scales + r * scale_step);
 #pragma GCC unroll 4
     for (int m = 0; m < M; m++)
       total[r][m] += int8_products<2, BYTE_VECTORS / 2>(codes + r * row_bytes, part + m * STEP) *
@@ -139,20 +150,29 @@ XL_VNNI_INLINE void add_int8_group(Sums<R, M> &total, const uint8_t *codes, cons
   }
 }
 
-// Groups of 64.
-template <int R, int M>
-XL_VNNI_INLINE void dot_vnni_int8_64(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+// Groups of 64 or 32.
+template <int GROUP, int R, int M>
+XL_VNNI_INLINE void dot_vnni_int8_parts(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   constexpr int64_t STEP = int8_block_vectors(2) * W, UNIT = STEP - W, PART = part_vectors(2) * W;
-  const int64_t row_bytes = w.row_bytes, pairs = w.scale_count / 2;
+  constexpr int64_t SCALES = BLOCK / GROUP, HALF = BLOCK / 2;  // of a block
+  const int64_t row_bytes = w.row_bytes, blocks = w.scale_count / SCALES;
   const uint8_t *scales = row + w.scales;
-  for (int64_t pair = 0; pair < pairs; pair++, scales += 4, x += M * STEP) {
-    const int64_t c = pair * BLOCK;
+  for (int64_t block = 0; block < blocks; block++, scales += 2 * SCALES, x += M * STEP) {
+    const int64_t c = block * BLOCK;
     prefetch_tile<R>(row, c, row_bytes);
     prefetch_tile<R>(row, c + LINE, row_bytes);
-    add_int8_group<R, M>(total, row + c, scales, row_bytes, x, x + UNIT);
-    add_int8_group<R, M>(total, row + c + BLOCK / 2, scales + 2, row_bytes, x + PART, x + UNIT);
+    add_int8_part<GROUP, R, M>(total, row + c, row_bytes, scales, row_bytes, x, x + UNIT);
+    add_int8_part<GROUP, R, M>(total, row + c + HALF, row_bytes, scales + SCALES, row_bytes, x + PART, x + UNIT);
   }
-  if (w.scale_count % 2 != 0) add_int8_group<R, M>(total, row + pairs * BLOCK, scales, row_bytes, x, x + UNIT);
+  const int64_t left = w.scale_count % SCALES;
+  if (left == 0) return;
+  // Two bytes before them belong to splat_scale(); those that are missing are zero, as x is there.
+  uint8_t last[R][2 + 2 * SCALES] = {};
+  for (int r = 0; r < R; r++) __builtin_memcpy(last[r] + 2, scales + r * row_bytes, size_t(2 * left));
+  const uint8_t *codes = row + blocks * BLOCK;
+  add_int8_part<GROUP, R, M>(total, codes, row_bytes, last[0] + 2, sizeof last[0], x, x + UNIT);
+  if (2 * left > SCALES)
+    add_int8_part<GROUP, R, M>(total, codes + HALF, row_bytes, last[0] + 2 + SCALES, sizeof last[0], x + PART, x + UNIT);
 }
 
 // ---- int4 ----

@@ -179,6 +179,7 @@ describe.each(testDevices())('on $name', ({ name, create }) => {
   test.each([
     [bf16, 0],
     [int8, 0],
+    [int8, 32],
     [int8, 64],
     [int8, 128],
     [int4, 32],
@@ -225,6 +226,7 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     [bf16, 0],
     [f16, 0],
     [int8, 0],
+    [int8, 32],
     [int8, 64],
     [int8, 128],
     [int4, 32],
