@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import itertools
 import os
+import random
 import time
 
 import torch
@@ -62,16 +63,16 @@ def check_odd(name, library):
 
 
 def take_turns(calls, seconds):
-    """Times of each call; each turn begins with the next one."""
+    """Times of each call. Turns are in any order, and each time the second of two calls counts: the threads of the first
+    would still be asleep, and those of the contender before it still running."""
     times = [[] for _ in calls]
-    start, turn = time.perf_counter(), 0
+    start = time.perf_counter()
     while time.perf_counter() - start < seconds * len(calls):
-        for i in range(len(calls)):
-            which = (i + turn) % len(calls)
+        for which in random.sample(range(len(calls)), len(calls)):
+            calls[which]()
             begin = time.perf_counter()
             calls[which]()
             times[which].append(time.perf_counter() - begin)
-        turn += 1
     return times
 
 
