@@ -22,7 +22,7 @@ uint32_t saved_registers() {
 }
 
 // 1 = baseline, 3 = AVX2 and its time, 4 = AVX-512.
-int x86_level() {
+int read_x86_level() {
   uint32_t a, b, c, d, b7 = 0, c1 = 0, c_extended = 0;
   if (!__get_cpuid(1, &a, &b, &c1, &d)) return 1;
   if (__get_cpuid_count(7, 0, &a, &b7, &c, &d) == 0) return 1;
@@ -37,6 +37,12 @@ int x86_level() {
   uint32_t saved = saved_registers();
   if (!all(saved, 0x06)) return 1;  // SSE and AVX state
   return all(b7, v4_7) && all(saved, 0xe6) ? 4 : 3;
+}
+
+// CPUID is slow on a virtual machine.
+int x86_level() {
+  static const int level = read_x86_level();
+  return level;
 }
 
 // AVX512_VNNI of level 4, AVX-VNNI of level 3.

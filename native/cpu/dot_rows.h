@@ -21,6 +21,19 @@ XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_
   }
 }
 
+// The scales of a block that has not all of its COUNT: those that are missing are zero, as x is there. The two bytes before
+// them belong to splat_scale().
+template <int R, int COUNT>
+struct LastScales {
+  uint8_t bytes[R][2 + 2 * COUNT] = {};
+  static constexpr int64_t STEP = 2 + 2 * COUNT;  // bytes between those of two rows
+
+  LastScales(const uint8_t *scales, int64_t row_bytes, int64_t left) {
+    for (int r = 0; r < R; r++) __builtin_memcpy(bytes[r] + 2, scales + r * row_bytes, size_t(2 * left));
+  }
+  const uint8_t *begin() const { return bytes[0] + 2; }
+};
+
 // Asks for what comes. One row after the other is one stream, of which the hardware alone does not keep enough on the
 // way. Of several rows no hardware guesses the next: those of the tile `ahead` tiles from here that lie where these are
 // read now; short rows need more time than one tile takes.
@@ -44,7 +57,7 @@ XL_INLINE void prefetch_tile(const uint8_t *row, int64_t at, int64_t row_bytes) 
 }
 
 // The same where most of the time goes into arithmetic, so that few cache lines wait for it at once: asks for all bytes
-// from front to back, AHEAD_OF_TILE or a tile in advance. With 4 or 16 KB it is as fast.
+// from front to back, AHEAD_OF_TILE or a tile in advance. With 6 to 16 KB it is as fast.
 constexpr int64_t AHEAD_OF_TILE = 8192;
 struct ReadAhead {
   const uint8_t *at;

@@ -183,15 +183,16 @@ void matmul_blocked_in_task(const Matmul &p, int worker) {
 int64_t pieces_apart(const Matmul &p) {
   const int64_t threads = xl::threads();
   if (threads == 1 || p.N < p.M) return 1;
-  for (int64_t pieces = 4 * threads; pieces >= threads; pieces /= 2)
+  for (int64_t pieces = TASKS_PER_THREAD * threads; pieces >= threads; pieces /= 2)
     if (p.N / pieces >= LEAST_APART) return pieces;
   return 1;
 }
 
-int matmul_apart(const Matmul &p, int64_t pieces) {
+// At most so many columns to a task, which packs or unpacks what it needs of both operands.
+int matmul_apart(const Matmul &p, int64_t columns) {
   const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
-  const Pieces across(p.N, ceil_div(p.N, pieces), PRODUCT_COLUMNS);
+  const Pieces across(p.N, columns, PRODUCT_COLUMNS);
   parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(p, across[task], worker); });
   return XL_OK;
 }
@@ -247,12 +248,8 @@ int matmul_by_depth(const Matmul &p, int64_t parts) {
 
 // Columns are unpacked by the thread that multiplies with them: that is cheap, and they never leave its cache.
 int matmul_of_blocks(const Matmul &p) {
-  const int status = matmul_reserve(true);
-  if (status != XL_OK) return status;
   const int64_t wanted = ceil_div(p.N, TASKS_PER_THREAD * xl::threads());
-  const Pieces across(p.N, max_of(96, min_of(wanted, IN_TASK_COLUMNS)), PRODUCT_COLUMNS);
-  parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(p, across[task], worker); });
-  return XL_OK;
+  return matmul_apart(p, max_of(96, min_of(wanted, IN_TASK_COLUMNS)));
 }
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
@@ -310,7 +307,7 @@ int matmul(const Matmul &p) {
   const int64_t parts = parts_of_k(p);
   if (parts > 1) return matmul_by_depth(p, parts);
   const int64_t pieces = pieces_apart(p);
-  if (pieces > 1) return matmul_apart(p, pieces);
+  if (pieces > 1) return matmul_apart(p, ceil_div(p.N, pieces));
   return matmul_blocked(p);
 }
 

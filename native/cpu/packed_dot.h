@@ -287,11 +287,8 @@ XL_INLINE void dot_int4_integers(Sums<R, M> &total, const Weights &w, const uint
     }
   }
   if (whole == blocks) return;
-  // The others are zero, as x is there; two bytes before them belong to splat_scale().
-  uint8_t last[R][10] = {};
-  for (int r = 0; r < R; r++)
-    __builtin_memcpy(last[r] + 2, scales + r * row_bytes, size_t(2 * (w.scale_count - whole * RUNS)));
-  dot_int4_block<RUNS, R, M>(total, row, row_bytes, last[0] + 2, sizeof last[0], x);
+  const LastScales<R, RUNS> last(scales, row_bytes, w.scale_count - whole * RUNS);
+  dot_int4_block<RUNS, R, M>(total, row, row_bytes, last.begin(), last.STEP, x);
 }
 #endif
 

@@ -13,21 +13,12 @@ namespace {
 #define XL_LANES(a, b, ...) __builtin_shuffle(a, b, vi{__VA_ARGS__})
 #endif
 
-// a0 b0 a1 b1 ... of the lower halves, and of the upper ones.
+// zip: a0 b0 a1 b1 ... of the lower halves, and of the upper ones. The lanes of a and of b with even and with odd numbers.
 #if defined(__AVX512F__)
 XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
 XL_INLINE vf zip_high(vf a, vf b) {
   return XL_LANES(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
-#elif defined(__AVX2__)
-XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
-XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
-#else
-XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 4, 1, 5); }
-XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 2, 6, 3, 7); }
-#endif
-// The lanes of a and of b with even numbers, and those with odd ones.
-#if defined(__AVX512F__)
 XL_INLINE vf even_lanes(vf a, vf b) {
   return XL_LANES(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 }
@@ -35,9 +26,13 @@ XL_INLINE vf odd_lanes(vf a, vf b) {
   return XL_LANES(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
 #elif defined(__AVX2__)
+XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
 XL_INLINE vf even_lanes(vf a, vf b) { return XL_LANES(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
 XL_INLINE vf odd_lanes(vf a, vf b) { return XL_LANES(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
 #else
+XL_INLINE vf zip_low(vf a, vf b) { return XL_LANES(a, b, 0, 4, 1, 5); }
+XL_INLINE vf zip_high(vf a, vf b) { return XL_LANES(a, b, 2, 6, 3, 7); }
 XL_INLINE vf even_lanes(vf a, vf b) { return XL_LANES(a, b, 0, 2, 4, 6); }
 XL_INLINE vf odd_lanes(vf a, vf b) { return XL_LANES(a, b, 1, 3, 5, 7); }
 #endif

@@ -95,29 +95,30 @@ XL_VNNI_INLINE vf int8_products(const uint8_t *codes, const float *x) {
   return to_float(high) * 65536.0f + to_float(low);
 }
 
+// The first VECTORS vectors of a block of one part.
+template <int VECTORS, int R, int M>
+XL_VNNI_INLINE void add_int8_block(Sums<R, M> &sum, const uint8_t *codes, int64_t row_bytes, const float *x) {
+  constexpr int64_t STEP = int8_block_vectors(1) * W, UNIT = STEP - W;
+#pragma GCC unroll 4
+  for (int m = 0; m < M; m++, x += STEP)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r][m] += int8_products<1, VECTORS>(codes + r * row_bytes, x) * load(x + UNIT);
+}
+
 // Groups of whole blocks, or one for the row.
 template <int R, int M>
 XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  constexpr int64_t STEP = int8_block_vectors(1) * W, UNIT = STEP - W;
+  constexpr int64_t STEP = int8_block_vectors(1) * W;
   for (int64_t c = 0, g = 0; c < w.columns; g++) {
     const int64_t end = min_of(w.columns, c + w.group);
     Sums<R, M> sum = {};
     for (; c + BLOCK / 2 < end; c += BLOCK, x += M * STEP) {
       prefetch_tile<R>(row, c, w.row_bytes);
       prefetch_tile<R>(row, c + LINE, w.row_bytes);
-#pragma GCC unroll 4
-      for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
-        for (int r = 0; r < R; r++)
-          sum[r][m] += int8_products<1, BYTE_VECTORS>(row + r * w.row_bytes + c, x + m * STEP) * load(x + m * STEP + UNIT);
+      add_int8_block<BYTE_VECTORS, R, M>(sum, row + c, w.row_bytes, x);
     }
     if (c < end) {
-#pragma GCC unroll 4
-      for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
-        for (int r = 0; r < R; r++)
-          sum[r][m] +=
-              int8_products<1, BYTE_VECTORS / 2>(row + r * w.row_bytes + c, x + m * STEP) * load(x + m * STEP + UNIT);
+      add_int8_block<BYTE_VECTORS / 2, R, M>(sum, row + c, w.row_bytes, x);
       c = end;
     }
     add_scaled<R, M>(total, sum, row + w.scales + 2 * g, w.row_bytes);
@@ -166,13 +167,11 @@ XL_VNNI_INLINE void dot_vnni_int8_parts(Sums<R, M> &total, const Weights &w, con
   }
   const int64_t left = w.scale_count % SCALES;
   if (left == 0) return;
-  // Two bytes before them belong to splat_scale(); those that are missing are zero, as x is there.
-  uint8_t last[R][2 + 2 * SCALES] = {};
-  for (int r = 0; r < R; r++) __builtin_memcpy(last[r] + 2, scales + r * row_bytes, size_t(2 * left));
+  const LastScales<R, SCALES> last(scales, row_bytes, left);
   const uint8_t *codes = row + blocks * BLOCK;
-  add_int8_part<GROUP, R, M>(total, codes, row_bytes, last[0] + 2, sizeof last[0], x, x + UNIT);
+  add_int8_part<GROUP, R, M>(total, codes, row_bytes, last.begin(), last.STEP, x, x + UNIT);
   if (2 * left > SCALES)
-    add_int8_part<GROUP, R, M>(total, codes + HALF, row_bytes, last[0] + 2 + SCALES, sizeof last[0], x + PART, x + UNIT);
+    add_int8_part<GROUP, R, M>(total, codes + HALF, row_bytes, last.begin() + SCALES, last.STEP, x + PART, x + UNIT);
 }
 
 // ---- int4 ----
@@ -266,15 +265,12 @@ XL_VNNI_INLINE void dot_vnni_int4(Sums<R, M> &total, const Weights &w, const uin
     }
   }
   if (whole == blocks) return;
-  uint8_t last[R][2 * RUNS] = {};  // the others are zero, as x is there
-  for (int r = 0; r < R; r++)
-    __builtin_memcpy(last[r], scales + r * row_bytes, size_t(2 * (w.scale_count - whole * RUNS)));
-  add_int4_block<RUNS, R, M>(total, row, row_bytes, last[0], 2 * RUNS, x);
+  const LastScales<R, RUNS> last(scales, row_bytes, w.scale_count - whole * RUNS);
+  add_int4_block<RUNS, R, M>(total, row, row_bytes, last.begin(), last.STEP, x);
 }
 
 #else
 constexpr bool HAS_VNNI = false;
-#define XL_VNNI
 #endif
 
 }  // namespace

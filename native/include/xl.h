@@ -50,7 +50,7 @@ XL_API int32_t xl_get_threads(void);
  * What the machine can do at most with the instruction set in use and this many threads (0: all of the pool):
  * flops_and_bandwidth[0] receives float32 operations per second of multiply-adds that stay in registers (one counts as
  * two), flops_and_bandwidth[1] bytes per second of reading a memory far larger than the caches. Each is the best rate
- * of short slices over half of `seconds`, summed over threads.
+ * over half of `seconds`, summed over threads: of some 10 us of multiply-adds, of passes over a thread's share of 256 MB.
  */
 XL_API int xl_measure_peak(double *flops_and_bandwidth, int32_t threads, double seconds);
 

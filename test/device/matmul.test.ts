@@ -117,6 +117,12 @@ const LARGE: readonly (readonly [number, number, number])[] = [
   [1300, 1615, 9],
 ];
 
+/** So deep that k is cut into parts, which are added to c; several threads cut the rows of a part too. */
+const DEEP: readonly (readonly [number, number, number])[] = [
+  [99, 50, 2077],
+  [61, 131, 4099],
+];
+
 const shapes: Shape[] = [
   ...SIZES.flatMap(([M, N, K], i) =>
     TRANSPOSES.flatMap((transposes, j) => [
@@ -135,6 +141,11 @@ const shapes: Shape[] = [
   ...LARGE.flatMap(([M, N, K]) =>
     TRANSPOSES.map((transposes) => ({ ...PLAIN, M, N, K, ...transposes, gap: 2, hasBias: true })),
   ),
+  ...DEEP.flatMap(([M, N, K]) =>
+    TRANSPOSES.flatMap((transposes) =>
+      [false, true].map((accumulate) => ({ ...PLAIN, M, N, K, ...transposes, gap: 3, accumulate })),
+    ),
+  ),
 ];
 
 const isas = usableIsas();
@@ -146,7 +157,7 @@ describe.skipIf(isas.length === 0)('matmul on the cpu device', () => {
   test.each(isas)('is right: %s', async (isa) => {
     const device = cpuWith(isa);
     for (const { shape, right } of solved) {
-      // A sum of 1,601 products in float32 is off by some sqrt(1601) roundings of 6e-8 at the very worst.
+      // A sum of 4,099 products in float32 is off by some sqrt(4099) roundings of 6e-8 at the very worst.
       expect(relativeRms(await run(device, shape), right), nameOf(shape)).toBeLessThan(1e-6);
     }
   });

@@ -173,7 +173,7 @@ describe.skipIf(reason !== '')(`the cpu device${reason}`, () => {
     cpuOrReason({ isa: 'auto', threads: 0 });
   });
 
-  test.each(usableIsas())('agrees with the reference: %s', async (isa) => {
+  test.each(['auto', ...usableIsas()])('agrees with the reference: %s', async (isa) => {
     expect(await failures(cpuOrReason({ isa }) as Device)).toEqual([]);
   });
 
