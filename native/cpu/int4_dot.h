@@ -57,7 +57,7 @@ XL_INLINE vi round_x(vf x) {
 }
 
 // The whole numbers of one block of x, and what one of them stands for. Where x is not finite that is NaN.
-inline float whole_numbers(vi (&X)[PLANES][16 / W], const float *x, int64_t columns) {
+inline float whole_numbers(vi (&X)[PLANES][16 / W], const float *x, int64_t columns, float most_of_X = LARGEST_X) {
   vf part[PLANES][16 / W], most = {}, strange = {};
   for (int j = 0; j < PLANES; j++)
     for (int v = 0; v < 16 / W; v++) {
@@ -68,10 +68,10 @@ inline float whole_numbers(vi (&X)[PLANES][16 / W], const float *x, int64_t colu
     }
   const float largest = hmax(most);
   const bool is_zero = !(largest > 1e-30f);
-  const float factor = is_zero ? 0.0f : LARGEST_X / largest;
+  const float factor = is_zero ? 0.0f : most_of_X / largest;
   for (int j = 0; j < PLANES; j++)
     for (int v = 0; v < 16 / W; v++) X[j][v] = round_x(part[j][v] * factor);
-  return (is_zero ? 0.0f : largest / LARGEST_X) + hsum(strange);
+  return (is_zero ? 0.0f : largest / most_of_X) + hsum(strange);
 }
 
 // x in a register from here on: the compiler would rather load it again for each instruction that uses it, and loads are

@@ -12,18 +12,25 @@ namespace {
 inline int64_t packed_floats(int64_t N, int64_t K) { return ceil_div(N, W) * W * K; }
 
 // K by `columns` floats of op(B), one strip or less, when op(B)[k,n] = b[n * ldb + k]: transposed in blocks of W by W.
+// W rows of b at a time: the hardware follows so many, not a whole strip of them.
 inline void pack_strip_of_columns(float *to, const float *b, int64_t ldb, int64_t columns, int64_t K) {
+  constexpr int64_t AHEAD = 64, LINE = 16;  // floats; at the end of K those at the begin of the next rows
   const int64_t step = strip_width(columns);
-  for (int64_t k = 0; k < K; k += W) {
-    const int64_t lanes = min_of(W, K - k);
-    for (int64_t first = 0; first < columns; first += W) {
-      const int64_t count = columns - first;
+  for (int64_t first = 0; first < columns; first += W) {
+    const int64_t count = columns - first;
+    const float *rows = b + first * ldb;
+    for (int64_t k = 0; k < K; k += W) {
+      const int64_t lanes = min_of(W, K - k);
+      if (k % LINE == 0) {
+        const float *ahead = rows + (k + AHEAD < K ? k + AHEAD : W * ldb + k + AHEAD - K);
+        for (int n = 0; n < W; n++) __builtin_prefetch(ahead + n * ldb, 0, 2);
+      }
       vf x[W];
       if (lanes == W && count >= W) {
 #pragma GCC unroll 16
-        for (int n = 0; n < W; n++) x[n] = load(b + (first + n) * ldb + k);
+        for (int n = 0; n < W; n++) x[n] = load(rows + n * ldb + k);
       } else {
-        for (int n = 0; n < W; n++) x[n] = n < count ? load_part(b + (first + n) * ldb + k, lanes) : vf{};
+        for (int n = 0; n < W; n++) x[n] = n < count ? load_part(rows + n * ldb + k, lanes) : vf{};
       }
       transpose_square(x);
       float *at = to + k * step + first;

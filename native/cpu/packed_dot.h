@@ -38,7 +38,7 @@ inline Kind kind_of(const Weights &w) {
   if (w.format == XL_INT8) {
     if (vnni && (w.group % BLOCK == 0 || w.scale_count == 1)) return VNNI_INT8;
     if (vnni && w.group == 64) return VNNI_INT8_64;
-    return vnni && w.group == 32 && W == 16 ? VNNI_INT8_32 : DOT_INT8;
+    return vnni && w.group == 32 ? VNNI_INT8_32 : DOT_INT8;
   }
   if (w.format != XL_INT4) return Kind(w.format);
   if (w.group % BLOCK == 0) return vnni ? VNNI_INT4 : DOT_INT4;
@@ -110,11 +110,7 @@ struct PrepareBlock {
 };
 
 inline PrepareBlock prepare_block_of(Kind kind) {
-  if (kind == VNNI_INT8) return {prepare_vnni_int8<1>, int8_block_vectors(1)};
-  if (kind == VNNI_INT8_64 || kind == VNNI_INT8_32) return {prepare_vnni_int8<2>, int8_block_vectors(2)};
-  if (kind == VNNI_INT4) return {prepare_vnni_int4<1>, VNNI_INT4_VECTORS};
-  if (kind == VNNI_INT4_64) return {prepare_vnni_int4<2>, VNNI_INT4_VECTORS};
-  if (kind == VNNI_INT4_32) return {prepare_vnni_int4<4>, VNNI_INT4_VECTORS};
+  if (kind == VNNI_INT8) return {prepare_vnni_int8, INT8_BLOCK / W};
   if (kind == DOT_INT4) return {prepare_block<1>, INT4_BLOCK_VECTORS};
   return {kind == DOT_INT4_64 ? prepare_block<2> : prepare_block<4>, INT4_BLOCK_VECTORS};
 }
@@ -125,7 +121,11 @@ inline void prepare(const Weights &w, float *to, const float *const *x, int rows
   if (w.format == XL_BF16) return prepare_pairs(w, to, x, rows);
 #if defined(__AVX2__)
   const Kind kind = kind_of(w);
-  if (is_int4_dot(kind) || is_vnni(kind)) {
+  if (kind == VNNI_INT8_64 || kind == VNNI_INT8_32) return prepare_vnni_int8_groups(w, to, x, rows);
+  if (kind == VNNI_INT4) return prepare_vnni_int4<1>(w, to, x, rows);
+  if (kind == VNNI_INT4_64) return prepare_vnni_int4<2>(w, to, x, rows);
+  if (kind == VNNI_INT4_32) return prepare_vnni_int4<4>(w, to, x, rows);
+  if (is_int4_dot(kind) || kind == VNNI_INT8) {
     const PrepareBlock block = prepare_block_of(kind);
     for (int64_t c = 0; c < w.columns; c += BLOCK)
       for (int row = 0; row < rows; row++, to += block.vectors * W) block.prepare(to, x[row] + c, w.columns - c);
@@ -353,11 +353,11 @@ XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, con
                        int64_t y_row) {
   Sums<R, M> total = {};
   if constexpr (K == VNNI_INT8) dot_vnni_int8<R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT8_64) dot_vnni_int8_parts<64, R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT8_32) dot_vnni_int8_parts<32, R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT4) dot_vnni_int4<1, R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT4_64) dot_vnni_int4<2, R, M>(total, w, row, x);
-  if constexpr (K == VNNI_INT4_32) dot_vnni_int4<4, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT8_64) dot_vnni_int8_groups<64, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT8_32) dot_vnni_int8_groups<32, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4) dot_vnni_int4<R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4_64) dot_vnni_int4_groups<2, R, M>(total, w, row, x);
+  if constexpr (K == VNNI_INT4_32) dot_vnni_int4_groups<4, R, M>(total, w, row, x);
   store_sums<R, M>(y, y_row, total, bias);
 }
 #endif

@@ -51,38 +51,90 @@ XL_INLINE vi shuffle_bytes(vi bytes, __m128i order) {
 #endif
 }
 
-// ---- int8 ----
-
-// PARTS of a block: 2 with groups of 64 or 32, 1 with larger ones. A prepared block of x is, for each part, its digits
-// from the highest and where the sum of the highest starts; then the unit of X in all lanes.
-constexpr int part_vectors(int parts) { return DIGITS * BYTE_VECTORS / parts + 1; }
-constexpr int64_t int8_block_vectors(int parts) { return parts * part_vectors(parts) + 1; }
-
-template <int PARTS>
-void prepare_vnni_int8(float *to, const float *x, int64_t columns) {
-  constexpr int COLUMNS = BLOCK / PARTS;
-  vi X[PLANES][16 / W];
-  const float unit = whole_numbers(X, x, columns);
-  int32_t numbers[BLOCK];
-  __builtin_memcpy(numbers, X, sizeof X);
-  for (int part = 0; part < PARTS; part++, to += part_vectors(PARTS) * W) {
-    int8_t digits[DIGITS][COLUMNS];
-    int32_t start[W] = {};
-    for (int d = 0; d < DIGITS; d++)
-      for (int c = 0; c < COLUMNS; c++) digits[d][c] = int8_t(numbers[part * COLUMNS + c] >> 8 * (DIGITS - 1 - d));
-    for (int c = 0; c < COLUMNS; c++) start[c / 4 % W] -= 128 * digits[0][c];
-    __builtin_memcpy(to, digits, sizeof digits);
-    __builtin_memcpy(to + sizeof digits / sizeof(float), start, sizeof start);
-  }
-  store(to, splat(unit));
+template <int R>
+XL_INLINE void load_rows(vi (&words)[R], const uint8_t *row, int64_t row_bytes) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) words[r] = (vi)words_at(row + r * row_bytes);
 }
 
-// The products of the first VECTORS vectors of a part with X. The part may end before the others, as the row does.
-template <int PARTS, int VECTORS>
+// ---- scales ----
+
+// Scales are made floats SCALES at a time, each times the unit of X there: a block then adds its sums with one instruction.
+// After the blocks of prepared x stand its units: one for each group, up to a multiple of SCALES, row of x by row.
+constexpr int64_t SCALES = 16;
+
+inline int64_t units_of_row(const Weights &w) { return ceil_div(w.scale_count, SCALES) * SCALES; }
+
+// W scales of which `left` are there, as floats; zeros beyond them.
+XL_INLINE vf scales_at(const uint8_t *scales, int64_t left) {
+  if (left >= W) return bfloats_at(scales);
+#if defined(__AVX512F__)
+  const auto there = __mmask16((1u << max_of(left, 0)) - 1);
+  return (vf)((vu)_mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(there, scales)) << 16);
+#else
+  return small_floats_part<XL_BF16>(scales, max_of(left, 0));
+#endif
+}
+
+// Those of R rows of weights by M rows of x. Of scales beyond the last group, which are `left` away, there is a zero.
+template <int R, int M>
+struct ScaledUnits {
+  alignas(64) float at[R][M][SCALES];
+
+  XL_INLINE ScaledUnits(const uint8_t *scales, int64_t row_bytes, int64_t left, const float *units, int64_t units_row) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < SCALES; i += W) {
+        const vf own = scales_at(scales + r * row_bytes + 2 * i, left - i);
+#pragma GCC unroll 4
+        for (int m = 0; m < M; m++) store(at[r][m] + i, own * load(units + m * units_row + i));
+      }
+  }
+};
+
+// COUNT of them, 1, 2 or 4, again and again.
+template <int COUNT>
+XL_INLINE vf repeat(const float *scales) {
+  if constexpr (COUNT == 1) return splat(*scales);
+#if defined(__AVX512F__)
+  const __m128 few = COUNT == 4 ? _mm_loadu_ps(scales) : (__m128)_mm_loaddup_pd((const double *)scales);
+  return (vf)_mm512_maskz_broadcast_f32x4((__mmask16)-1, few);
+#else
+  if constexpr (COUNT == 4) return (vf)_mm256_broadcast_ps((const __m128 *)scales);
+  return (vf)_mm256_broadcast_sd((const double *)scales);
+#endif
+}
+
+// ---- int8, groups of whole blocks or one for the row ----
+
+// A prepared block of x is its digits from the highest, where the sum of the highest starts, the unit of X in all lanes.
+constexpr int64_t INT8_START = DIGITS * BYTE_VECTORS * W, INT8_UNIT = INT8_START + W, INT8_BLOCK = INT8_UNIT + W;
+
+// Digit d, from the highest, of COUNT numbers.
+template <int COUNT>
+XL_INLINE void store_digit(float *to, const int32_t *numbers, int d) {
+  int8_t digits[COUNT];
+  for (int c = 0; c < COUNT; c++) digits[c] = int8_t(numbers[c] >> 8 * (DIGITS - 1 - d));
+  __builtin_memcpy(to, digits, sizeof digits);
+}
+
+inline void prepare_vnni_int8(float *to, const float *x, int64_t columns) {
+  vi X[PLANES][16 / W];
+  const float unit = whole_numbers(X, x, columns);
+  int32_t numbers[BLOCK], start[W] = {};
+  __builtin_memcpy(numbers, X, sizeof X);
+  for (int d = 0; d < DIGITS; d++) store_digit<BLOCK>(to + d * BYTE_VECTORS * W, numbers, d);
+  for (int c = 0; c < BLOCK; c++) start[c / 4 % W] -= 128 * int8_t(numbers[c] >> 16);
+  __builtin_memcpy(to + INT8_START, start, sizeof start);
+  store(to + INT8_UNIT, splat(unit));
+}
+
+// The products of the first VECTORS vectors of a block with X.
+template <int VECTORS>
 XL_VNNI_INLINE vf int8_products(const uint8_t *codes, const float *x) {
-  constexpr int ALL = BYTE_VECTORS / PARTS;
-  const auto digits = [&](int d, int v) { return (vi)load(x + (d * ALL + v) * W); };
-  vi high = digits(DIGITS, 0), low = {};
+  const auto digits = [&](int d, int v) { return (vi)load(x + (d * BYTE_VECTORS + v) * W); };
+  vi high = (vi)load(x + INT8_START), low = {};
 #pragma GCC unroll 4
   for (int v = 0; v < VECTORS; v++) {
     const vi code = (vi)words_at(codes + v * 4 * W);
@@ -95,28 +147,25 @@ XL_VNNI_INLINE vf int8_products(const uint8_t *codes, const float *x) {
   return to_float(high) * 65536.0f + to_float(low);
 }
 
-// The first VECTORS vectors of a block of one part.
 template <int VECTORS, int R, int M>
 XL_VNNI_INLINE void add_int8_block(Sums<R, M> &sum, const uint8_t *codes, int64_t row_bytes, const float *x) {
-  constexpr int64_t STEP = int8_block_vectors(1) * W, UNIT = STEP - W;
 #pragma GCC unroll 4
-  for (int m = 0; m < M; m++, x += STEP)
+  for (int m = 0; m < M; m++, x += INT8_BLOCK)
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) sum[r][m] += int8_products<1, VECTORS>(codes + r * row_bytes, x) * load(x + UNIT);
+    for (int r = 0; r < R; r++) sum[r][m] += int8_products<VECTORS>(codes + r * row_bytes, x) * load(x + INT8_UNIT);
 }
 
-// Groups of whole blocks, or one for the row.
 template <int R, int M>
 XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  constexpr int64_t STEP = int8_block_vectors(1) * W;
   for (int64_t c = 0, g = 0; c < w.columns; g++) {
     const int64_t end = min_of(w.columns, c + w.group);
     Sums<R, M> sum = {};
-    for (; c + BLOCK / 2 < end; c += BLOCK, x += M * STEP) {
+    for (; c + BLOCK / 2 < end; c += BLOCK, x += M * INT8_BLOCK) {
       prefetch_tile<R>(row, c, w.row_bytes);
       prefetch_tile<R>(row, c + LINE, w.row_bytes);
       add_int8_block<BYTE_VECTORS, R, M>(sum, row + c, w.row_bytes, x);
     }
+    // The row may end after the first half of a block.
     if (c < end) {
       add_int8_block<BYTE_VECTORS / 2, R, M>(sum, row + c, w.row_bytes, x);
       c = end;
@@ -125,60 +174,92 @@ XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uin
   }
 }
 
-// The scales of a vector of codes: one with groups of 64, two with groups of 32, which takes vectors of 64 codes.
+// ---- int8, groups of 64 or 32 ----
+
+// X of 23 bits, so that four products of it with codes fit 32. A prepared vector of 4 W columns: its digits from the
+// highest, and where the sum starts.
+constexpr float LARGEST_OF_GROUPS = 4194300.0f;
+constexpr int64_t INT8_VECTOR = (DIGITS + 1) * W;
+inline int64_t int8_vectors(const Weights &w) { return ceil_div(w.columns, BLOCK) * BYTE_VECTORS; }
+
+inline void prepare_vnni_int8_groups(const Weights &w, float *to, const float *const *x, int rows) {
+  const int64_t step = rows * INT8_VECTOR, units_row = units_of_row(w), groups = BLOCK / w.group;
+  float *units = to + int8_vectors(w) * step;
+  for (int row = 0; row < rows; row++, units += units_row)
+    for (int64_t block = 0; block * BLOCK < w.columns; block++) {
+      vi X[PLANES][16 / W];
+      const float unit = whole_numbers(X, x[row] + block * BLOCK, w.columns - block * BLOCK, LARGEST_OF_GROUPS);
+      for (int64_t g = 0; g < groups; g++) units[block * groups + g] = unit;
+      int32_t numbers[BLOCK];
+      __builtin_memcpy(numbers, X, sizeof X);
+      for (int v = 0; v < BYTE_VECTORS; v++) {
+        float *vector = to + (block * BYTE_VECTORS + v) * step + row * INT8_VECTOR;
+        const int32_t *own = numbers + 4 * W * v;
+        for (int d = 0; d < DIGITS; d++) store_digit<4 * W>(vector + d * W, own, d);
+        int32_t start[W] = {};
+        for (int c = 0; c < 4 * W; c++) start[c / 4] -= 128 * int8_t(own[c] >> 16);
+        __builtin_memcpy(vector + DIGITS * W, start, sizeof start);
+      }
+    }
+}
+
+// The scales of a vector of codes.
 template <int GROUP>
-XL_INLINE vf scales_of_codes(const uint8_t *scales) {
-  if constexpr (GROUP == 64) return splat_scale(scales);
-  int32_t two;
-  __builtin_memcpy(&two, scales, sizeof two);
-  vu shift;
-  for (int lane = 0; lane < W; lane++) shift[lane] = lane < W / 2 ? 16 : 0;
-  return (vf)((vu)splat_int(two) << shift & 0xffff0000u);
+XL_INLINE vf scales_of_codes(const float *scales) {
+  if constexpr (GROUP >= 4 * W) return splat(*scales);
+#if defined(__AVX512F__)
+  return (vf)_mm512_mask_broadcastss_ps((__m512)splat(scales[0]), 0xff00, _mm_load_ss(scales + 1));
+#endif
 }
 
-// 64 columns: their codes, scales, prepared part and unit.
-template <int GROUP, int R, int M>
-XL_VNNI_INLINE void add_int8_part(Sums<R, M> &total, const uint8_t *codes, int64_t row_bytes, const uint8_t *scales,
-                                  int64_t scale_step, const float *part, const float *unit) {
-  constexpr int64_t STEP = int8_block_vectors(2) * W;
+// A vector of R rows of codes with M rows of x.
+template <int R, int M, class Scale>
+XL_VNNI_INLINE void add_int8_vector(Sums<R, M> &total, const vi (&codes)[R], const float *x, const Scale &scale) {
+  vi raised[R], sum[R];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) {
-    const vf scale = scales_of_codes<GROUP>(scales + r * scale_step);
+  for (int r = 0; r < R; r++) raised[r] = codes[r] ^ splat_int((int32_t)0x80808080);
 #pragma GCC unroll 4
-    for (int m = 0; m < M; m++)
-      total[r][m] += int8_products<2, BYTE_VECTORS / 2>(codes + r * row_bytes, part + m * STEP) *
-                     (scale * load(unit + m * STEP));
+  for (int m = 0; m < M; m++, x += INT8_VECTOR) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r] = add_products((vi)load(x + DIGITS * W), raised[r], (vi)load(x)) << 8;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r] = add_products(sum[r], (vi)load(x + W), codes[r]) << 8;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r] = add_products(sum[r], (vi)load(x + 2 * W), codes[r]);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) total[r][m] += to_float(sum[r]) * scale(r, m);
   }
 }
 
-// Groups of 64 or 32.
 template <int GROUP, int R, int M>
-XL_VNNI_INLINE void dot_vnni_int8_parts(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  constexpr int64_t STEP = int8_block_vectors(2) * W, UNIT = STEP - W, PART = part_vectors(2) * W;
-  constexpr int64_t SCALES = BLOCK / GROUP, HALF = BLOCK / 2;  // of a block
-  const int64_t row_bytes = w.row_bytes, blocks = w.scale_count / SCALES;
-  const uint8_t *scales = row + w.scales;
-  for (int64_t block = 0; block < blocks; block++, scales += 2 * SCALES, x += M * STEP) {
-    const int64_t c = block * BLOCK;
-    prefetch_tile<R>(row, c, row_bytes);
-    prefetch_tile<R>(row, c + LINE, row_bytes);
-    add_int8_part<GROUP, R, M>(total, row + c, row_bytes, scales, row_bytes, x, x + UNIT);
-    add_int8_part<GROUP, R, M>(total, row + c + HALF, row_bytes, scales + SCALES, row_bytes, x + PART, x + UNIT);
+XL_VNNI_INLINE void dot_vnni_int8_groups(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  constexpr int64_t VECTOR = 4 * W;
+  const float *units = x + int8_vectors(w) * M * INT8_VECTOR;
+  const int64_t row_bytes = w.row_bytes, units_row = units_of_row(w), last = (w.columns - 1) / VECTOR * VECTOR;
+  vi codes[R], coming[R];
+  load_rows<R>(coming, row, row_bytes);
+  for (int64_t g = 0; g < w.scale_count; g += SCALES) {
+    const ScaledUnits<R, M> scaled(row + w.scales + 2 * g, row_bytes, w.scale_count - g, units + g, units_row);
+    const int64_t begin = g * GROUP, end = min_of(w.columns, begin + SCALES * GROUP);
+    int64_t first = 0;
+    for (int64_t c = begin; c < end; c += LINE, first += LINE / GROUP) {
+      prefetch_tile<R>(row, c, row_bytes);
+#pragma GCC unroll 2
+      for (int64_t v = 0; v < LINE; v += VECTOR, x += M * INT8_VECTOR) {
+        __builtin_memcpy(codes, coming, sizeof codes);
+        load_rows<R>(coming, row + min_of(c + v + VECTOR, last), row_bytes);
+        add_int8_vector<R, M>(total, codes, x, [&](int r, int m) {
+          return scales_of_codes<GROUP>(scaled.at[r][m] + first + v / GROUP);
+        });
+      }
+    }
   }
-  const int64_t left = w.scale_count % SCALES;
-  if (left == 0) return;
-  const LastScales<R, SCALES> last(scales, row_bytes, left);
-  const uint8_t *codes = row + blocks * BLOCK;
-  add_int8_part<GROUP, R, M>(total, codes, row_bytes, last.begin(), last.STEP, x, x + UNIT);
-  if (2 * left > SCALES)
-    add_int8_part<GROUP, R, M>(total, codes + HALF, row_bytes, last.begin() + SCALES, last.STEP, x + PART, x + UNIT);
 }
 
 // ---- int4 ----
 
 // A prepared block of x is its digits from the highest, where the sum starts, the unit of X in all lanes.
-constexpr int64_t VNNI_INT4_VECTORS = DIGITS * BYTE_VECTORS + 2;
-constexpr int64_t INT4_START = DIGITS * BYTE_VECTORS * W, INT4_UNIT = INT4_START + W;
+constexpr int64_t INT4_START = DIGITS * BYTE_VECTORS * W, INT4_UNIT = INT4_START + W, INT4_BLOCK = INT4_UNIT + W;
 
 // Bytes in the order of their groups; RUNS: scales of a block, 1, 2 or 4.
 template <int RUNS>
@@ -186,87 +267,137 @@ XL_INLINE vi by_group(vi bytes) {
   if constexpr (RUNS == 4)
     return shuffle_bytes(bytes, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
   if constexpr (RUNS == 2)
-    return shuffle_bytes(bytes, _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    return shuffle_bytes(bytes, _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
   return bytes;
 }
 
-// The scale of each sum.
-template <int RUNS>
-XL_INLINE vf scales_by_group(const uint8_t *scales) {
-  if constexpr (RUNS == 1) return splat_scale(scales);
-  int64_t bits = 0;
-  __builtin_memcpy(&bits, scales, 2 * RUNS);
-  typedef int64_t vl __attribute__((vector_size(4 * W)));
-  return (vf)shuffle_bytes((vi)(vl{} + bits),
-                           RUNS == 4 ? _mm_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7)
-                                     : _mm_setr_epi8(-1, -1, 0, 1, -1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 2, 3));
-}
-
-// start + the sum of products of codes with X, whose digits are at x. The sums of the digits do not wait for each other.
-XL_VNNI_INLINE vi int4_products(const vi (&codes)[CODE_VECTORS], const float *x, vi start) {
-  vi sum[DIGITS] = {vi{}, vi{}, start};
-#pragma GCC unroll 3
-  for (int d = 0; d < DIGITS; d++)
+// start + the sum of products of codes with X, whose digits are at x, for R rows of codes and M of x. What waits for each
+// other stands apart, so that the processor need not look far for something to do.
+template <int R, int M>
+XL_VNNI_INLINE void int4_products(vi (&sum)[R][M], const vi (&codes)[R][CODE_VECTORS], const float *x) {
+  vi digits[DIGITS][R][M] = {};
 #pragma GCC unroll 4
-    for (int k = 0; k < CODE_VECTORS; k++)
-      sum[d] = add_products(sum[d], codes[k], (vi)load(x + (d * CODE_VECTORS + k) * W));
-  return (((sum[0] << 8) + sum[1]) << 8) + sum[2];
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) digits[DIGITS - 1][r][m] = sum[r][m];
+#pragma GCC unroll 4
+  for (int k = 0; k < CODE_VECTORS; k++)
+#pragma GCC unroll 3
+    for (int d = 0; d < DIGITS; d++)
+#pragma GCC unroll 4
+      for (int m = 0; m < M; m++) {
+        const vi own = (vi)load(x + m * INT4_BLOCK + (d * CODE_VECTORS + k) * W);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++) digits[d][r][m] = add_products(digits[d][r][m], codes[r][k], own);
+      }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) sum[r][m] = (digits[0][r][m] << 16) + ((digits[1][r][m] << 8) + digits[2][r][m]);
 }
 
 template <int RUNS>
-XL_VNNI void prepare_vnni_int4(float *to, const float *x, int64_t columns) {
+XL_VNNI float prepare_vnni_int4_block(float *to, const float *x, int64_t columns) {
   vi digits[CODE_VECTORS][DIGITS] = {};
   const float unit = int4_digits(digits, x, columns);
   for (int d = 0; d < DIGITS; d++)
     for (int k = 0; k < CODE_VECTORS; k++) store(to + (d * CODE_VECTORS + k) * W, (vf)by_group<RUNS>(digits[k][d]));
-  vi eights[CODE_VECTORS];
-  for (vi &codes : eights) codes = splat_int(0x08080808);
-  store(to + INT4_START, (vf)-int4_products(eights, to, vi{}));
+  vi eights[1][CODE_VECTORS], sum[1][1] = {};
+  for (vi &codes : eights[0]) codes = splat_int(0x08080808);
+  int4_products<1, 1>(sum, eights, to);
+  store(to + INT4_START, (vf)-sum[0][0]);
   store(to + INT4_UNIT, splat(unit));
+  return unit;
 }
 
-// total[r][m] += the product of a block of R rows of codes with M prepared rows of x. Scales lie scale_step bytes apart.
-template <int RUNS, int R, int M>
-XL_VNNI_INLINE void add_int4_block(Sums<R, M> &total, const uint8_t *words, int64_t row_bytes, const uint8_t *scales,
-                                   int64_t scale_step, const float *x) {
+template <int RUNS>
+void prepare_vnni_int4(const Weights &w, float *to, const float *const *x, int rows) {
+  const int64_t units_row = units_of_row(w);
+  float *units = to + ceil_div(w.columns, BLOCK) * rows * INT4_BLOCK;
+  for (int64_t block = 0; block * BLOCK < w.columns; block++)
+    for (int row = 0; row < rows; row++, to += INT4_BLOCK) {
+      const float unit = prepare_vnni_int4_block<RUNS>(to, x[row] + block * BLOCK, w.columns - block * BLOCK);
+      for (int64_t g = 0; RUNS > 1 && g < RUNS; g++) units[row * units_row + block * RUNS + g] = unit;
+    }
+}
+
+template <int R>
+using Words = vi[CODE_VECTORS / 2][R];
+
+template <int R>
+XL_INLINE void load_block(Words<R> &words, const uint8_t *at, int64_t row_bytes) {
+#pragma GCC unroll 2
+  for (int v = 0; v < CODE_VECTORS / 2; v++) load_rows<R>(words[v], at + 4 * W * v, row_bytes);
+}
+
+template <int RUNS, int R>
+XL_INLINE void codes_of(vi (&codes)[CODE_VECTORS], const Words<R> &words, int r) {
+#pragma GCC unroll 2
+  for (int v = 0; v < CODE_VECTORS / 2; v++) {
+    const vu word = (vu)by_group<RUNS>(words[v][r]);
+    codes[2 * v] = (vi)(word & 0x0f0f0f0fu);
+    codes[2 * v + 1] = (vi)(word >> 4 & 0x0f0f0f0fu);
+  }
+}
+
+// A block of R rows of codes with M prepared rows of x: total[r][m] += their product times factor(r, m, prepared x).
+template <int RUNS, int R, int M, class Factor>
+XL_VNNI_INLINE void add_int4_block(Sums<R, M> &total, const Words<R> &words, const float *x, const Factor &factor) {
+  vi codes[R][CODE_VECTORS], sum[R][M];
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) {
-    vi codes[CODE_VECTORS];
-#pragma GCC unroll 2
-    for (int v = 0; v < CODE_VECTORS / 2; v++) {
-      const vu word = (vu)by_group<RUNS>((vi)words_at(words + r * row_bytes + 4 * W * v));
-      codes[2 * v] = (vi)(word & 0x0f0f0f0fu);
-      codes[2 * v + 1] = (vi)(word >> 4 & 0x0f0f0f0fu);
-    }
-    const vf scale = scales_by_group<RUNS>(scales + r * scale_step);
+    codes_of<RUNS, R>(codes[r], words, r);
 #pragma GCC unroll 4
-    for (int m = 0; m < M; m++) {
-      const float *prepared = x + m * VNNI_INT4_VECTORS * W;
-      const vf sum = to_float(int4_products(codes, prepared, (vi)load(prepared + INT4_START)));
-      total[r][m] = sum * (scale * load(prepared + INT4_UNIT)) + total[r][m];
+    for (int m = 0; m < M; m++) sum[r][m] = (vi)load(x + m * INT4_BLOCK + INT4_START);
+  }
+  int4_products<R, M>(sum, codes, x);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) total[r][m] += to_float(sum[r][m]) * factor(r, m, x + m * INT4_BLOCK);
+}
+
+// Groups of whole blocks.
+template <int R, int M>
+XL_VNNI_INLINE void dot_vnni_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), blocks_of_group = w.group / BLOCK;
+  const uint8_t *scales = row + w.scales;
+  ReadAhead ahead(row, R * row_bytes, blocks, R);
+  Words<R> words, coming;
+  load_block<R>(coming, row, row_bytes);
+  for (int64_t block = 0; block < blocks; scales += 2) {
+    Sums<R, M> sum = {};
+    for (const int64_t end = min_of(blocks, block + blocks_of_group); block < end; block++) {
+      ahead.template ask<R>();
+      __builtin_memcpy(words, coming, sizeof words);
+      load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
+      add_int4_block<1, R, M>(sum, words, x, [](int, int, const float *own) { return load(own + INT4_UNIT); });
+      x += M * INT4_BLOCK;
     }
+    add_scaled<R, M>(total, sum, scales, row_bytes);
   }
 }
 
+// Groups of 64 or 32: RUNS of them in a block.
 template <int RUNS, int R, int M>
-XL_VNNI_INLINE void dot_vnni_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
-  const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK);
-  const int64_t whole = RUNS == 1 ? blocks : w.scale_count / RUNS;  // blocks that have all their scales
-  const int64_t blocks_of_scale = RUNS == 1 ? w.group / BLOCK : 1;
-  const uint8_t *scales = row + w.scales;
-  int64_t left = blocks_of_scale;
-  ReadAhead ahead(row, R * row_bytes, whole, R);
-  for (int64_t block = 0; block < whole; block++, row += LINE, x += M * VNNI_INT4_VECTORS * W) {
-    ahead.template ask<R>();
-    add_int4_block<RUNS, R, M>(total, row, row_bytes, scales, row_bytes, x);
-    if (--left == 0) {
-      scales += 2 * RUNS;
-      left = blocks_of_scale;
+XL_VNNI_INLINE void dot_vnni_int4_groups(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
+  const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), units_row = units_of_row(w);
+  const float *units = x + blocks * M * INT4_BLOCK;
+  ReadAhead ahead(row, R * row_bytes, blocks, R);
+  Words<R> words, coming;
+  load_block<R>(coming, row, row_bytes);
+  for (int64_t block = 0, g = 0; block < blocks; g += SCALES) {
+    const ScaledUnits<R, M> scaled(row + w.scales + 2 * g, row_bytes, w.scale_count - g, units + g, units_row);
+    const int64_t end = min_of(blocks, block + SCALES / RUNS);
+    for (int64_t first = 0; block < end; block++, first += RUNS, x += M * INT4_BLOCK) {
+      ahead.template ask<R>();
+      __builtin_memcpy(words, coming, sizeof words);
+      load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
+      add_int4_block<RUNS, R, M>(total, words, x, [&](int r, int m, const float *) {
+        return repeat<RUNS>(scaled.at[r][m] + first);
+      });
     }
   }
-  if (whole == blocks) return;
-  const LastScales<R, RUNS> last(scales, row_bytes, w.scale_count - whole * RUNS);
-  add_int4_block<RUNS, R, M>(total, row, row_bytes, last.begin(), last.STEP, x);
 }
 
 #else

@@ -9,7 +9,6 @@ import { Tensor } from '../tensor/tensor.js';
 import { Sampler } from './sampler.js';
 import type { SamplingOptions } from './sampling-options.js';
 import { Stepper, type Step } from './stepper.js';
-import { tokensAtOnce } from './tokens-at-once.js';
 
 export interface DecodeOptions extends SamplingOptions {
   /** Largest number of tokens to generate. Default 256. */
@@ -22,8 +21,11 @@ export interface DecodeOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Prompt tokens that are read at once, but on a GPU. */
-export const PREFILL = 512;
+/** Prompt tokens that are read at once: the CPU lays out every matrix anew for each such part. */
+export const PREFILL = 1024;
+
+/** The same on `webgpu`, where no part may keep the display waiting. */
+const PREFILL_ON_WEBGPU = PREFILL / 2;
 
 /**
  * A sequence that is being read and continued: owns its state.
@@ -56,7 +58,7 @@ export class Session {
 
   /** Reads tokens: one by one step, more of them chunkwise. */
   async read(tokens: Int32Array, signal?: AbortSignal): Promise<void> {
-    const most = tokensAtOnce(this.model.device, PREFILL);
+    const most = this.model.device.name === 'webgpu' ? PREFILL_ON_WEBGPU : PREFILL;
     for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
       const part = tokens.subarray(start, start + most);
       const { logits, state } = part.length === 1 ? this.#stepper.step(part, this.#state) : this.#prefill(part);

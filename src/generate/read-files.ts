@@ -5,7 +5,7 @@ import type { Tokenizer } from '../tokens/tokenizer.js';
 import { PREFILL, type Session } from './decode.js';
 
 /** Tokens between two reports of progress; whole prefills, so that the state is to the bit that of a single `read`. */
-const STRETCH = 8 * PREFILL;
+const STRETCH = 4 * PREFILL;
 
 export interface ReadProgress {
   /** Bytes of text read so far, about: where in a piece a token ends is not known. */
