@@ -21,18 +21,11 @@ XL_INLINE void add_scaled(Sums<R, M> &total, const Sums<R, M> &sum, const uint8_
   }
 }
 
-// The scales of a block that has not all of its COUNT: those that are missing are zero, as x is there. The two bytes before
-// them belong to splat_scale().
-template <int R, int COUNT>
-struct LastScales {
-  uint8_t bytes[R][2 + 2 * COUNT] = {};
-  static constexpr int64_t STEP = 2 + 2 * COUNT;  // bytes between those of two rows
-
-  LastScales(const uint8_t *scales, int64_t row_bytes, int64_t left) {
-    for (int r = 0; r < R; r++) __builtin_memcpy(bytes[r] + 2, scales + r * row_bytes, size_t(2 * left));
-  }
-  const uint8_t *begin() const { return bytes[0] + 2; }
-};
+template <int R>
+XL_INLINE void load_rows(vu (&words)[R], const uint8_t *row, int64_t row_bytes) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) words[r] = words_at(row + r * row_bytes);
+}
 
 // Asks for what comes. One row after the other is one stream, of which the hardware alone does not keep enough on the
 // way. Of several rows no hardware guesses the next: those of the tile `ahead` tiles from here that lie where these are

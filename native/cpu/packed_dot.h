@@ -6,7 +6,7 @@
 // without scales in two sums, since one would wait for itself: of even and of odd columns with bf16, of even and of odd
 // vectors with f16. With scales, each run of columns (a group; of int8 at most 256 columns of it, of int4 at most 128) has
 // sums of its own, which are multiplied by the scale and added to the lane. At the end the lanes are added as a tree that
-// halves. With VNNI int8 and most groups of int4 are summed as integers: vnni_dot.h.
+// halves. With VNNI int8 and most groups of int4 are summed as integers: vnni.h.
 //
 // bf16: a word holds two weights, each the upper half of a float, so that a shift or a mask makes W floats.
 //
@@ -19,7 +19,8 @@
 #include "dot_rows.h"
 #include "int4_dot.h"
 #include "transpose.h"
-#include "vnni_dot.h"
+#include "vnni_int4.h"
+#include "vnni_int8.h"
 
 namespace XL_NS {
 namespace {
@@ -246,12 +247,6 @@ XL_INLINE void dot_planes(Sums<R, M> &total, const vu (&word)[R], int64_t begin,
   add_scaled<R, M>(total, sum, scales, row_bytes);
 }
 
-template <int R>
-XL_INLINE void load_rows(vu (&word)[R], const uint8_t *row, int64_t row_bytes) {
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++) word[r] = words_at(row + r * row_bytes);
-}
-
 // A block of any runs: the last one of a row, and those of groups that no block is cut into evenly.
 template <int R, int M>
 __attribute__((noinline)) void dot_uneven_block(Sums<R, M> &total, const Weights &w, const uint8_t *row, int64_t block,
@@ -269,6 +264,19 @@ __attribute__((noinline)) void dot_uneven_block(Sums<R, M> &total, const Weights
 }
 
 #if defined(__AVX2__)
+// The scales of a block that has not all of its COUNT: those that are missing are zero, as x is there. The two bytes before
+// them belong to splat_scale().
+template <int R, int COUNT>
+struct LastScales {
+  uint8_t bytes[R][2 + 2 * COUNT] = {};
+  static constexpr int64_t STEP = 2 + 2 * COUNT;  // bytes between those of two rows
+
+  LastScales(const uint8_t *scales, int64_t row_bytes, int64_t left) {
+    for (int r = 0; r < R; r++) __builtin_memcpy(bytes[r] + 2, scales + r * row_bytes, size_t(2 * left));
+  }
+  const uint8_t *begin() const { return bytes[0] + 2; }
+};
+
 // The same by integers, RUNS 1, 2 or 4.
 template <int RUNS, int R, int M>
 XL_INLINE void dot_int4_integers(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
