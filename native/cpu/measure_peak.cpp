@@ -1,6 +1,9 @@
 // What the machine can do at most with the instruction set in use: multiply-adds from registers, and reading memory.
 // Kernels are measured against it.
 #include <chrono>
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
 #include "kernel.h"
 #include "system_memory.h"
@@ -16,8 +19,17 @@ constexpr int SUMS = 12;
 #endif
 constexpr int64_t ROUNDS = 4096;  // some 10 us
 constexpr int STREAMS = 8;
-constexpr int64_t BUFFER_BYTES = int64_t(256) << 20;  // far more than caches hold
 constexpr int64_t SLICE_BYTES = int64_t(4) << 20;
+
+// Far more than caches hold: four times the last one, which can be hundreds of megabytes.
+int64_t buffer_bytes() {
+  constexpr int64_t LEAST = int64_t(256) << 20, MOST = int64_t(1) << 30;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  return max_of(LEAST, min_of(MOST, 4 * int64_t(sysconf(_SC_LEVEL3_CACHE_SIZE)) / SLICE_BYTES * SLICE_BYTES));
+#else
+  return LEAST;
+#endif
+}
 
 double now() {
   using namespace std::chrono;
@@ -51,18 +63,23 @@ float read_all(const float *x, int64_t floats) {
   return hsum(sum[0]);
 }
 
-// Runs body() again and again for `seconds`; the best rate of `amount` per call.
+struct Rates {
+  double best, overall;
+};
+
+// Runs body() again and again for `seconds`: the best rate of `amount` per call, and that of all calls together.
 template <class Body>
-double best_rate(double seconds, double amount, const Body &body) {
-  double best = 0;
-  const double end = now() + seconds;
-  for (double begin = now(); begin < end;) {
+Rates rates_of(double seconds, double amount, const Body &body) {
+  const double start = now();
+  double best = 0, all = 0, begin = start;
+  while (begin < start + seconds) {
     opaque(body());
     const double after = now();
     if (amount / (after - begin) > best) best = amount / (after - begin);
+    all += amount;
     begin = after;
   }
-  return best;
+  return {best, all / (begin - start)};
 }
 
 // Task after task on its own thread, all at once: none begins before all have been taken up.
@@ -89,29 +106,31 @@ extern "C" int XL_KERNEL(xl_measure_peak)(double *flops_and_bandwidth, int32_t t
   if (!(seconds > 0 && seconds <= 60))
     return xl::fail(XL_INVALID, "measure_peak: seconds must be above 0 and at most 60, got %g", seconds);
   const int count = threads == 0 ? available : threads;
-  auto *buffer = static_cast<float *>(xl::system_alloc(BUFFER_BYTES));
+  const int64_t buffer_size = buffer_bytes();
+  auto *buffer = static_cast<float *>(xl::system_alloc(buffer_size));
   auto *rates = reinterpret_cast<double *>(xl::shared_scratch(4 * int64_t(count)));
   if (!buffer || !rates) {
-    if (buffer) xl::system_free(buffer, BUFFER_BYTES);
-    return xl::fail(XL_OUT_OF_MEMORY, "measure_peak: no memory for %lld MB", (long long)(BUFFER_BYTES >> 20));
+    if (buffer) xl::system_free(buffer, buffer_size);
+    return xl::fail(XL_OUT_OF_MEMORY, "measure_peak: no memory for %lld MB", (long long)(buffer_size >> 20));
   }
 
   on_each_thread(count, [&](int64_t task) {
-    rates[task] = best_rate(seconds / 2, 2.0 * ROUNDS * SUMS * W, [] { return multiply_add(ROUNDS); });
+    rates[task] = rates_of(seconds / 2, 2.0 * ROUNDS * SUMS * W, [] { return multiply_add(ROUNDS); }).best;
   });
-  // Of passes over all of it: single megabytes can be a quarter faster for a moment on a machine that others use.
-  const int64_t slices = BUFFER_BYTES / SLICE_BYTES, share = slices / count > 0 ? slices / count : 1;
+  // Of all passes, since what it is compared with takes its time as well: on a machine that others use, single megabytes
+  // can be a quarter faster for a moment, and single passes too.
+  const int64_t slices = buffer_size / SLICE_BYTES, share = slices / count > 0 ? slices / count : 1;
   const int64_t bytes = share * SLICE_BYTES, floats = bytes / int64_t(sizeof(float));
   on_each_thread(count, [&](int64_t task) {
     float *own = buffer + task % slices * floats;
     for (int64_t i = 0; i < floats; i += W) store(own + i, splat(1.0f));
-    rates[count + task] = best_rate(seconds / 2, double(bytes), [&] { return read_all(own, floats); });
+    rates[count + task] = rates_of(seconds / 2, double(bytes), [&] { return read_all(own, floats); }).overall;
   });
   flops_and_bandwidth[0] = flops_and_bandwidth[1] = 0;
   for (int task = 0; task < count; task++) {
     flops_and_bandwidth[0] += rates[task];
     flops_and_bandwidth[1] += rates[count + task];
   }
-  xl::system_free(buffer, BUFFER_BYTES);
+  xl::system_free(buffer, buffer_size);
   return XL_OK;
 }

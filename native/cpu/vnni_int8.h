@@ -17,22 +17,38 @@ namespace {
 // A prepared block of x is its digits from the highest, where the sum of the highest starts, the unit of X in all lanes.
 constexpr int64_t INT8_START = DIGITS * BYTE_VECTORS * W, INT8_UNIT = INT8_START + W, INT8_BLOCK = INT8_UNIT + W;
 
-// Digit d, from the highest, of COUNT numbers.
-template <int COUNT>
-XL_INLINE void store_digit(float *to, const int32_t *numbers, int d) {
-  int8_t digits[COUNT];
-  for (int c = 0; c < COUNT; c++) digits[c] = int8_t(numbers[c] >> 8 * (DIGITS - 1 - d));
-  __builtin_memcpy(to, digits, sizeof digits);
+// The lowest byte of each number.
+XL_INLINE void store_bytes(uint8_t *to, vi numbers) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_maskz_cvtepi32_epi8((__mmask16)-1, (__m512i)numbers));
+#else
+  const vi bytes = shuffle_bytes(numbers, _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+  __builtin_memcpy(to, &bytes[0], 4);
+  __builtin_memcpy(to + 4, &bytes[W / 2], 4);
+#endif
 }
 
-inline void prepare_vnni_int8(float *to, const float *x, int64_t columns) {
-  vi X[PLANES][16 / W];
+// The digits of a block, from the highest: bytes[d][c] of column c.
+inline void int8_digits(uint8_t (&bytes)[DIGITS][BLOCK], const vi (&X)[PLANES][16 / W]) {
+  for (int j = 0; j < PLANES; j++)
+    for (int v = 0; v < 16 / W; v++)
+#pragma GCC unroll 3
+      for (int d = 0; d < DIGITS; d++) store_bytes(bytes[d] + 16 * j + v * W, X[j][v] >> 8 * (DIGITS - 1 - d));
+}
+
+// Where the sum of the highest digits starts: so much less as the 128 that is added to the codes makes it more.
+XL_VNNI_INLINE vi start_below(vi start, vi highest) {
+  return start - add_products(vi{}, splat_int((int32_t)0x80808080), highest);
+}
+
+XL_VNNI inline void prepare_vnni_int8(float *to, const float *x, int64_t columns) {
+  vi X[PLANES][16 / W], start = {};
+  uint8_t digits[DIGITS][BLOCK];
   const float unit = whole_numbers(X, x, columns);
-  int32_t numbers[BLOCK], start[W] = {};
-  __builtin_memcpy(numbers, X, sizeof X);
-  for (int d = 0; d < DIGITS; d++) store_digit<BLOCK>(to + d * BYTE_VECTORS * W, numbers, d);
-  for (int c = 0; c < BLOCK; c++) start[c / 4 % W] -= 128 * int8_t(numbers[c] >> 16);
-  __builtin_memcpy(to + INT8_START, start, sizeof start);
+  int8_digits(digits, X);
+  __builtin_memcpy(to, digits, sizeof digits);
+  for (int v = 0; v < BYTE_VECTORS; v++) start = start_below(start, (vi)load(to + v * W));
+  store(to + INT8_START, (vf)start);
   store(to + INT8_UNIT, splat(unit));
 }
 
@@ -88,23 +104,20 @@ constexpr float LARGEST_OF_GROUPS = 4194300.0f;
 constexpr int64_t INT8_VECTOR = (DIGITS + 1) * W;
 inline int64_t int8_vectors(const Weights &w) { return ceil_div(w.columns, BLOCK) * BYTE_VECTORS; }
 
-inline void prepare_vnni_int8_groups(const Weights &w, float *to, const float *const *x, int rows) {
+XL_VNNI inline void prepare_vnni_int8_groups(const Weights &w, float *to, const float *const *x, int rows) {
   const int64_t step = rows * INT8_VECTOR, units_row = units_of_row(w), groups = BLOCK / w.group;
   float *units = to + int8_vectors(w) * step;
   for (int row = 0; row < rows; row++, units += units_row)
     for (int64_t block = 0; block * BLOCK < w.columns; block++) {
       vi X[PLANES][16 / W];
+      uint8_t digits[DIGITS][BLOCK];
       const float unit = whole_numbers(X, x[row] + block * BLOCK, w.columns - block * BLOCK, LARGEST_OF_GROUPS);
       for (int64_t g = 0; g < groups; g++) units[block * groups + g] = unit;
-      int32_t numbers[BLOCK];
-      __builtin_memcpy(numbers, X, sizeof X);
+      int8_digits(digits, X);
       for (int v = 0; v < BYTE_VECTORS; v++) {
         float *vector = to + (block * BYTE_VECTORS + v) * step + row * INT8_VECTOR;
-        const int32_t *own = numbers + 4 * W * v;
-        for (int d = 0; d < DIGITS; d++) store_digit<4 * W>(vector + d * W, own, d);
-        int32_t start[W] = {};
-        for (int c = 0; c < 4 * W; c++) start[c / 4] -= 128 * int8_t(own[c] >> 16);
-        __builtin_memcpy(vector + DIGITS * W, start, sizeof start);
+        for (int d = 0; d < DIGITS; d++) __builtin_memcpy(vector + d * W, digits[d] + 4 * W * v, 4 * W);
+        store(vector + DIGITS * W, (vf)start_below(vi{}, (vi)load(vector)));
       }
     }
 }

@@ -49,8 +49,8 @@ XL_API int32_t xl_get_threads(void);
 /*
  * What the machine can do at most with the instruction set in use and this many threads (0: all of the pool):
  * flops_and_bandwidth[0] receives float32 operations per second of multiply-adds that stay in registers (one counts as
- * two), flops_and_bandwidth[1] bytes per second of reading a memory far larger than the caches. Each is the best rate
- * over half of `seconds`, summed over threads: of some 10 us of multiply-adds, of passes over a thread's share of 256 MB.
+ * two), the best of all stretches of some 10 us; flops_and_bandwidth[1] bytes per second of reading a memory far larger
+ * than the caches (256 MB to 1 GB), a thread's share again and again. Each takes half of `seconds`; threads are summed.
  */
 XL_API int xl_measure_peak(double *flops_and_bandwidth, int32_t threads, double seconds);
 
