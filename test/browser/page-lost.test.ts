@@ -84,7 +84,6 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
   test('in the middle of training: it says so and goes on from the last copy', async () => {
     await train(STEPS);
     await waitForStep(page, 70, STEPS);
-    const before = await loss();
     await crashGpu();
     const said = page
       .locator('.alert')
@@ -92,9 +91,12 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     await said.waitFor();
     const from = Number(/step (\d+)/.exec((await said.textContent())!)![1]);
     expect(from).toBeGreaterThan(50); // there is a copy of step 50
+    await waitForStep(page, from + 1, STEPS);
+    expect(await loss()).toBeLessThan(LOSS_AT_THE_END); // no new model, which would be near 5.55 for some steps
     await waitForPhase(page, 'Finished');
     expect(await textOf(page, '.stats dd')).toBe(`${STEPS} / ${STEPS}`);
-    expect(await loss()).toBeLessThan(Math.min(before, LOSS_AT_THE_END));
+    // Not below the loss when the GPU was lost: by then it may be as low as it gets, and goes up and down from batch to batch.
+    expect(await loss()).toBeLessThan(LOSS_AT_THE_END);
   });
 
   test('after training: the model is there as it was', async () => {
