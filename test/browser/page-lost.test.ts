@@ -13,8 +13,10 @@ import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep } fro
 
 const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200);
 const STEPS = 160;
-/** ln 257 is 5.55, where training begins. */
+const LOSS_AT_THE_BEGIN = Math.log(257);
 const LOSS_AT_THE_END = 1.5;
+/** Losses of 0.7 after 70 steps and 0.2 after 160: it still falls when the GPU is lost. */
+const SLOWLY = 0.002;
 /** A GPU in software compiles its kernels for a minute on a busy machine, and here it does so three times. */
 const LONG = 500_000;
 
@@ -62,9 +64,15 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
   const loss = async (): Promise<number> => Number((await page.locator('.stats dd').allTextContents())[1]);
 
   /** Blocks of one kind, for a new device compiles everything again. */
-  const train = async (steps: number): Promise<void> => {
+  const train = async (steps: number, learningRate = 0.01): Promise<void> => {
     await page.locator('input[type=file]').first().setInputFiles(path.join(folder, 'fox.txt'));
-    const numbers = { Width: '32', Context: '32', Batch: '4', 'Learning rate': '0.01', Steps: String(steps) };
+    const numbers = {
+      Width: '32',
+      Context: '32',
+      Batch: '4',
+      'Learning rate': String(learningRate),
+      Steps: String(steps),
+    };
     await chooseNumbers(page, numbers);
     await page.getByRole('button', { name: 'Block 1, mLSTM: remove' }).click();
     await page.getByRole('button', { name: 'Train', exact: true }).click();
@@ -82,8 +90,9 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
   };
 
   test('in the middle of training: it says so and goes on from the last copy', async () => {
-    await train(STEPS);
+    await train(STEPS, SLOWLY);
     await waitForStep(page, 70, STEPS);
+    const before = await loss();
     await crashGpu();
     const said = page
       .locator('.alert')
@@ -92,11 +101,10 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     const from = Number(/step (\d+)/.exec((await said.textContent())!)![1]);
     expect(from).toBeGreaterThan(50); // there is a copy of step 50
     await waitForStep(page, from + 1, STEPS);
-    expect(await loss()).toBeLessThan(LOSS_AT_THE_END); // no new model, which would be near 5.55 for some steps
+    expect(await loss()).toBeLessThan(LOSS_AT_THE_BEGIN / 2); // no new model
     await waitForPhase(page, 'Finished');
     expect(await textOf(page, '.stats dd')).toBe(`${STEPS} / ${STEPS}`);
-    // Not below the loss when the GPU was lost: by then it may be as low as it gets, and goes up and down from batch to batch.
-    expect(await loss()).toBeLessThan(LOSS_AT_THE_END);
+    expect(await loss()).toBeLessThan(Math.min(before, LOSS_AT_THE_END));
   });
 
   test('after training: the model is there as it was', async () => {
