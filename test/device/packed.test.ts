@@ -234,13 +234,20 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     [int4, 128],
   ] as const;
 
-  const product = async (device: Device, bytes: Uint8Array, N: number, format: WeightFormat, group: number) => {
+  const product = async (
+    device: Device,
+    bytes: Uint8Array,
+    N: number,
+    format: WeightFormat,
+    group: number,
+    rows = x,
+  ) => {
     const [y, source, weight] = [
       device.alloc('float', N * O),
       device.alloc('float', N * I),
       device.alloc('uint8', bytes.length),
     ];
-    device.write(source, x.subarray(0, N * I));
+    device.write(source, rows.subarray(0, N * I));
     device.write(weight, bytes);
     device.kernels.linearPacked(y, source, weight, null, N, O, I, format, group);
     const result = await device.read(y);
@@ -260,6 +267,28 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
       expect(relativeRms(few, expected.subarray(0, 13 * O)), `${isa}, 13 rows`).toBeLessThan(1e-6);
     }
   });
+
+  // Sums of whole numbers (vnni.h, int4_dot.h) are largest when all codes are the lowest, and all x the same.
+  test.each(formats.filter(([format]) => format === int8 || format === int4))(
+    'format %s, group %s: the largest sums fit, on every instruction set',
+    async (format, group) => {
+      const reference = createReferenceDevice();
+      const bytes = await pack(reference, weights, O, format, group);
+      const rowBytes = packedRowBytes(format, I, group);
+      const codeBytes = format === int8 ? I : Math.floor(I / 128) * 64;
+      for (let r = 0; r < O; r++) bytes.fill(format === int8 ? 0x80 : 0, r * rowBytes, r * rowBytes + codeBytes);
+      for (const sign of [1, -1]) {
+        const same = new Float32Array(4 * I).fill(sign);
+        const expected = await product(reference, bytes, 4, format, group, same);
+        for (const isa of isas) {
+          for (const N of [1, 4]) {
+            const y = await product(cpuWith(isa), bytes, N, format, group, same);
+            expect(relativeRms(y, expected.subarray(0, N * O)), `${isa}, ${N} rows of ${sign}`).toBeLessThan(1e-6);
+          }
+        }
+      }
+    },
+  );
 
   test.each(formats)('format %s, group %s: the bits do not depend on the threads', async (format, group) => {
     const bytes = await pack(cpuWith('auto'), weights, O, format, group);
