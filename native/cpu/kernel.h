@@ -51,7 +51,6 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
   });
 }
 
-
 // The same for what is read from memory once: each thread takes pieces that follow each other, so that what it or the
 // hardware reads ahead is its own. Who has none left helps the others, piece by piece.
 template <class Body>

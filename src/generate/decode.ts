@@ -9,6 +9,7 @@ import { Tensor } from '../tensor/tensor.js';
 import { Sampler } from './sampler.js';
 import type { SamplingOptions } from './sampling-options.js';
 import { Stepper, type Step } from './stepper.js';
+import { promptTokensAtOnce } from './tokens-at-once.js';
 
 export interface DecodeOptions extends SamplingOptions {
   /** Largest number of tokens to generate. Default 256. */
@@ -20,12 +21,6 @@ export interface DecodeOptions extends SamplingOptions {
   /** Stops between two tokens. The generator then ends without an error. */
   readonly signal?: AbortSignal;
 }
-
-/** Prompt tokens that are read at once: the CPU lays out every matrix anew for each such part. */
-export const PREFILL = 1024;
-
-/** The same on `webgpu`, where no part may keep the display waiting. */
-const PREFILL_ON_WEBGPU = PREFILL / 2;
 
 /**
  * A sequence that is being read and continued: owns its state.
@@ -58,7 +53,7 @@ export class Session {
 
   /** Reads tokens: one by one step, more of them chunkwise. */
   async read(tokens: Int32Array, signal?: AbortSignal): Promise<void> {
-    const most = this.model.device.name === 'webgpu' ? PREFILL_ON_WEBGPU : PREFILL;
+    const most = promptTokensAtOnce(this.model.device);
     for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
       const part = tokens.subarray(start, start + most);
       const { logits, state } = part.length === 1 ? this.#stepper.step(part, this.#state) : this.#prefill(part);

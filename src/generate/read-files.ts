@@ -2,7 +2,8 @@
 import { encodeFiles } from '../data/encode-files.js';
 import type { SourceFile } from '../data/source-files.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
-import { PREFILL, type Session } from './decode.js';
+import type { Session } from './decode.js';
+import { PREFILL } from './tokens-at-once.js';
 
 /** Tokens between two reports of progress; whole prefills, so that the state is to the bit that of a single `read`. */
 const STRETCH = 4 * PREFILL;
