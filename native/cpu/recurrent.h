@@ -226,9 +226,9 @@ void product_packed(Group<RecurrentTask<Cell>> &group, const RecurrentShape &s, 
     for (RecurrentTask<Cell> &task : group) {
       int64_t row = 0;
       for (; row + BATCH_ROWS <= task.rows; row += BATCH_ROWS) product_packed_rows<BATCH_ROWS>(task, s, row, j);
-      if constexpr (BATCH_ROWS > 2)
-        for (; row + 2 <= task.rows; row += 2) product_packed_rows<2>(task, s, row, j);
-      for (; row < task.rows; row++) product_packed_rows<1>(task, s, row, j);
+      with_rows<BATCH_ROWS - 1>(task.rows - row, [&](auto rows) {
+        product_packed_rows<decltype(rows)::value>(task, s, row, j);
+      });
     }
   }
 }

@@ -126,20 +126,22 @@ XL_INLINE void matrix_rows(RecurrentGradientTask<Cell> &task, const RecurrentSha
     for (int v = 0; v < NV; v++) store(task.dh + (row + r) * padded + col + v * W, acc[r][v]);
 }
 
-// dh of all tasks of a group.
+// dh of all tasks of a group. Every other step goes through the matrix from its end, as the forward pass does.
 template <class Cell>
-void matrix_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s) {
-  for_panels(s.DH, [&](int64_t col, int64_t vectors) {
-    with_vectors(vectors, [&](auto count) {
+void matrix_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s, bool backwards) {
+  const int64_t last = (s.DH - 1) / P * P;
+  for (int64_t index = 0; index <= last; index += P) {
+    const int64_t col = backwards ? last - index : index;
+    with_vectors(min_of(NR, ceil_div(s.DH - col, W)), [&](auto count) {
       constexpr int NV = decltype(count)::value;
       for (RecurrentGradientTask<Cell> &task : group) {
         int64_t row = 0;
         for (; row + MR <= task.rows; row += MR) matrix_rows<MR, NV>(task, s, row, col);
-        for (; row + 2 <= task.rows; row += 2) matrix_rows<2, NV>(task, s, row, col);
-        for (; row < task.rows; row++) matrix_rows<1, NV>(task, s, row, col);
+        with_rows<MR - 1>(task.rows - row,
+                          [&](auto rows) { matrix_rows<decltype(rows)::value, NV>(task, s, row, col); });
       }
     });
-  });
+  }
 }
 
 // The h that step t read, into waiting row `to`.
@@ -216,7 +218,7 @@ void step_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentSha
     }
     prefetch_gradient(task, s, in, out, t - 1);
   }
-  matrix_gradient(group, s);
+  matrix_gradient(group, s, t % 2 == 1);
   for (RecurrentGradientTask<Cell> &task : group) {
     for (int64_t r = 0; r < task.rows; r++)
       if (is_reset(task, r)) fill_zero(task.dh + r * s.padded(), s.padded());

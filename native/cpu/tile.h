@@ -41,6 +41,15 @@ XL_INLINE void with_vectors(int64_t vectors, const Body &body) {
   return body(Count<1>());
 }
 
+// body(Count<n>()) for n = rows, 1..MOST, and nothing for 0: makes the height of a tile a constant.
+template <int MOST, class Body>
+XL_INLINE void with_rows(int64_t rows, const Body &body) {
+  if constexpr (MOST > 0) {
+    if (rows == MOST) return body(Count<MOST>());
+    with_rows<MOST - 1>(rows, body);
+  }
+}
+
 // body(col, vectors) for each panel of `cols` columns.
 template <class Body>
 XL_INLINE void for_panels(int64_t cols, const Body &body) {
