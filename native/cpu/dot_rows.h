@@ -38,43 +38,24 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
   for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
-// The same with vectors of 16 and with VNNI (measured on a Xeon): rows of a page or more are streams that the hardware
-// follows, of which only what comes soon is wanted; of shorter ones the next tile.
-constexpr int64_t LONG_ROW = 4096, SOON = 1024;
+// The same with vectors of 16 and with VNNI (measured on Xeons), where the rows of a tile are streams that the hardware
+// follows: they are a page or more long, or lie apart. Of these only what comes soon is wanted. After the end of a row comes
+// the next one of its stream; of long rows the one after those of the tile.
+constexpr int64_t LONG_ROW = 4096, SOON = 3072;
 template <int R>
 XL_INLINE void prefetch_tile(const uint8_t *row, int64_t at, int64_t row_bytes) {
-  int64_t to = at + R * row_bytes;
-  if (row_bytes >= LONG_ROW) to = at + SOON < row_bytes ? at + SOON : at + SOON + (R - 1) * row_bytes;
+  const int64_t to = at + SOON < row_bytes ? at + SOON : at + SOON + (R - 1) * row_bytes;
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) __builtin_prefetch(row + to + r * row_bytes, 0, 3);
 }
 
-// The same where most of the time goes into arithmetic, so that few cache lines wait for it at once: asks for all bytes
-// from front to back, AHEAD_OF_TILE or a tile in advance. With 6 to 16 KB it is as fast.
-constexpr int64_t AHEAD_OF_TILE = 8192;
-struct ReadAhead {
-  const uint8_t *at;
-
-  // For a tile of `bytes` from `row` on, which will ask for `steps` times `lines` cache lines; asks for those left over.
-  ReadAhead(const uint8_t *row, int64_t bytes, int64_t steps, int64_t lines) : at(row + max_of(bytes, AHEAD_OF_TILE)) {
-    for (int64_t left = bytes / LINE - steps * lines; left > 0; left--) ask<1>();
-  }
-
-  template <int LINES>
-  XL_INLINE void ask() {
-#pragma GCC unroll 8
-    for (int i = 0; i < LINES; i++) __builtin_prefetch(at + i * LINE, 0, 2);
-    at += LINES * LINE;
-  }
-};
-
-// y[m * y_row + r] = the sum of the lanes, plus bias[r].
+// y[m * y_row + r * apart] = the sum of the lanes, plus bias[r * apart].
 template <int R, int M>
-XL_INLINE void store_sums(float *y, int64_t y_row, const Sums<R, M> &total, const float *bias) {
+XL_INLINE void store_sums(float *y, int64_t y_row, int64_t apart, const Sums<R, M> &total, const float *bias) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int m = 0; m < M; m++) y[m * y_row + r] = hsum(total[r][m]) + (bias ? bias[r] : 0.0f);
+    for (int m = 0; m < M; m++) y[m * y_row + r * apart] = hsum(total[r][m]) + (bias ? bias[r * apart] : 0.0f);
 }
 
 }  // namespace

@@ -10,9 +10,10 @@ namespace {
 
 // Up to so many rows of x it is faster to keep weights in registers than to unpack them.
 constexpr int64_t DOT_ROWS_OF_X = 16;
-constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
+constexpr int64_t TASK_BYTES = 1 << 16;        // of weights
+constexpr int64_t APART_TASK_BYTES = 1 << 17;  // of rows that are read apart
 
-using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t);
+using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t, int64_t);
 
 // Rows of weights at once: several share what is read of x. With few registers small floats have one, which then is read
 // front to back, as memory likes best (measured: AVX2 on AMD wants that, AVX-512 on Intel does not).
@@ -21,6 +22,13 @@ constexpr int rows_at_once(Kind kind, int x_rows) {
   if (is_vnni(kind)) return x_rows > 1 || !MANY_REGISTERS ? 2 : 4;
   if (kind <= DOT_F16 && !MANY_REGISTERS) return 1;
   return x_rows > 1 ? 2 : 4;
+}
+
+// Of rows shorter than a page a tile takes some that are far apart, so that each is the next of a stream of its own: from
+// page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 10 to 20 points more of the
+// bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
+inline bool reads_apart(const Weights &w, Kind kind) {
+  return w.row_bytes < LONG_ROW && (is_vnni(kind) || (W == 16 && kind <= DOT_F16));
 }
 
 // A tile for one row of weights or as many as there are at once, and M rows of x.
@@ -95,18 +103,22 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
   });
   const Kind kind = kind_of(w);
   const int64_t at_once = rows_at_once(kind, N == 1 ? 1 : MOST_X);
-  const int64_t grain = ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), at_once) * at_once;
-  parallel_stream(w.rows, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t o = begin; o < end;) {
-      const bool one = end - o < at_once;
-      const int64_t rows = one ? 1 : at_once;
-      for (int64_t part = 0; part < parts.count; part++) {
-        const int64_t n = parts.begin(part);
-        tile_of(kind, one, parts.size(part))(w, w.row(o), prepared + n * floats, bias ? bias + o : nullptr,
-                                             y + n * w.rows + o, w.rows);
-      }
-      o += rows;
+  const auto take = [&](int64_t row, bool one, int64_t apart) {
+    Weights tile = w;
+    tile.row_bytes = w.row_bytes * apart;
+    for (int64_t part = 0; part < parts.count; part++) {
+      const int64_t n = parts.begin(part);
+      tile_of(kind, one, parts.size(part))(tile, w.row(row), prepared + n * floats, bias ? bias + row : nullptr,
+                                           y + n * w.rows + row, w.rows, apart);
     }
+  };
+  const bool far = reads_apart(w, kind);
+  const int64_t task_bytes = far ? APART_TASK_BYTES : TASK_BYTES;
+  const int64_t grain = ceil_div(max_of(task_bytes / w.row_bytes, 1), at_once) * at_once;
+  parallel_stream(w.rows, grain, [&](int64_t begin, int64_t end, int) {
+    const int64_t tiles = (end - begin) / at_once;
+    for (int64_t i = 0; i < tiles; i++) take(far ? begin + i : begin + i * at_once, false, far ? tiles : 1);
+    for (int64_t row = begin + tiles * at_once; row < end; row++) take(row, true, 1);
   });
   return XL_OK;
 }

@@ -19,6 +19,7 @@ constexpr int SUMS = 12;
 #endif
 constexpr int64_t ROUNDS = 4096;  // some 10 us
 constexpr int STREAMS = 8;
+constexpr int64_t PAGE = 4096 / int64_t(sizeof(float));  // floats
 constexpr int64_t SLICE_BYTES = int64_t(4) << 20;
 
 // Far more than caches hold: four times the last one, which can be hundreds of megabytes.
@@ -54,11 +55,14 @@ float multiply_add(int64_t rounds) {
   return hsum(sum[0]);
 }
 
+// Several pages side by side: the hardware follows one stream in each, and waits anew where a page begins. On some Xeons
+// this reads 1.3 times as fast as from front to back, on none that were measured slower.
 float read_all(const float *x, int64_t floats) {
   vf sum[STREAMS] = {};
-  for (int64_t i = 0; i < floats; i += STREAMS * W)
+  for (int64_t first = 0; first < floats; first += STREAMS * PAGE)
+    for (int64_t i = first; i < first + PAGE; i += W)
 #pragma GCC unroll 8
-    for (int s = 0; s < STREAMS; s++) sum[s] += load(x + i + s * W);
+      for (int s = 0; s < STREAMS; s++) sum[s] += load(x + i + s * PAGE);
   for (int s = 1; s < STREAMS; s++) sum[0] += sum[s];
   return hsum(sum[0]);
 }

@@ -334,9 +334,11 @@ XL_INLINE void dot_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row,
   for (int64_t block = whole; block < blocks; block++) dot_uneven_block<R, M>(total, w, row, block, x);
 }
 
-// y[m * y_row + r] = the product of row r of weights, from `row` on, with row m of x, plus bias[r].
+// y[m * y_row + r * apart] = the product of row r of weights, w.row_bytes from the one before, with row m of x, plus
+// bias[r * apart].
 template <Kind K, int R, int M>
-void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float *bias, float *y, int64_t y_row) {
+void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float *bias, float *y, int64_t y_row,
+              int64_t apart) {
   Sums<R, M> total = {};
   if constexpr (K == DOT_BF16) dot_small_floats<XL_BF16, R, M>(total, w, row, x);
   if constexpr (K == DOT_F16) dot_small_floats<XL_F16, R, M>(total, w, row, x);
@@ -352,13 +354,13 @@ void dot_tile(const Weights &w, const uint8_t *row, const float *x, const float 
 #endif
   if constexpr (K == DOT_INT4_16) dot_int4<8, R, M>(total, w, row, x);
   if constexpr (K == DOT_INT4_ANY) dot_int4<0, R, M>(total, w, row, x);
-  store_sums<R, M>(y, y_row, total, bias);
+  store_sums<R, M>(y, y_row, apart, total, bias);
 }
 
 #if defined(__AVX2__)
 template <Kind K, int R, int M>
 XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, const float *bias, float *y,
-                       int64_t y_row) {
+                       int64_t y_row, int64_t apart) {
   Sums<R, M> total = {};
   if constexpr (K == VNNI_INT8) dot_vnni_int8<R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT8_64) dot_vnni_int8_groups<64, R, M>(total, w, row, x);
@@ -366,7 +368,7 @@ XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, con
   if constexpr (K == VNNI_INT4) dot_vnni_int4<R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_64) dot_vnni_int4_groups<2, R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_32) dot_vnni_int4_groups<4, R, M>(total, w, row, x);
-  store_sums<R, M>(y, y_row, total, bias);
+  store_sums<R, M>(y, y_row, apart, total, bias);
 }
 #endif
 

@@ -128,13 +128,12 @@ template <int R, int M>
 XL_VNNI_INLINE void dot_vnni_int4(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), blocks_of_group = w.group / BLOCK;
   const uint8_t *scales = row + w.scales;
-  ReadAhead ahead(row, R * row_bytes, blocks, R);
   Words<R> words, coming;
   load_block<R>(coming, row, row_bytes);
   for (int64_t block = 0; block < blocks; scales += 2) {
     Sums<R, M> sum = {};
     for (const int64_t end = min_of(blocks, block + blocks_of_group); block < end; block++) {
-      ahead.template ask<R>();
+      prefetch_tile<R>(row, block * LINE, row_bytes);
       __builtin_memcpy(words, coming, sizeof words);
       load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
       add_int4_block<1, R, M>(sum, words, x, [](int, int, const float *own) { return load(own + INT4_UNIT); });
@@ -149,14 +148,13 @@ template <int RUNS, int R, int M>
 XL_VNNI_INLINE void dot_vnni_int4_groups(Sums<R, M> &total, const Weights &w, const uint8_t *row, const float *x) {
   const int64_t row_bytes = w.row_bytes, blocks = ceil_div(w.columns, BLOCK), units_row = units_of_row(w);
   const float *units = x + blocks * M * INT4_BLOCK;
-  ReadAhead ahead(row, R * row_bytes, blocks, R);
   Words<R> words, coming;
   load_block<R>(coming, row, row_bytes);
   for (int64_t block = 0, g = 0; block < blocks; g += SCALES) {
     const ScaledUnits<R, M> scaled(row + w.scales + 2 * g, row_bytes, w.scale_count - g, units + g, units_row);
     const int64_t end = min_of(blocks, block + SCALES / RUNS);
     for (int64_t first = 0; block < end; block++, first += RUNS, x += M * INT4_BLOCK) {
-      ahead.template ask<R>();
+      prefetch_tile<R>(row, block * LINE, row_bytes);
       __builtin_memcpy(words, coming, sizeof words);
       load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
       add_int4_block<RUNS, R, M>(total, words, x, [&](int r, int m, const float *) {
