@@ -9,7 +9,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { complaintsOf, launchChromium, serveFolder, withoutChromium, type Served } from '../support/chromium.js';
 import { smallModelFolder } from '../support/small-model.js';
-import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep } from '../support/playground.js';
+import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep, writeGreedily } from '../support/playground.js';
 
 const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200);
 const STEPS = 160;
@@ -78,16 +78,7 @@ describe.skipIf(withoutChromium !== '')(`the playground without its GPU${without
     await page.getByRole('button', { name: 'Train', exact: true }).click();
   };
 
-  const generated = async (): Promise<string> => {
-    await page.getByRole('link', { name: 'Generate' }).first().click();
-    await page.getByLabel('Prompt').fill('the quick ');
-    await page.getByLabel('Temperature').fill('0');
-    await page.getByLabel('Max tokens').fill('40');
-    await page.getByRole('button', { name: 'Generate' }).click();
-    await page.locator('.output[aria-busy=true]').waitFor();
-    await page.locator('.output[aria-busy=false]').waitFor();
-    return textOf(page, '[data-testid=generated]');
-  };
+  const generated = (): Promise<string> => writeGreedily(page, 'the quick ');
 
   test('in the middle of training: it says so and goes on from the last copy', async () => {
     await train(STEPS, SLOWLY);

@@ -29,6 +29,7 @@ import {
   textOf,
   waitForPhase,
   waitForStep,
+  writeGreedily,
 } from '../support/playground.js';
 
 const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200);
@@ -122,15 +123,9 @@ describe.skipIf(withoutChromium !== '')(`the playground${withoutChromium}`, { ti
   };
 
   const generateGreedy = async (): Promise<string> => {
-    await page.getByRole('link', { name: 'Generate' }).first().click();
-    await page.getByLabel('Prompt').fill(PROMPT);
-    await page.getByLabel('Temperature').fill('0');
-    await page.getByLabel('Max tokens').fill('40');
-    await page.getByRole('button', { name: 'Generate' }).click();
-    await page.locator('.output[aria-busy=true]').waitFor();
-    await page.locator('.output[aria-busy=false]').waitFor();
+    const text = await writeGreedily(page, PROMPT);
     expect(await textOf(page, '.output .detail')).toMatch(/^40 tokens in /);
-    return textOf(page, '[data-testid=generated]');
+    return text;
   };
 
   test('trains 200 steps; the loss falls, speed and a sample show', async () => {

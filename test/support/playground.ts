@@ -33,6 +33,28 @@ export async function waitForStep(page: Page, step: number, steps: number): Prom
   await page.waitForFunction(`${text}.endsWith('/ ${steps}') && Number.parseInt(${text}) >= ${step}`);
 }
 
+/**
+ * Lets the page write 40 tokens without chance.
+ * @returns them. They can take milliseconds, in which a test may not look at the page even once: the page watches itself.
+ */
+export async function writeGreedily(page: Page, prompt: string): Promise<string> {
+  await page.getByRole('link', { name: 'Generate' }).first().click();
+  await page.getByLabel('Prompt').fill(prompt);
+  await page.getByLabel('Temperature').fill('0');
+  await page.getByLabel('Max tokens').fill('40');
+  await page.evaluate(`{
+    const output = document.querySelector('.output');
+    globalThis.written = new Promise((resolve) => {
+      const ended = () => output.getAttribute('aria-busy') === 'false' && resolve();
+      new MutationObserver(ended).observe(output, { attributeFilter: ['aria-busy'] });
+    });
+    undefined;
+  }`);
+  await page.getByRole('button', { name: 'Generate' }).click();
+  await page.evaluate('written');
+  return textOf(page, '[data-testid=generated]');
+}
+
 /** The events of Chromium that say what its threads ran, and which messages they got. */
 const CATEGORIES = ['disabled-by-default-devtools.timeline', 'mojom'];
 
