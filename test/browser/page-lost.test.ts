@@ -9,7 +9,14 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { complaintsOf, launchChromium, serveFolder, withoutChromium, type Served } from '../support/chromium.js';
 import { smallModelFolder } from '../support/small-model.js';
-import { buildPlayground, chooseNumbers, textOf, waitForPhase, waitForStep, writeGreedily } from '../support/playground.js';
+import {
+  buildPlayground,
+  chooseNumbers,
+  textOf,
+  waitForPhase,
+  waitForStep,
+  writeGreedily,
+} from '../support/playground.js';
 
 const TEXT = 'the quick brown fox jumps over the lazy dog. '.repeat(200);
 const STEPS = 160;
