@@ -25,8 +25,8 @@ constexpr int rows_at_once(Kind kind, int x_rows) {
 }
 
 // Of rows shorter than a page a tile takes some that are far apart, so that each is the next of a stream of its own: from
-// page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 10 to 20 points more of the
-// bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
+// page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 mostly 5 to 15 points more of
+// the bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
 inline bool reads_apart(const Weights &w, Kind kind) {
   return w.row_bytes < LONG_ROW && (is_vnni(kind) || (W == 16 && kind <= DOT_F16));
 }

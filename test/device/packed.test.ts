@@ -240,7 +240,11 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     N: number,
     format: WeightFormat,
     group: number,
-    { rows = x, sizes = [O, I] }: { rows?: Float32Array; sizes?: readonly [number, number] } = {},
+    {
+      rows = x,
+      sizes = [O, I],
+      biased = false,
+    }: { rows?: Float32Array; sizes?: readonly [number, number]; biased?: boolean } = {},
   ) => {
     const [outputs, inputs] = sizes;
     const [y, source, weight, bias] = [
@@ -253,9 +257,9 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     device.write(weight, bytes);
     device.write(
       bias,
-      Float32Array.from({ length: outputs }, (_, o) => o % 17),
+      Float32Array.from({ length: outputs }, (_, o) => (o % 17) / 16),
     );
-    device.kernels.linearPacked(y, source, weight, bias, N, outputs, inputs, format, group);
+    device.kernels.linearPacked(y, source, weight, biased ? bias : null, N, outputs, inputs, format, group);
     const result = await device.read(y);
     [y, source, weight, bias].forEach((buffer) => device.free(buffer));
     return result;
@@ -284,9 +288,9 @@ describe.skipIf(isas.length === 0)('products on the cpu', () => {
     ] as const) {
       const bytes = await pack(reference, weights.subarray(0, sizes[0] * sizes[1]), sizes[0], format, group);
       for (const N of [1, 6]) {
-        const expected = await product(reference, bytes, N, format, group, { sizes });
+        const expected = await product(reference, bytes, N, format, group, { sizes, biased: true });
         for (const isa of isas) {
-          const y = await product(cpuWith(isa), bytes, N, format, group, { sizes });
+          const y = await product(cpuWith(isa), bytes, N, format, group, { sizes, biased: true });
           expect(relativeRms(y, expected), `${isa}, ${N} rows of x by ${sizes.join(' x ')}`).toBeLessThan(1e-6);
         }
       }
