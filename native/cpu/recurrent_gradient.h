@@ -129,10 +129,8 @@ XL_INLINE void matrix_rows(RecurrentGradientTask<Cell> &task, const RecurrentSha
 // dh of all tasks of a group. Every other step goes through the matrix from its end, as the forward pass does.
 template <class Cell>
 void matrix_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentShape &s, bool backwards) {
-  const int64_t last = (s.DH - 1) / P * P;
-  for (int64_t index = 0; index <= last; index += P) {
-    const int64_t col = backwards ? last - index : index;
-    with_vectors(min_of(NR, ceil_div(s.DH - col, W)), [&](auto count) {
+  const auto panel = [&](int64_t col, int64_t vectors) {
+    with_vectors(vectors, [&](auto count) {
       constexpr int NV = decltype(count)::value;
       for (RecurrentGradientTask<Cell> &task : group) {
         int64_t row = 0;
@@ -141,7 +139,8 @@ void matrix_gradient(Group<RecurrentGradientTask<Cell>> &group, const RecurrentS
                           [&](auto rows) { matrix_rows<decltype(rows)::value, NV>(task, s, row, col); });
       }
     });
-  }
+  };
+  for_panels(s.DH, panel, backwards);
 }
 
 // The h that step t read, into waiting row `to`.

@@ -50,10 +50,14 @@ XL_INLINE void with_rows(int64_t rows, const Body &body) {
   }
 }
 
-// body(col, vectors) for each panel of `cols` columns.
+// body(col, vectors) for each panel of `cols` columns, from the first or from the last on.
 template <class Body>
-XL_INLINE void for_panels(int64_t cols, const Body &body) {
-  for (int64_t col = 0; col < cols; col += P) body(col, min_of(NR, ceil_div(cols - col, W)));
+XL_INLINE void for_panels(int64_t cols, const Body &body, bool backwards = false) {
+  const int64_t last = (ceil_div(cols, P) - 1) * P;
+  for (int64_t index = 0; index < cols; index += P) {
+    const int64_t col = backwards ? last - index : index;
+    body(col, min_of(NR, ceil_div(cols - col, W)));
+  }
 }
 
 template <int R, int NV>
