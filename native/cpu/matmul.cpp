@@ -17,8 +17,12 @@ namespace XL_NS {
 namespace {
 
 constexpr int64_t K_BLOCK = W == 16 ? 256 : 768;
+// What of a strip of b stays in L1 while all rows of a block use it: half of it, since the other half may belong to
+// another thread of the core. Where there are many columns this is worth another load and store of C; with narrower
+// vectors it makes no difference.
+constexpr int64_t K_STEPS = W == 16 ? 128 : K_BLOCK;
 constexpr int64_t M_BLOCK = 96;
-constexpr int64_t N_BLOCK = 768;
+constexpr int64_t N_BLOCK = 1056;
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
 constexpr int64_t PACK_COLUMNS = 256;                // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
@@ -60,7 +64,7 @@ struct Blocks {
 // Smaller blocks where there would be too few for the threads. Each element of C is the same sum in any block, so here
 // the number of threads may count.
 Blocks blocks_of(int64_t M, int64_t N, int64_t K) {
-  constexpr int64_t sizes[][2] = {{M_BLOCK, N_BLOCK}, {48, 768}, {48, 384}, {48, 192}, {24, 192}, {24, 96}};
+  constexpr int64_t sizes[][2] = {{M_BLOCK, N_BLOCK}, {48, N_BLOCK}, {48, 384}, {48, 192}, {24, 192}, {24, 96}};
   const int64_t wanted = xl::threads() == 1 ? 1 : TASKS_PER_THREAD * xl::threads();
   const int64_t worth = max_of(M * N * K / TASK_FMAS, N * K / TASK_FLOATS);
   int i = 0;
@@ -90,7 +94,8 @@ void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const f
   const float *a = p.trans_a ? p.a + k.begin * p.lda + m : p.a + m * p.lda + k.begin;
   const bool first = k.begin == 0;
   Product block = {a, p.lda, 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length, columns.length, k.length,
-                   p.accumulate || !first, p.bias && first ? p.bias + n : nullptr};
+                   p.accumulate || !first, p.bias && first ? p.bias + n : nullptr,
+                   p.N < PACK_A_FROM ? k.length : K_STEPS};
   if (!p.trans_a && columns.length < PACK_A_FROM) return product_packed(block);
   float *panels = xl::scratch(worker, A_FLOATS, SLOT_A);
   (p.trans_a ? pack_panels_of_columns : pack_panels_of_rows)(panels, a, p.lda, rows.length, k.length);
@@ -120,7 +125,7 @@ Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, p.blocks_of_b ? B
 
 int matmul_blocked(const Matmul &p) {
   // Columns that are packed at a time: one block, which stays in the cache of a thread that is alone; two for several.
-  const Pieces outer(p.N, xl::threads() == 1 ? N_BLOCK : 2 * N_BLOCK, N_BLOCK), depth = depth_of(p);
+  const Pieces outer(p.N, xl::threads() == 1 ? N_BLOCK : 2 * N_BLOCK, PRODUCT_COLUMNS), depth = depth_of(p);
   const int64_t floats = packed_floats(outer.size, depth.size);
   float *packed = xl::shared_scratch(floats);
   if (!packed) return out_of_scratch("matmul", floats);

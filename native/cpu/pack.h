@@ -69,7 +69,8 @@ inline void pack_columns(float *to, const float *b, int64_t ldb, bool transposed
     pack_strip_of_columns(to + n * K, b + n * ldb, ldb, min_of(PRODUCT_COLUMNS, N - n), K);
 }
 
-// Whole vectors along k of a panel of PRODUCT_ROWS rows where they are a power of two. Returns where it stopped.
+// Whole vectors along k of a panel of PRODUCT_ROWS rows where they are a power of two; asks for the next rows meanwhile.
+// Returns where it stopped.
 inline int64_t pack_panel_by_vectors(float *panel, const float *a, int64_t lda, int64_t K) {
   constexpr int R = (PRODUCT_ROWS & (PRODUCT_ROWS - 1)) == 0 ? PRODUCT_ROWS : 1;
   int64_t k = 0;
@@ -78,6 +79,8 @@ inline int64_t pack_panel_by_vectors(float *panel, const float *a, int64_t lda, 
       vf x[R];
 #pragma GCC unroll 16
       for (int r = 0; r < R; r++) x[r] = load(a + r * lda + k);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) __builtin_prefetch(a + (R + r) * lda + k, 0, 2);
       transpose_rows(x);
 #pragma GCC unroll 16
       for (int r = 0; r < R; r++) store(panel + k * R + r * W, x[r]);

@@ -17,21 +17,37 @@ enum Layout {
   PANELS,    // b in strips, a in panels
 };
 
-// Where one tile lies; sizes and options are those of the whole product.
+// One tile and some steps of k.
 struct Tile {
   const float *a, *b;
   int64_t a_row;     // not used with PANELS
   int64_t a_k, b_k;  // used with IN_PLACE
   float *c;
+  int64_t c_row;
+  int64_t K;
+  bool accumulate;
   const float *bias;
   int64_t last;  // columns in the last vector, 1..W
 };
 
-using Run = void (*)(const Product &, const Tile &);
+using Run = void (*)(const Tile &);
+
+// sum += x y with one float of memory in all lanes of x. With AVX-512 that is one instruction and no register, which the
+// compiler does not choose when x is used again.
+XL_INLINE void add_product(vf &sum, const float *x, vf y) {
+#if defined(__AVX512F__)
+  __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(y), "m"(*x));
+#else
+  sum = splat(*x) * y + sum;
+#endif
+}
 
 // MR rows and NV vectors; with EDGE, only the first `last` lanes of the last vector exist.
 template <int MR, int NV, bool EDGE, Layout LAYOUT>
-void run_tile(const Product &p, const Tile &t) {
+void run_tile(const Tile &t) {
+  // Of the rows, every second one takes A from memory with each fma: fewer instructions, but more loads; all of them
+  // would be more than the machine can load.
+  constexpr bool FROM_MEMORY = W == 16 && LAYOUT == PANELS && NV > 1;
   vf sum[MR][NV];
 #pragma GCC unroll 12
   for (int r = 0; r < MR; r++)
@@ -42,9 +58,9 @@ void run_tile(const Product &p, const Tile &t) {
 #pragma GCC unroll 12
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 8
-    for (int i = 0; i < NV * W; i += LINE) __builtin_prefetch(t.c + r * p.c_row + i, 1);
+    for (int i = 0; i < NV * W; i += LINE) __builtin_prefetch(t.c + r * t.c_row + i, 1);
 
-  // One step of k, with A[r,k] given by `left`.
+  // One step of k, with A[r,k] at left(r).
   const auto step = [&](const float *b, auto left) __attribute__((always_inline)) {
     vf right[NV];
 #pragma GCC unroll 8
@@ -54,7 +70,12 @@ void run_tile(const Product &p, const Tile &t) {
     }
 #pragma GCC unroll 12
     for (int r = 0; r < MR; r++) {
-      const vf x = splat(left(r));
+      if (FROM_MEMORY && r % 2 == 1) {
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++) add_product(sum[r][v], left(r), right[v]);
+        continue;
+      }
+      const vf x = splat(*left(r));
 #pragma GCC unroll 8
       for (int v = 0; v < NV; v++) sum[r][v] = x * right[v] + sum[r][v];
     }
@@ -63,36 +84,48 @@ void run_tile(const Product &p, const Tile &t) {
   if constexpr (LAYOUT == PANELS) {
     const float *a = t.a;
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < p.K; k++, a += MR, b += NV * W) step(b, [&](int r) { return a[r]; });
+    for (int64_t k = 0; k < t.K; k++, a += MR, b += NV * W) step(b, [&](int r) { return a + r; });
   } else {
     // Three bases, and -1, 0, 1 and 2 times a_row: addresses that the load itself can form.
     const int64_t row = t.a_row, back = -row;
     const float *a[3] = {t.a + row, t.a + 5 * row, t.a + 9 * row};
-    const auto left = [&](int r) { return a[r / 4][r % 4 == 0 ? back : r % 4 == 1 ? 0 : r % 4 == 2 ? row : 2 * row]; };
+    const auto left = [&](int r) {
+      return a[r / 4] + (r % 4 == 0 ? back : r % 4 == 1 ? 0 : r % 4 == 2 ? row : 2 * row);
+    };
     const auto next = [&](int64_t a_k) __attribute__((always_inline)) {
 #pragma GCC unroll 3
       for (int i = 0; i < 3; i++) a[i] += a_k;
     };
     if constexpr (LAYOUT == STRIPS) {
 #pragma GCC unroll 4
-      for (int64_t k = 0; k < p.K; k++, b += NV * W, next(1)) step(b, left);
+      for (int64_t k = 0; k < t.K; k++, b += NV * W, next(1)) step(b, left);
     } else {
-      for (int64_t k = 0; k < p.K; k++, b += t.b_k, next(t.a_k)) step(b, left);
+      for (int64_t k = 0; k < t.K; k++, b += t.b_k, next(t.a_k)) step(b, left);
     }
   }
 
+  // What is added is asked once, not for each vector.
+  const auto write = [&](auto added) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-  for (int v = 0; v < NV; v++) {
-    const bool part = EDGE && v == NV - 1;
-    vf bias = {};
-    if (t.bias) bias = part ? load_part(t.bias + v * W, t.last) : load(t.bias + v * W);
+    for (int v = 0; v < NV; v++) {
+      const bool part = EDGE && v == NV - 1;
 #pragma GCC unroll 12
-    for (int r = 0; r < MR; r++) {
-      float *c = t.c + r * p.c_row + v * W;
-      vf y = sum[r][v] + bias;
-      if (p.accumulate) y += part ? load_part(c, t.last) : load(c);
-      part ? store_part(c, y, t.last) : store(c, y);
+      for (int r = 0; r < MR; r++) {
+        float *c = t.c + r * t.c_row + v * W;
+        const auto get = [&](const float *p) { return part ? load_part(p, t.last) : load(p); };
+        const vf y = added(sum[r][v], get, c, v);
+        part ? store_part(c, y, t.last) : store(c, y);
+      }
     }
+  };
+  if (t.bias && t.accumulate) {
+    write([&](vf y, auto get, float *c, int v) { return y + get(t.bias + v * W) + get(c); });
+  } else if (t.bias) {
+    write([&](vf y, auto get, float *, int v) { return y + get(t.bias + v * W); });
+  } else if (t.accumulate) {
+    write([](vf y, auto get, float *c, int) { return y + get(c); });
+  } else {
+    write([](vf y, auto, float *, int) { return y; });
   }
 }
 
@@ -137,16 +170,16 @@ Run tile_of(int64_t rows, int width, bool is_edge, Layout layout) {
   return narrow[layout][is_edge][width - 1][rows - 1];
 }
 
-// One strip of columns, all rows.
-void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layout) {
+// One strip of columns, all rows; t is the first tile. k_begin: where its steps begin within a panel.
+void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layout, int64_t k_begin = 0) {
   t.last = columns - (width - 1) * W;
   const bool is_edge = t.last < W;
   if (!is_edge) t.last = W;
   const TileRows tiles(p.M);
   for (int64_t i = 0; i < tiles.count; i++) {
     const int64_t rows = tiles.rows(i);
-    t.a = p.a + (layout == PANELS ? tiles.panel(i, p.K) : tiles.begin(i) * p.a_row);
-    tile_of(rows, width, is_edge, layout)(p, t);
+    t.a = p.a + (layout == PANELS ? tiles.panel(i, p.K) + k_begin * rows : tiles.begin(i) * p.a_row + k_begin);
+    tile_of(rows, width, is_edge, layout)(t);
     t.c += rows * p.c_row;
   }
 }
@@ -154,10 +187,21 @@ void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layo
 // All strips of packed B.
 void run_strips(const Product &p, Layout layout) {
   if (p.M <= 0) return;
+  const int64_t parts = p.steps > 0 ? max_of(1, ceil_div(p.K, p.steps)) : 1, part = ceil_div(p.K, parts);
   for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
-    const int width = int(strip_width(p.N - n) / W);
-    const Tile tile = {p.a, p.b + n * p.K, p.a_row, p.a_k, 0, p.c + n, p.bias ? p.bias + n : nullptr, 0};
-    run_strip(p, tile, width, min_of(p.N - n, PRODUCT_COLUMNS), layout);
+    const int64_t columns = min_of(p.N - n, PRODUCT_COLUMNS), width = strip_width(columns);
+    for (int64_t i = 0; i < parts; i++) {
+      const int64_t k = i * part;
+      Tile tile = {};
+      tile.b = p.b + n * p.K + k * width;
+      tile.a_row = p.a_row;
+      tile.c = p.c + n;
+      tile.c_row = p.c_row;
+      tile.K = min_of(part, p.K - k);
+      tile.accumulate = p.accumulate || i > 0;
+      tile.bias = p.bias && i == 0 ? p.bias + n : nullptr;
+      run_strip(p, tile, int(width / W), columns, layout, k);
+    }
   }
 }
 
@@ -167,8 +211,9 @@ void product(const Product &p) {
   if (p.M <= 0) return;
   for (int64_t n = 0; n < p.N;) {
     const int width = width_of(p.M, p.N - n);
-    run_strip(p, {p.a, p.b + n, p.a_row, p.a_k, p.b_k, p.c + n, p.bias ? p.bias + n : nullptr, 0}, width,
-              min_of(p.N - n, width * W), IN_PLACE);
+    const Tile tile = {p.a, p.b + n, p.a_row, p.a_k, p.b_k, p.c + n, p.c_row, p.K, p.accumulate,
+                       p.bias ? p.bias + n : nullptr, 0};
+    run_strip(p, tile, width, min_of(p.N - n, width * W), IN_PLACE);
     n += width * W;
   }
 }

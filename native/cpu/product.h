@@ -42,10 +42,12 @@ struct Product {
   int64_t M, N, K;
   bool accumulate = false;
   const float *bias = nullptr;  // [N], added to each row of C
+  int64_t steps = 0;            // of k that are added to C at a time where B is in strips, at most; 0: all
 };
 
 // Any sizes; K = 0 gives zeros (and the bias). Nothing outside the matrices is touched. Each element of C is one sum in
-// the order of k, whatever M and N are: a product of some of the rows or columns gives the same bits.
+// the order of k (of each `steps` of it), whatever M and N are: a product of some of the rows or columns gives the same
+// bits.
 void product(const Product &p);
 
 // The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
