@@ -42,6 +42,33 @@ XL_INLINE void add_product(vf &sum, const float *x, vf y) {
 #endif
 }
 
+// C, or what is added to it, from the sums of a tile. What is added is asked once, not for each vector.
+template <int MR, int NV, bool EDGE>
+XL_INLINE void write_tile(const Tile &t, const vf (&sum)[MR][NV]) {
+  const auto write = [&](auto added) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) {
+      const bool part = EDGE && v == NV - 1;
+#pragma GCC unroll 12
+      for (int r = 0; r < MR; r++) {
+        float *c = t.c + r * t.c_row + v * W;
+        const auto get = [&](const float *p) { return part ? load_part(p, t.last) : load(p); };
+        const vf y = added(sum[r][v], get, c, v);
+        part ? store_part(c, y, t.last) : store(c, y);
+      }
+    }
+  };
+  if (t.bias && t.accumulate) {
+    write([&](vf y, auto get, float *c, int v) { return y + get(t.bias + v * W) + get(c); });
+  } else if (t.bias) {
+    write([&](vf y, auto get, float *, int v) { return y + get(t.bias + v * W); });
+  } else if (t.accumulate) {
+    write([](vf y, auto get, float *c, int) { return y + get(c); });
+  } else {
+    write([](vf y, auto, float *, int) { return y; });
+  }
+}
+
 // MR rows and NV vectors; with EDGE, only the first `last` lanes of the last vector exist.
 template <int MR, int NV, bool EDGE, Layout LAYOUT>
 void run_tile(const Tile &t) {
@@ -103,30 +130,7 @@ void run_tile(const Tile &t) {
       for (int64_t k = 0; k < t.K; k++, b += t.b_k, next(t.a_k)) step(b, left);
     }
   }
-
-  // What is added is asked once, not for each vector.
-  const auto write = [&](auto added) __attribute__((always_inline)) {
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) {
-      const bool part = EDGE && v == NV - 1;
-#pragma GCC unroll 12
-      for (int r = 0; r < MR; r++) {
-        float *c = t.c + r * t.c_row + v * W;
-        const auto get = [&](const float *p) { return part ? load_part(p, t.last) : load(p); };
-        const vf y = added(sum[r][v], get, c, v);
-        part ? store_part(c, y, t.last) : store(c, y);
-      }
-    }
-  };
-  if (t.bias && t.accumulate) {
-    write([&](vf y, auto get, float *c, int v) { return y + get(t.bias + v * W) + get(c); });
-  } else if (t.bias) {
-    write([&](vf y, auto get, float *, int v) { return y + get(t.bias + v * W); });
-  } else if (t.accumulate) {
-    write([](vf y, auto get, float *c, int) { return y + get(c); });
-  } else {
-    write([](vf y, auto, float *, int) { return y; });
-  }
+  write_tile<MR, NV, EDGE>(t, sum);
 }
 
 // clang-format off
