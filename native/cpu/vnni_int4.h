@@ -1,4 +1,4 @@
-// Products of int4 rows with a few rows of x by VNNI (vnni.h). With vectors of 16 a line in groups of 32 takes 16
+// Products of int4 rows with a few rows of x by VNNI (vnni.h). With vectors of 16 a line in groups of 32 takes 15
 // instructions of arithmetic.
 //
 // X is signed digits as in int4_dot.h. Bytes change places within four words so that each sum of four bytes lies in one
