@@ -22,7 +22,7 @@ constexpr int64_t K_BLOCK = W == 16 ? 256 : 768;
 // vectors it makes no difference.
 constexpr int64_t K_STEPS = W == 16 ? 128 : K_BLOCK;
 constexpr int64_t M_BLOCK = 96;
-constexpr int64_t N_BLOCK = 1056;
+constexpr int64_t N_BLOCK = 1056;  // whole strips
 constexpr int64_t PACK_A_FROM = 384;                 // columns from which it pays to pack the block of a
 constexpr int64_t PACK_COLUMNS = 256;                // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
@@ -94,13 +94,14 @@ void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const f
   const float *a = p.trans_a ? p.a + k.begin * p.lda + m : p.a + m * p.lda + k.begin;
   const bool first = k.begin == 0;
   Product block = {a, p.lda, 1, packed, 0, p.c + m * p.ldc + n, p.ldc, rows.length, columns.length, k.length,
-                   p.accumulate || !first, p.bias && first ? p.bias + n : nullptr,
-                   p.N < PACK_A_FROM ? k.length : K_STEPS};
-  if (!p.trans_a && columns.length < PACK_A_FROM) return product_packed(block);
+                   p.accumulate || !first, p.bias && first ? p.bias + n : nullptr};
+  // By the columns of all of C: the bits must not depend on the block.
+  const int64_t steps = p.N < PACK_A_FROM ? k.length : K_STEPS;
+  if (!p.trans_a && columns.length < PACK_A_FROM) return product_packed(block, steps);
   float *panels = xl::scratch(worker, A_FLOATS, SLOT_A);
   (p.trans_a ? pack_panels_of_columns : pack_panels_of_rows)(panels, a, p.lda, rows.length, k.length);
   block.a = panels;
-  product_panels(block);
+  product_panels(block, steps);
 }
 
 const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {

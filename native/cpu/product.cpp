@@ -188,10 +188,10 @@ void run_strip(const Product &p, Tile t, int width, int64_t columns, Layout layo
   }
 }
 
-// All strips of packed B.
-void run_strips(const Product &p, Layout layout) {
+// All strips of packed B, each in equal parts of k.
+void run_strips(const Product &p, Layout layout, int64_t steps) {
   if (p.M <= 0) return;
-  const int64_t parts = p.steps > 0 ? max_of(1, ceil_div(p.K, p.steps)) : 1, part = ceil_div(p.K, parts);
+  const int64_t parts = max_of(1, ceil_div(p.K, steps)), part = ceil_div(p.K, parts);
   for (int64_t n = 0; n < p.N; n += PRODUCT_COLUMNS) {
     const int64_t columns = min_of(p.N - n, PRODUCT_COLUMNS), width = strip_width(columns);
     for (int64_t i = 0; i < parts; i++) {
@@ -222,8 +222,8 @@ void product(const Product &p) {
   }
 }
 
-void product_packed(const Product &p) { run_strips(p, STRIPS); }
+void product_packed(const Product &p, int64_t steps) { run_strips(p, STRIPS, steps); }
 
-void product_panels(const Product &p) { run_strips(p, PANELS); }
+void product_panels(const Product &p, int64_t steps) { run_strips(p, PANELS, steps); }
 
 }  // namespace XL_NS

@@ -42,22 +42,21 @@ struct Product {
   int64_t M, N, K;
   bool accumulate = false;
   const float *bias = nullptr;  // [N], added to each row of C
-  int64_t steps = 0;            // of k that are added to C at a time where B is in strips, at most; 0: all
 };
 
 // Any sizes; K = 0 gives zeros (and the bias). Nothing outside the matrices is touched. Each element of C is one sum in
-// the order of k (of each `steps` of it), whatever M and N are: a product of some of the rows or columns gives the same
-// bits.
+// the order of k, whatever M and N are: a product of some of the rows or columns gives the same bits.
 void product(const Product &p);
 
 // The same with B in strips of PRODUCT_COLUMNS, as pack_columns() makes them: strip s at b + s * K * PRODUCT_COLUMNS,
 // [K, PRODUCT_COLUMNS] (the last one [K, strip_width(columns)]), padded with zeros; a_k is 1. a_k and b_k are not used.
-void product_packed(const Product &p);
+// At most `steps` of k, one or more, are one sum that is then added to C: in each element the sums of equal parts of k.
+void product_packed(const Product &p, int64_t steps);
 inline int64_t strip_width(int64_t columns) { return min_of(ceil_div(columns, W), PRODUCT_VECTORS) * W; }
 
 // The same with A in panels too, as pack.h makes them: the rows of tile i at a + TileRows(M).panel(i, K), as
 // [K, rows], so that a tile reads both operands front to back. a_row and a_k are not used.
-void product_panels(const Product &p);
+void product_panels(const Product &p, int64_t steps);
 constexpr int64_t panels_floats(int64_t M, int64_t K) { return M * K + (M / PRODUCT_ROWS + 1) * PANEL_GAP; }
 
 }  // namespace XL_NS

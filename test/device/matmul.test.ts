@@ -117,6 +117,12 @@ const LARGE: readonly (readonly [number, number, number])[] = [
   [1300, 1615, 9],
 ];
 
+/** Of many columns, whose strips are multiplied in several steps of k. */
+const WIDE: readonly (readonly [number, number, number])[] = [
+  [70, 450, 397],
+  [35, 1133, 131],
+];
+
 /** So deep that k is cut into parts, which are added to c; several threads cut the rows of a part too. */
 const DEEP: readonly (readonly [number, number, number])[] = [
   [99, 50, 2077],
@@ -140,6 +146,11 @@ const shapes: Shape[] = [
   ),
   ...LARGE.flatMap(([M, N, K]) =>
     TRANSPOSES.map((transposes) => ({ ...PLAIN, M, N, K, ...transposes, gap: 2, hasBias: true })),
+  ),
+  ...WIDE.flatMap(([M, N, K]) =>
+    TRANSPOSES.flatMap((transposes) =>
+      [false, true].map((accumulate) => ({ ...PLAIN, M, N, K, ...transposes, gap: 3, hasBias: true, accumulate })),
+    ),
   ),
   ...DEEP.flatMap(([M, N, K]) =>
     TRANSPOSES.flatMap((transposes) =>
