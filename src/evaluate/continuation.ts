@@ -81,7 +81,7 @@ export class ContinuationReader implements Disposable {
     for (let from = 0; from < tokens.length; from += STRETCH) {
       const part = tokens.subarray(from, from + STRETCH);
       const next = scope(device, {}, () => ({
-        state: this.#model.forward(Tensor.from(device, part, [1, part.length]), { state }).state,
+        state: this.#model.forward(Tensor.from(device, part, [1, part.length]), { state, outputs: 'last' }).state,
       }));
       state.dispose();
       state = next.state;

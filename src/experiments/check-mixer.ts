@@ -7,7 +7,8 @@ import type { Device } from '../device/device.js';
 import { createReferenceDevice } from '../device/reference/reference.js';
 import type { ParameterTensors } from '../layers/parameter.js';
 import type { MixerDefinition } from '../mixers/definition.js';
-import { initialState, type MixerContext, type MixerState } from '../mixers/mixer.js';
+import { initialState, type MixerContext, type MixerState, type Outputs } from '../mixers/mixer.js';
+import { sliceTime } from '../ops/time.js';
 import { fold, normal, type RandomKey } from '../tensor/random.js';
 import { scope } from '../tensor/scope.js';
 import { backward } from '../tensor/tape.js';
@@ -156,6 +157,33 @@ async function checkCausality(subject: Subject, device: Device, x: Float64Array)
   };
 }
 
+/** The last output, and the state behind it, as they are and where no other output is wanted. */
+async function checkLastOutput(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck[]> {
+  const { mixer, dim: D } = subject;
+  const run = async (outputs: Outputs): Promise<Record<string, Float64Array>> => {
+    const made = scope(device, {}, () => {
+      const [y, state] = mixer.forward(parametersOn(subject, device), Tensor.from(device, x, [B, T, D]), {
+        ...FRESH,
+        outputs,
+      });
+      return { ...state, y: sliceTime(y, y.extent(1) - 1, y.extent(1)) };
+    });
+    const values = Object.entries(made).map(async ([name, tensor]) => {
+      const data = Float64Array.from(await tensor.data());
+      tensor.dispose();
+      return [name, data] as const;
+    });
+    return Object.fromEntries(await Promise.all(values));
+  };
+  const [all, last] = [await run('all'), await run('last')];
+  return Object.entries(all).map(([name, expected]) => ({
+    name: `${name === 'y' ? 'last output' : `state ${name}`} where it alone is wanted on ${device.name}`,
+    error: relative(last[name] ?? new Float64Array(0), expected),
+    tolerance: TOLERANCES[device.precision].value,
+    meaning: "with `outputs: 'last'` the last output or the state is another one",
+  }));
+}
+
 async function checkPacking(subject: Subject, device: Device, x: Float64Array): Promise<MixerCheck> {
   const { mixer, dim: D } = subject;
   const starts = [0, 4, 5];
@@ -267,6 +295,7 @@ export async function checkMixer(definition: MixerDefinition, options: CheckOpti
       checks.push(...(await guarded(`${what} on ${device.name}`, body)));
     await part('gradients', () => checkGradients(subject, device, x));
     await part('packed = separate', async () => [await checkPacking(subject, device, x)]);
+    await part('last output', () => checkLastOutput(subject, device, x));
     if (!subject.mixer.causal) continue;
     await part('causality', async () => [await checkCausality(subject, device, x)]);
     await part('steps = sequence', () => checkCuts(subject, device, x));

@@ -67,12 +67,11 @@ export class Session {
 
   #prefill(tokens: Int32Array): Step {
     const { device } = this.model;
-    const T = tokens.length;
     const { logits, state } = scope(device, {}, () => {
-      const input = Tensor.from(device, tokens, [1, T]);
-      const options = { state: this.#state, activations: this.model.readingActivations };
-      const { hidden, state: next } = this.model.forward(input, options);
-      const last = hidden.reshape([T, hidden.extent(-1)]).rows(T - 1, T); // [1,D]
+      const input = Tensor.from(device, tokens, [1, tokens.length]);
+      const activations = this.model.readingActivations;
+      const { hidden, state: next } = this.model.forward(input, { state: this.#state, outputs: 'last', activations });
+      const last = hidden.reshape([1, hidden.extent(-1)]);
       return { logits: this.model.logits(last.asFloat()), state: next };
     });
     return { logits: logits.take(), state };

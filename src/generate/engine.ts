@@ -175,7 +175,8 @@ export class Engine {
   async #readChunk(reading: Reading): Promise<void> {
     const { tokens, keepStatesAt = [], promptLogprobs } = reading.running.request;
     // Log-probabilities of a prompt are asked for to be compared, so they are not rounded.
-    const activations = promptLogprobs === undefined ? this.model.readingActivations : 'float';
+    const [outputs, activations] =
+      promptLogprobs === undefined ? (['last', this.model.readingActivations] as const) : (['all', 'float'] as const);
     const start = reading.position;
     const border = Math.min(...keepStatesAt.filter((at) => at > start), tokens.length);
     const end = Math.min(start + this.#prefillChunk, border);
@@ -183,6 +184,7 @@ export class Engine {
     const { hidden, state } = scope(device, {}, () =>
       this.model.forward(Tensor.from(device, tokens.subarray(start, end), [1, end - start]), {
         state: reading.state,
+        outputs,
         activations,
       }),
     );
@@ -191,9 +193,9 @@ export class Engine {
     reading.position = end;
     this.#prefilled += end - start;
     try {
-      const rows = hidden.reshape([end - start, hidden.extent(-1)]); // [c,D]
+      const rows = hidden.reshape([hidden.extent(1), hidden.extent(-1)]); // those of the chunk, or the last one
       if (promptLogprobs !== undefined) await this.#readLogprobs(reading, rows, start, promptLogprobs);
-      else if (end === border) reading.logits = await this.#logitsOf(rows.rows(end - start - 1, end - start));
+      else if (end === border) reading.logits = await this.#logitsOf(rows);
     } finally {
       hidden.dispose();
     }

@@ -5,6 +5,7 @@
 import type { Device } from '../device/device.js';
 import type { Init, ParameterTable, ParameterTensors } from '../layers/parameter.js';
 import type { Reset } from '../ops/reset.js';
+import { lastStep } from '../ops/time.js';
 import type { RandomKey } from '../tensor/random.js';
 import { size, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -51,11 +52,22 @@ export interface StateSpec {
  */
 export type SharedValues = Map<string, Tensor>;
 
+/** Which steps' outputs are wanted: those of all, or that of the last alone. */
+export type Outputs = 'all' | 'last';
+
+/** Takes what is wanted of x [B,T,D]: x, or its last step [B,1,D]. */
+export const wanted =
+  (outputs: Outputs | undefined) =>
+  (x: Tensor): Tensor =>
+    outputs === 'last' ? lastStep(x) : x;
+
 export interface MixerContext {
   /** State after what came before; null to start afresh. */
   readonly state: MixerState | null;
   /** False where nobody will look at the state after the last step: the mixer may return `{}`. */
   readonly wantState: boolean;
+  /** With 'last' the mixer may return y [B,1,D], and leave out what no later step needs. Default 'all'. */
+  readonly outputs?: Outputs | undefined;
   readonly reset: Reset;
   /** Key of this mixer's dropout; null at inference. */
   readonly key: RandomKey | null;
@@ -87,7 +99,7 @@ export interface Mixer {
   readonly parameters: ParameterTable;
   /** Shapes of the state for a batch of B. */
   stateSpecs(B: number): Readonly<Record<string, StateSpec>>;
-  /** x [B,T,D] -> y [B,T,D] and the state after the last step. Agrees with `step` over any cut of the sequence. */
+  /** x [B,T,D] -> y [B,T,D] (see `outputs`) and the state after the last step. Agrees with `step` over any cut of the sequence. */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state: the definition. For inference. */
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];

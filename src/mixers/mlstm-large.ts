@@ -22,7 +22,7 @@ import type { RandomKey } from '../tensor/random.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
 import { forgetBias, MLSTM_CELL_EPS, mlstmCellState, mlstmStateSpecs } from './mlstm.js';
-import type { Mixer, MixerPlace } from './mixer.js';
+import { wanted, type Mixer, type MixerPlace } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -66,26 +66,25 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
   const parameters = largeParameters(config, place, keys, values);
   const cellOptions = { inputGate: 'exponential', normalize: true, chunkSize, eps: MLSTM_CELL_EPS } as const;
 
-  /** x [...,D] -> y [...,D] and the state of the cell. */
+  type Cell = (inputs: MlstmInputs) => [Tensor, MlstmState];
+
+  /** x [...,D] -> y [...,D] of the steps that `pick` takes, and the state of the cell. */
   const layer = (
     p: ParameterTensors,
     x: Tensor,
     key: RandomKey | null,
-    cell: (inputs: MlstmInputs) => [Tensor, MlstmState],
+    cell: Cell,
+    pick: (all: Tensor) => Tensor,
   ): [Tensor, MlstmState] => {
     const gate = (name: string): Tensor => {
       const preActivation = applyLinear(p, name, x, { output: 'float' }); // [...,NH]
       return cap === 0 ? preActivation : softCap(preActivation, cap);
     };
     // All maps of x side by side: a device can read x once for all of them.
-    const [q, k, v, o] = ['q', 'k', 'v', 'ogate'].map((name) => applyLinear(p, name, x)) as [
-      Tensor,
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => applyLinear(p, name, x)) as [Tensor, Tensor, Tensor];
+    const o = applyLinear(p, 'ogate', pick(x));
     const [h, state] = cell({ q, k, v, i: gate('igate'), f: gate('fgate') }); // [...,NH*DV]
-    const normed = applyNorm(p, 'cellNorm', h, place.normEps, HEAD_NORM, NH);
+    const normed = applyNorm(p, 'cellNorm', pick(h), place.normEps, HEAD_NORM, NH);
     const y = applyLinear(p, 'out', gatedActivation(o, normed, 'sigmoid'));
     return [dropout(y, place.dropout, key), state];
   };
@@ -96,18 +95,20 @@ function createMlstmLarge(config: MlstmLargeOptions, place: MixerPlace): Mixer {
     hasBf16: true,
     parameters,
     stateSpecs: (B) => mlstmStateSpecs(B, NH, DK, DV, 'exponential'),
-    forward(p, x, { state, reset, key, observe }) {
+    forward(p, x, { state, outputs, reset, key, observe }) {
       const before = state === null ? null : mlstmCellState(state);
-      const [y, next] = layer(p, x, key, (inputs) => {
+      const cell: Cell = (inputs) => {
         const [h, after] = mlstm(inputs, { ...cellOptions, state: before, reset });
         observe?.({ kind: 'mlstm', inputs, options: cellOptions, state: before, h });
         return [h, after];
-      });
+      };
+      const [y, next] = layer(p, x, key, cell, wanted(outputs));
       return [y, { ...next }];
     },
     step(p, x, state, { inPlace = false } = {}) {
       const options = { ...cellOptions, inPlace };
-      const [y, next] = layer(p, x, null, (inputs) => mlstmStep(inputs, mlstmCellState(state), options));
+      const cell: Cell = (inputs) => mlstmStep(inputs, mlstmCellState(state), options);
+      const [y, next] = layer(p, x, null, cell, wanted('all'));
       return [y, { ...next }];
     },
     flopsPerToken: () => 2 * countParameters(parameters) + NH * (4 * DK * DV + 2 * chunkSize * (DK + DV)),

@@ -25,7 +25,7 @@ import type { Reset } from '../ops/reset.js';
 import type { RandomKey } from '../tensor/random.js';
 import { Tensor } from '../tensor/tensor.js';
 import { defineMixer } from './definition.js';
-import type { Mixer, MixerPlace, MixerState, StateSpec } from './mixer.js';
+import { wanted, type Mixer, type MixerPlace, type MixerState, type StateSpec } from './mixer.js';
 
 const count = () => z.number().int().min(1);
 
@@ -100,7 +100,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
 
   type Cell = (inputs: MlstmInputs) => [Tensor, MlstmState];
 
-  /** x [B,T,D] -> y [B,T,D], last state of the convolution, last state of the cell. */
+  /** x [B,T,D] -> y [B,T,D] of the steps that `pick` takes, last state of the convolution, last state of the cell. */
   const layer = (
     p: ParameterTensors,
     x: Tensor,
@@ -108,9 +108,10 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
     reset: Reset,
     key: RandomKey | null,
     cell: Cell,
+    pick: (all: Tensor) => Tensor,
   ) => {
     const u = config.upProjection ? applyLinearHalf(p, 'up', x, 0) : x; // [B,T,I]
-    const z = config.upProjection ? applyLinearHalf(p, 'up', x, 1) : applyLinear(p, 'gate', x); // [B,T,I]
+    const z = config.upProjection ? applyLinearHalf(p, 'up', pick(x), 1) : applyLinear(p, 'gate', pick(x)); // [B,T,I]
     const [c, convLast] = K === 0 ? [u, null] : applyConv(p, 'conv', u, conv, reset); // [B,T,I]
     const q = applyHeadwise(p, 'q', c);
     const k = applyHeadwise(p, 'k', c);
@@ -122,8 +123,8 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
     const i = gate('igate', fixedInput); // [B,T,NH]
     const f = gate('fgate', fixedForget); // [B,T,NH]
     const [h, state] = cell({ q, k, v, i, f }); // [B,T,I]
-    const normed = applyNorm(p, 'cellNorm', h, place.normEps, NORMS.layernorm, NH);
-    const y = applyLinear(p, 'down', skipGate(normed, c, p['skip']!, z)); // [B,T,D]
+    const normed = applyNorm(p, 'cellNorm', pick(h), place.normEps, NORMS.layernorm, NH);
+    const y = applyLinear(p, 'down', skipGate(normed, pick(c), p['skip']!, z)); // [B,T,D]
     return [dropout(y, place.dropout, key), convLast, state] as const;
   };
 
@@ -136,14 +137,14 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
       ...(K === 0 ? {} : { conv: { shape: [B, K - 1, I], batchAxis: 0, initial: 0 } }),
       ...mlstmStateSpecs(B, NH, DH, DH, config.inputGate),
     }),
-    forward(p, x, { state, reset, key, observe }) {
+    forward(p, x, { state, outputs, reset, key, observe }) {
       const before = state === null ? null : mlstmCellState(state);
       const cell: Cell = (inputs) => {
         const [h, next] = mlstm(inputs, { ...cellOptions, state: before, reset });
         observe?.({ kind: 'mlstm', inputs, options: cellOptions, state: before, h });
         return [h, next];
       };
-      const [y, conv, next] = layer(p, x, state?.['conv'] ?? null, reset, key, cell);
+      const [y, conv, next] = layer(p, x, state?.['conv'] ?? null, reset, key, cell, wanted(outputs));
       return [y, { ...(conv === null ? {} : { conv }), ...next }];
     },
     step(p, x, state, { inPlace = false } = {}) {
@@ -159,7 +160,7 @@ function createMlstm(config: MlstmOptions, place: MixerPlace): Mixer {
         const [h, next] = mlstmStep(flat, mlstmCellState(state), { ...cellOptions, inPlace });
         return [h.reshape([B, 1, I]), next];
       };
-      const [y, conv, next] = layer(p, x.reshape([B, 1, D]), state['conv'] ?? null, null, null, cell);
+      const [y, conv, next] = layer(p, x.reshape([B, 1, D]), state['conv'] ?? null, null, null, cell, wanted('all'));
       return [y.reshape([B, D]), { ...(conv === null ? {} : { conv }), ...next }];
     },
     // Matrices once per token; the cell writes and reads C (4 DK DV per head) and works within its chunk.

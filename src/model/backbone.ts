@@ -15,9 +15,11 @@ import type { CellRecord } from '../mixers/cell-record.js';
 import {
   initialState,
   stateSize,
+  wanted,
   type Mixer,
   type MixerContext,
   type MixerState,
+  type Outputs,
   type SharedValues,
   type Stateful,
   type StepOptions,
@@ -40,6 +42,8 @@ export interface ForwardOptions {
   readonly state?: ModelState | null;
   /** False where the state after the last step is not needed, which spares attention its cache. Default true. */
   readonly wantState?: boolean;
+  /** With 'last' the hidden vectors are those of the last step [B,1,D], and the last block does no more than they take. Default 'all'. */
+  readonly outputs?: Outputs;
   /** uint8 [B,T], 1 where a new document begins. */
   readonly reset?: Reset;
   /** Key of the dropout masks; null (the default) at inference. */
@@ -104,9 +108,10 @@ export class Backbone {
     return this.blocks.find(({ mixer }) => mixer.hasBf16 !== true)?.mixer;
   }
 
-  /** x [B,T,D] -> hidden vectors [B,T,D], normed, and the state after the last step. */
+  /** x [B,T,D] -> hidden vectors [B,T,D] (see `outputs`), normed, and the state after the last step. */
   forward(p: ParameterTensors, x: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {
     const { state = null, wantState = true, reset = null, key = null, checkpointBlocks = false, observe } = options;
+    const { outputs = 'all' } = options;
     const run = checkpointBlocks ? checkpointed : direct;
     const [start, position] = this.#addPositions(p, x, state?.blocks[this.blocks.length] ?? null, reset);
     const shared: SharedValues = new Map();
@@ -114,13 +119,21 @@ export class Backbone {
     const states = this.blocks.map((block, index) => {
       const blockKey = key === null ? null : fold(key, index);
       const watched = observe && { observe: (record: CellRecord) => observe(index, record) };
-      const context = { state: state?.blocks[index] ?? null, wantState, reset, key: blockKey, shared, ...watched };
+      const context = {
+        state: state?.blocks[index] ?? null,
+        wantState,
+        outputs: index === this.blocks.length - 1 ? outputs : 'all',
+        reset,
+        key: blockKey,
+        shared,
+        ...watched,
+      };
       const tensors = under(`blocks.${index}`, p);
       const [next, after] = currentScope(x.device).within(`blocks.${index}`, () => run(block, tensors, y, context));
       y = next;
       return after;
     });
-    return { hidden: this.#finalNorm(p, y), state: new ModelState([...states, ...position]) };
+    return { hidden: this.#finalNorm(p, wanted(outputs)(y)), state: new ModelState([...states, ...position]) };
   }
 
   /** One step: x [B,D] -> hidden vectors [B,D], normed, and the next state. */

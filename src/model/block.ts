@@ -12,7 +12,15 @@ import { applyFeedForward, feedForwardParameters, feedForwardWidth } from '../la
 import { applyNorm, normParameters, NORMS } from '../layers/norm.js';
 import { prefixed, under, type ParameterTable, type ParameterTensors } from '../layers/parameter.js';
 import type { FeedForwardKind } from '../mixers/definition.js';
-import type { Mixer, MixerContext, MixerPlace, MixerState, Stateful, StepOptions } from '../mixers/mixer.js';
+import {
+  wanted,
+  type Mixer,
+  type MixerContext,
+  type MixerPlace,
+  type MixerState,
+  type Stateful,
+  type StepOptions,
+} from '../mixers/mixer.js';
 import { findMixer } from '../mixers/registry.js';
 import { dropout } from '../ops/dropout.js';
 import { add } from '../ops/elementwise.js';
@@ -27,7 +35,7 @@ export interface Block extends Stateful {
   readonly parameters: ParameterTable;
   /** Multiply-adds counted as two, of a forward pass over a sequence of T steps, per token. */
   flopsPerToken(T: number): number;
-  /** x [B,T,D] -> y [B,T,D] and the state after the last step. */
+  /** x [B,T,D] -> y [B,T,D], or with `outputs` of the last step perhaps [B,1,D], and the state after the last step. */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state. */
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];
@@ -119,6 +127,7 @@ function residualBlock(config: ModelConfig, place: MixerPlace, mixer: Mixer, pub
   const D = place.dim;
   const form = NORMS[config.norm];
   const second = secondBranch(published, config, place);
+  const readsAll = second !== null && Object.keys(second.stateSpecs(1)).length > 0;
   const parameters = {
     ...prefixed('norm', normParameters(D, form)),
     ...prefixed('mixer', mixer.parameters),
@@ -140,8 +149,11 @@ function residualBlock(config: ModelConfig, place: MixerPlace, mixer: Mixer, pub
     stateSpecs: (B) => ({ ...mixer.stateSpecs(B), ...second?.stateSpecs(B) }),
     forward(p, x, context) {
       const normed = applyNorm(p, 'norm', x, config.normEps, form);
-      const [mixed, state] = mixer.forward(under('mixer', p), normed, context);
-      const [y, shifted] = behind(p, add(x, mixed), context);
+      // What stands behind the mixer reads all steps where it has a state of its own.
+      const outputs = readsAll ? 'all' : context.outputs;
+      const pick = wanted(outputs);
+      const [mixed, state] = mixer.forward(under('mixer', p), normed, { ...context, outputs });
+      const [y, shifted] = behind(p, add(pick(x), pick(mixed)), context);
       return [y, { ...state, ...shifted }];
     },
     step(p, x, state, options) {

@@ -83,7 +83,8 @@ export class LanguageModel {
 
   /**
    * @param tokens  int32 [B,T]
-   * @returns       the final hidden vectors [B,T,D], normed, and the state after the last step
+   * @returns       the final hidden vectors [B,T,D], normed, or those of the last step [B,1,D] (see `outputs`), and the
+   *                state after the last step
    * @throws RangeError when the shapes do not fit.
    */
   forward(tokens: Tensor, options: ForwardOptions = {}): { hidden: Tensor; state: ModelState } {

@@ -7,8 +7,10 @@ import { describe, expect, it } from 'vitest';
 import { packDocuments } from '../../src/data/pack.js';
 import type { Device } from '../../src/device/device.js';
 import { Session } from '../../src/generate/decode.js';
+import type { ModelConfigInput } from '../../src/model/config.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { sum } from '../../src/ops/sum.js';
+import { sliceTime } from '../../src/ops/time.js';
 import { randomKey, uniform } from '../../src/tensor/random.js';
 import { scope } from '../../src/tensor/scope.js';
 import { backward } from '../../src/tensor/tape.js';
@@ -54,6 +56,55 @@ describe.each(testDevices())('on $name', ({ create }) => {
   const device: Device = create();
   device.poison = true;
   const tolerance = TOLERANCE[device.precision];
+
+  it.each<[string, Partial<ModelConfigInput>]>([
+    ['xLSTM', {}],
+    ['xLSTM Large', { blocks: ['slstm', 'mlstmLarge'] }],
+    ['mLSTM', { blocks: ['slstm', 'mlstm'] }],
+    ['mLSTM without up-projection', { blocks: ['mlstm'], mlstm: { heads: 2, upProjection: false } }],
+    ['attention', { blocks: ['attention', 'attention'], attention: { heads: 2 } }],
+    ['RWKV-4, whose channel mix reads each step', { blocks: ['rwkv4', 'rwkv4'], frame: 'residual' }],
+    ['cells without a frame', { blocks: ['lstm'], frame: 'stacked' }],
+  ])('the last output alone: %s', async (_, change) => {
+    using model = LanguageModel.create({ ...config, ...change }, device, 1);
+    const [B, T] = [2, 7];
+    const resets = new Uint8Array(B * T);
+    resets[3] = resets[T] = 1;
+    const run = (outputs: 'all' | 'last') =>
+      scope(device, {}, () => {
+        const before = model.forward(Tensor.from(device, tokensOf(1, 2 * B), [B, 2])).state;
+        const reset = Tensor.from(device, resets, [B, T]);
+        const made = model.forward(Tensor.from(device, tokensOf(2, B * T), [B, T]), { state: before, reset, outputs });
+        const { hidden, state } = made;
+        return { hidden: sliceTime(hidden, hidden.extent(1) - 1, hidden.extent(1)), steps: hidden.extent(1), state };
+      });
+    const [all, last] = [run('all'), run('last')];
+    expect([all.steps, last.steps]).toEqual([T, 1]);
+    expect(relativeRms(await last.hidden.data(), await all.hidden.data())).toBeLessThan(tolerance);
+    for (const [k, tensor] of all.state.tensors.entries()) {
+      expect(relativeRms(await last.state.tensors[k]!.data(), await tensor.data())).toBeLessThan(tolerance);
+    }
+    for (const { hidden, state } of [all, last]) {
+      hidden.dispose();
+      state.dispose();
+    }
+  });
+
+  it('gradients of the last output alone', async () => {
+    using model = LanguageModel.create(config, device, 1);
+    const [B, T] = [2, 6];
+    const gradientOf = async (outputs: 'all' | 'last') => {
+      model.parameters.zeroGradients();
+      scope(device, { record: true }, () => {
+        const { hidden } = model.forward(Tensor.from(device, tokensOf(2, B * T), [B, T]), { outputs });
+        const y = sliceTime(hidden, hidden.extent(1) - 1, hidden.extent(1));
+        backward([[y, Tensor.from(device, uniform(randomKey(3), y.size, -1, 1), y.shape)]]);
+      });
+      return Float64Array.from((await device.read(model.parameters.gradients)) as Float32Array);
+    };
+    const all = await gradientOf('all');
+    expect(relativeRms(await gradientOf('last'), all)).toBeLessThan(2 * tolerance);
+  });
 
   it('cut anywhere with carried state', async () => {
     using model = LanguageModel.create(config, device, 1);
