@@ -14,8 +14,9 @@ namespace {
 
 // Rows of a tile of registers, two vectors wide where there are few of them; what MR is elsewhere leaves some unused.
 constexpr int ROWS = NR == 2 ? 6 : MR;
-// Steps of a tile of queries and of keys, at most: a tile of each, and their logits, stay in L1 and L2.
-constexpr int64_t QUERIES = 16 * ROWS, KEYS = 16 * ROWS;
+// Steps of a tile of queries and of keys, at most: a tile of each, and their logits, stay in L1 and L2. Keys are copied
+// for each tile of queries, so that these are the larger ones.
+constexpr int64_t QUERIES = 32 * ROWS, KEYS = 16 * ROWS;
 
 struct AttentionShape {
   int64_t B, T, NH, NKV, DK, DV;

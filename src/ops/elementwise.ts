@@ -13,9 +13,9 @@ export function add(a: Tensor, b: Tensor): Tensor {
   const y = Tensor.outputLike(a);
   device.kernels.add(y.buffer, a.buffer, b.buffer, y.size);
   if (isRecorded([a, b])) {
-    record('add', [y], [], ([dy]) => {
-      if (a.requiresGrad) a.addGrad(dy!);
-      if (b.requiresGrad) b.addGrad(dy!);
+    record('add', [y], [], () => {
+      if (a.requiresGrad) a.addGradOf(y);
+      if (b.requiresGrad) b.addGradOf(y);
     });
   }
   return y;

@@ -34,6 +34,8 @@ export class Tensor implements Ownable {
   /** Whether a gradient can reach this tensor: it is a parameter, or an op made it from one while recording. */
   requiresGrad = false;
   #grad: DeviceBuffer | null = null;
+  /** How many tensors have this gradient, where it is not this one's alone. */
+  #sharers: { count: number } | null = null;
   #alias: GradAlias | null = null;
   #bf16: DeviceBuffer | null = null;
   #retained = false;
@@ -179,6 +181,11 @@ export class Tensor implements Ownable {
     if (this.#grad === null) {
       this.#grad = currentScope(this.device).alloc(this.floatDtype, this.size);
       this.device.kernels.fill(this.#grad, 0, this.size);
+    } else if (this.#sharers !== null && this.#sharers.count > 1) {
+      const own = currentScope(this.device).alloc(this.floatDtype, this.size);
+      this.device.kernels.copy(own, this.#grad, this.size);
+      this.#leaveSharers();
+      this.#grad = own;
     }
     return this.#grad;
   }
@@ -200,6 +207,24 @@ export class Tensor implements Ownable {
     const fresh = factor === 1 ? this.freshGrad : null;
     if (fresh !== null) kernels.copy(fresh, dy, this.size);
     else kernels.accumulate(this.grad, dy, factor, this.size);
+  }
+
+  /** Adds the gradient of a tensor of the same size. Where there was none, both share it until something is added to one. */
+  addGradOf(y: Tensor): void {
+    if (this.#alias !== null && this.#alias.base.size === this.size) return this.#alias.base.addGradOf(y);
+    const dy = y.gradIfAny;
+    if (dy === null) return;
+    if (this.#alias !== null || y.#alias !== null || this.#grad !== null || y.floatDtype !== this.floatDtype) {
+      return this.addGrad(dy);
+    }
+    this.#grad = dy;
+    this.#sharers = y.#sharers ??= { count: 1 };
+    this.#sharers.count++;
+  }
+
+  #leaveSharers(): void {
+    if (this.#sharers !== null) this.#sharers.count--;
+    this.#sharers = null;
   }
 
   /** The gradient, or null where none was added. */
@@ -282,7 +307,8 @@ export class Tensor implements Ownable {
 
   /** Frees values and gradient, unless they are retained or belong to someone else. For `backward`. */
   releaseTo(scope: Scope): void {
-    if (this.#grad !== null) scope.release(this.#grad);
+    if (this.#grad !== null && (this.#sharers === null || this.#sharers.count === 1)) scope.release(this.#grad);
+    this.#leaveSharers();
     this.#grad = null;
     if (!this.#retained) scope.release(this.buffer);
   }

@@ -46,6 +46,52 @@ describe.each(testDevices())('on $name', ({ create }) => {
     expect(() => scope(device, {}, async () => 1)).toThrow('must not be async');
   });
 
+  it.each([true, false])(
+    'a sum and its terms share a gradient until one is added to (release: %s)',
+    async (release) => {
+      const at = [-1.5, -0.3, 0, 0.4, 2];
+      using x = Tensor.from(device, at, [5]);
+      using grad = Tensor.full(device, [5], 0);
+      x.attachGrad(grad.buffer);
+      scope(device, { record: true }, () => {
+        const p = activate(x, 'tanh');
+        const twice = add(p, p);
+        const branch = add(twice, mul(twice, twice)); // a residual branch that reads what it is added to
+        const square = mul(branch, branch);
+        // The second root reads the sum beside the rule that shared its gradient.
+        backward(
+          [branch, square].map((y) => [y, Tensor.full(device, [5], 1)] as const),
+          { release },
+        );
+      });
+      const expected = at.map((value) => {
+        const p = Math.tanh(value);
+        const branch = 2 * p + 4 * p * p;
+        return (1 + 2 * branch) * (2 + 8 * p) * (1 - p * p);
+      });
+      const actual = await grad.data();
+      expected.forEach((value, k) => expect(actual[k]).toBeCloseTo(value, 4));
+    },
+  );
+
+  it('a chain of residual branches hands its gradient down without a copy', () => {
+    let copies = 0;
+    const copy = (...args: Parameters<typeof device.kernels.copy>) => {
+      copies++;
+      device.kernels.copy(...args);
+    };
+    const watched = Object.create(device, { kernels: { value: { ...device.kernels, copy } } }) as typeof device;
+    using x = Tensor.full(watched, [7], 0.5);
+    using grad = Tensor.full(watched, [7], 0);
+    x.attachGrad(grad.buffer);
+    scope(watched, { record: true }, () => {
+      let y = activate(x, 'tanh');
+      for (let k = 0; k < 3; k++) y = add(y, activate(activate(y, 'sigmoid'), 'silu'));
+      backward(sum(y), { release: true });
+    });
+    expect(copies).toBe(0);
+  });
+
   it('backward with release frees as it goes, and keeps what is retained', async () => {
     using x = Tensor.full(device, [1000], 0.5);
     using grad = Tensor.full(device, [1000], 0);

@@ -115,8 +115,8 @@ function attention(sizes: AttentionSizes, options: AttentionOptions = {}): Probl
 const attentionProblems = (): Problem[] => [
   attention([2, 37, 3, 3, 8, 5, 64], { reset: true }),
   attention([2, 19, 4, 2, 5, 7, 64]),
-  attention([1, 150, 2, 1, 16, 16, 256]), // several tiles of queries and of keys
-  attention([2, 130, 2, 2, 8, 33, 70], { reset: true }), // a window across tiles
+  attention([1, 290, 2, 1, 16, 16, 512]), // several tiles of queries and of keys
+  attention([2, 205, 2, 2, 8, 33, 70], { reset: true }), // a window across tiles
   attention([1, 90, 1, 1, 4, 4, 1]), // each sees itself alone
   attention([4, 21, 4, 2, 8, 8, 17], { cache: true }),
   attention([3, 100, 2, 1, 12, 20, 80], { cache: true, reset: true }),
