@@ -5,6 +5,7 @@ import { Session } from '../../../src/generate/decode.js';
 import { largestLogit } from '../../../src/generate/largest-logit.js';
 import { loadModel, type LoadModelOptions } from '../../../src/model/checkpoint.js';
 import { openSafetensors } from '../../../src/model/safetensors.js';
+import { size } from '../../../src/tensor/shape.js';
 import { forwardFlops } from './flops.js';
 import { answer, readJob, time } from './job.js';
 
@@ -34,8 +35,12 @@ const next = (): Promise<void> => session.read(Int32Array.of(largestLogit(sessio
 
 const seconds = await time(job, job.prefill ? prefill : next);
 const T = prompt.length;
+/** Of a prompt, what the last block computes for its last token alone: the output gate and what follows the cell. */
+const onlyLast = Object.entries(model.blocks.at(-1)!.parameters)
+  .filter(([name]) => /^(mixer\.(ogate|out)|feedForward)\./.test(name))
+  .reduce((sum, [, { shape }]) => sum + 2 * size(shape), 0);
 const flops = job.prefill
-  ? T * model.backbone.flopsPerToken(T) + 2 * model.config.dim * model.config.vocabSize
+  ? T * (model.backbone.flopsPerToken(T) - onlyLast) + 2 * model.config.dim * model.config.vocabSize
   : forwardFlops(model, 1);
 // A token reads all matrices but the rows of the embedding that are not its own, and reads and writes the state.
 const bytes = model.parameterBytes - bytesOf(device, model.tensors['embedding.weight']!.buffer) + 8 * model.stateSize;
