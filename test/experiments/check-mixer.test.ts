@@ -10,6 +10,7 @@ import { mlstmMixer } from '../../src/mixers/mlstm.js';
 import type { Mixer } from '../../src/mixers/mixer.js';
 import { activate, mul } from '../../src/ops/elementwise.js';
 import { linear } from '../../src/ops/linear.js';
+import { sliceTime } from '../../src/ops/time.js';
 import { isRecorded, record } from '../../src/tensor/tape.js';
 import { Tensor } from '../../src/tensor/tensor.js';
 import { testDevices } from '../support/devices.js';
@@ -105,6 +106,17 @@ const FAULTS: readonly (readonly [name: string, mixer: MixerDefinition, failing:
     broken(({ forward }) => ({ forward: (p, x, context) => forward(p, x, { ...context, reset: null }) })),
     /^packed = separate/,
     'a document sees something of the one before it in the row; honour `reset`',
+  ],
+  [
+    'the first output where the last one is wanted',
+    broken(({ forward }) => ({
+      forward(p, x, context) {
+        const [y, state] = forward(p, x, context);
+        return [context.outputs === 'last' ? sliceTime(y, 0, 1) : y, state];
+      },
+    })),
+    /^last output/,
+    "with `outputs: 'last'` the last output or the state is another one",
   ],
   [
     'outputs that are not numbers',
