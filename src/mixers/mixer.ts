@@ -99,7 +99,10 @@ export interface Mixer {
   readonly parameters: ParameterTable;
   /** Shapes of the state for a batch of B. */
   stateSpecs(B: number): Readonly<Record<string, StateSpec>>;
-  /** x [B,T,D] -> y [B,T,D] (see `outputs`) and the state after the last step. Agrees with `step` over any cut of the sequence. */
+  /**
+   * x [B,T,D] -> y [B,T,D] (see `outputs`) and the state after the last step. Agrees with `step` over any cut of the
+   * sequence.
+   */
   forward(p: ParameterTensors, x: Tensor, context: MixerContext): [Tensor, MixerState];
   /** x [B,D] -> y [B,D] and the next state: the definition. For inference. */
   step(p: ParameterTensors, x: Tensor, state: MixerState, options?: StepOptions): [Tensor, MixerState];

@@ -42,7 +42,10 @@ export interface ForwardOptions {
   readonly state?: ModelState | null;
   /** False where the state after the last step is not needed, which spares attention its cache. Default true. */
   readonly wantState?: boolean;
-  /** With 'last' the hidden vectors are those of the last step [B,1,D], and the last block does no more than they take. Default 'all'. */
+  /**
+   * With 'last' the hidden vectors are those of the last step [B,1,D], and the last block does no more than they take.
+   * Default 'all'.
+   */
   readonly outputs?: Outputs;
   /** uint8 [B,T], 1 where a new document begins. */
   readonly reset?: Reset;

@@ -36,6 +36,7 @@ function runOnce(config: ModelConfigInput, device: Device, training: boolean): v
   scope(device, {}, () => {
     const { hidden, state } = model.forward(tokens());
     model.logits(hidden);
+    model.forward(tokens(), { outputs: 'last' }); // as a prompt is read
     model.step(Tensor.from(device, new Int32Array(B), [B]), state);
   });
   if (!training) return;

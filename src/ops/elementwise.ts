@@ -30,7 +30,7 @@ export function subtract(a: Tensor, b: Tensor): Tensor {
   device.kernels.accumulate(y.buffer, b.buffer, -1, y.size);
   if (isRecorded([a, b])) {
     record('subtract', [y], [], ([dy]) => {
-      if (a.requiresGrad) a.addGrad(dy!);
+      if (a.requiresGrad) a.addGradOf(y);
       if (b.requiresGrad) b.addGrad(dy!, -1);
     });
   }

@@ -1,4 +1,4 @@
-/** @file Stretches of time: taking one out of a sequence, and setting two behind each other. Copies, but for the last step of one sequence. */
+/** @file Stretches of time: taking one out of a sequence, and setting two behind each other. Copies, no views. */
 import type { DeviceBuffer } from '../device/kernels.js';
 import { checkShape, formatShape } from '../tensor/shape.js';
 import { isRecorded, record } from '../tensor/tape.js';
@@ -39,16 +39,10 @@ export function sliceTime(x: Tensor, from: number, to: number): Tensor {
   return y;
 }
 
-/** The last step of x [B,T,D]: [B,1,D]; of one sequence it shares the memory of x. */
+/** The last of the T >= 1 steps of x [B,T,D]: [B,1,D], which is x where it has no other. @throws RangeError as sliceTime. */
 export function lastStep(x: Tensor): Tensor {
-  const [B, T, D] = x.shape as [number, number, number];
-  if (T === 1) return x;
-  return B === 1
-    ? x
-        .reshape([T, D])
-        .rows(T - 1, T)
-        .reshape([1, 1, D])
-    : sliceTime(x, T - 1, T);
+  const T = x.extent(1);
+  return T === 1 ? x : sliceTime(x, T - 1, T);
 }
 
 /**

@@ -34,7 +34,7 @@ export class Tensor implements Ownable {
   /** Whether a gradient can reach this tensor: it is a parameter, or an op made it from one while recording. */
   requiresGrad = false;
   #grad: DeviceBuffer | null = null;
-  /** How many tensors have this gradient, where it is not this one's alone. */
+  /** How many tensors have this gradient, where another one had it too. */
   #sharers: { count: number } | null = null;
   #alias: GradAlias | null = null;
   #bf16: DeviceBuffer | null = null;
@@ -181,7 +181,7 @@ export class Tensor implements Ownable {
     if (this.#grad === null) {
       this.#grad = currentScope(this.device).alloc(this.floatDtype, this.size);
       this.device.kernels.fill(this.#grad, 0, this.size);
-    } else if (this.#sharers !== null && this.#sharers.count > 1) {
+    } else if (this.#isShared) {
       const own = currentScope(this.device).alloc(this.floatDtype, this.size);
       this.device.kernels.copy(own, this.#grad, this.size);
       this.#leaveSharers();
@@ -220,6 +220,10 @@ export class Tensor implements Ownable {
     this.#grad = dy;
     this.#sharers = y.#sharers ??= { count: 1 };
     this.#sharers.count++;
+  }
+
+  get #isShared(): boolean {
+    return this.#sharers !== null && this.#sharers.count > 1;
   }
 
   #leaveSharers(): void {
@@ -307,7 +311,7 @@ export class Tensor implements Ownable {
 
   /** Frees values and gradient, unless they are retained or belong to someone else. For `backward`. */
   releaseTo(scope: Scope): void {
-    if (this.#grad !== null && (this.#sharers === null || this.#sharers.count === 1)) scope.release(this.#grad);
+    if (this.#grad !== null && !this.#isShared) scope.release(this.#grad);
     this.#leaveSharers();
     this.#grad = null;
     if (!this.#retained) scope.release(this.buffer);
