@@ -1,7 +1,9 @@
 // Device memory of the CPU: blocks by size class, kept for reuse when freed, because a training step frees and asks
 // for the same sizes over and over. Copies to and from it.
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "lock.h"
 #include "recording.h"
@@ -106,12 +108,13 @@ extern "C" int xl_alloc(double *address, int64_t bytes) {
 extern "C" int xl_free(uintptr_t address, int64_t bytes) {
   if (address == 0) return XL_OK;
   if (bytes < 0 || bytes > largest) return fail(XL_INVALID, "free: impossible size %lld", (long long)bytes);
-  settle_for_host();
   auto *block = reinterpret_cast<void *>(address);
-  if (is_recording())
+  if (is_recording()) {
     keep_recorded(block, size_class(bytes).bytes);
-  else
-    give_back(block, bytes);
+    return XL_OK;
+  }
+  settle_for_host();
+  give_back(block, bytes);
   return XL_OK;
 }
 
@@ -124,16 +127,26 @@ extern "C" int xl_trim(void) {
 }
 
 extern "C" int xl_write(uintptr_t destination, const void *source, int64_t bytes) {
-  settle_for_host();
-  if (is_recording()) return fail(XL_INVALID, "write: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "write: bytes must not be negative, got %lld", (long long)bytes);
-  if (bytes > 0) std::memcpy(reinterpret_cast<void *>(destination), source, size_t(bytes));
+  auto *to = reinterpret_cast<char *>(destination);
+  const auto *from = static_cast<const char *>(source);
+  if (is_recording()) {
+    const auto copy = std::make_shared<const std::vector<char>>(from, from + bytes);
+    record([=] {
+      settle_zeros();
+      if (bytes > 0) std::memcpy(to, copy->data(), size_t(bytes));
+      return XL_OK;
+    });
+    return XL_OK;
+  }
+  settle_for_host();
+  if (bytes > 0) std::memcpy(to, from, size_t(bytes));
   return XL_OK;
 }
 
 extern "C" int xl_read(void *destination, uintptr_t source, int64_t bytes) {
+  if (int status = run_collected("read")) return status;
   settle_for_host();
-  if (is_recording()) return fail(XL_INVALID, "read: not while kernels are recorded");
   if (bytes < 0) return fail(XL_INVALID, "read: bytes must not be negative, got %lld", (long long)bytes);
   if (bytes > 0) std::memcpy(destination, reinterpret_cast<const void *>(source), size_t(bytes));
   return XL_OK;

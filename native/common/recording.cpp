@@ -1,4 +1,4 @@
-// The recordings of xl.h: lists of kernels with their arguments, and the memory that only they use.
+// The recordings and collections of xl.h: lists of kernels with their arguments, and the memory that only they use.
 #include "recording.h"
 
 #include <map>
@@ -19,6 +19,7 @@ namespace {
 struct Recording {
   std::vector<std::function<int()>> kernels;
   std::map<int64_t, std::vector<void *>> freed;  // by size
+  bool collects = false;
 
   ~Recording() {
     for (const auto &[bytes, blocks] : freed)
@@ -27,14 +28,33 @@ struct Recording {
 };
 
 thread_local std::unique_ptr<Recording> current;
+thread_local int inner = 0;  // collections begun within it, which are part of it
 std::mutex mutex;
 std::set<Recording *> alive;
+
+// Kernel by kernel, so that other threads come between them as they do between calls.
+int run_once(std::vector<std::function<int()>> &kernels) {
+  int status = XL_OK;
+  for (const auto &kernel : kernels) {
+    KernelLock lock;
+    FlushDenormals flush;
+    if ((status = kernel())) break;
+  }
+  kernels.clear();
+  return status;
+}
 
 }  // namespace
 
 bool is_recording() { return current != nullptr; }
 
 void record(std::function<int()> kernel) { current->kernels.push_back(std::move(kernel)); }
+
+int run_collected(const char *what) {
+  if (!current) return XL_OK;
+  if (!current->collects) return fail(XL_INVALID, "%s: not while kernels are recorded", what);
+  return run_once(current->kernels);
+}
 
 void *take_recorded(int64_t bytes) {
   auto &blocks = current->freed[bytes];
@@ -70,9 +90,9 @@ extern "C" int xl_graph_launch(uintptr_t graph) {
     std::lock_guard<std::mutex> lock(mutex);
     if (alive.count(recording) == 0) return fail(XL_INVALID, "graph_launch: no such graph; was it destroyed?");
   }
+  if (int status = run_collected("graph_launch")) return status;
   KernelLock lock;
   FlushDenormals flush;
-  settle_zeros();
   for (const auto &kernel : recording->kernels)
     if (int status = kernel()) return status;
   return XL_OK;
@@ -86,6 +106,29 @@ extern "C" int xl_graph_destroy(uintptr_t graph) {
       return fail(XL_INVALID, "graph_destroy: no such graph; was it destroyed already?");
   }
   KernelLock lock;  // it may be running on another thread
+  settle_zeros();   // before the memory is another's
   delete recording;
   return XL_OK;
+}
+
+extern "C" int xl_collect_begin(void) {
+  if (current) {
+    inner++;
+    return XL_OK;
+  }
+  current = std::make_unique<Recording>();
+  current->collects = true;
+  return XL_OK;
+}
+
+extern "C" int xl_collect_end(void) {
+  if (inner > 0) {
+    inner--;
+    return XL_OK;
+  }
+  if (!current || !current->collects) return fail(XL_INVALID, "collect_end: this thread is not collecting");
+  const std::unique_ptr<Recording> collected = std::move(current);
+  const int status = run_once(collected->kernels);
+  settle_for_host();
+  return status;
 }

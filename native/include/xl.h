@@ -71,12 +71,19 @@ XL_API int xl_unmap_file(uintptr_t address, int64_t bytes);
 
 /*
  * Between begin and end kernels are recorded, not run; graph[0] receives the handle. Memory allocated or freed between
- * stays the graph's own until it is destroyed. No xl_write or xl_read while recording.
+ * stays the graph's own until it is destroyed. No xl_read while recording; what is written is written again by each
+ * launch, which CUDA graphs cannot.
  */
 XL_API int xl_capture_begin(void);
 XL_API int xl_capture_end(double *graph);
 XL_API int xl_graph_launch(uintptr_t graph);
 XL_API int xl_graph_destroy(uintptr_t graph);
+/*
+ * Between begin and end, or until the next xl_read, kernels and writes are collected; then they run, one after the other.
+ * A collection within another, or within a recording, is part of it. A thread collects what it calls itself.
+ */
+XL_API int xl_collect_begin(void);
+XL_API int xl_collect_end(void);
 
 /* ---- memory and elementwise ------------------------------------------------------------------------------------- */
 

@@ -76,11 +76,12 @@ export function dispatcher(prototypes, isas, version) {
       const call = `return tables[xl::current].${p.name}(${p.parameters.map(({ name }) => name).join(', ')});`;
       return (
         `extern "C" int ${p.name}${signature(p)} {\n` +
-        `  if (xl::is_recording()) {\n    xl::record([=] { ${call} });\n    return XL_OK;\n  }\n` +
-        `  xl::KernelLock lock;\n  xl::FlushDenormals flush;\n` +
-        (p.name === 'xl_fill' ? '  if (is_plain_zero(value) && xl::owe_zeros(y, N)) return XL_OK;\n' : '') +
-        (SETTLES.has(p.name) ? '' : '  xl::settle_zeros();\n') +
-        `  ${call}\n}`
+        '  const auto run = [=]() -> int {\n' +
+        (p.name === 'xl_fill' ? '    if (is_plain_zero(value) && xl::owe_zeros(y, N)) return XL_OK;\n' : '') +
+        (SETTLES.has(p.name) ? '' : '    xl::settle_zeros();\n') +
+        `    ${call}\n  };\n` +
+        `  if (xl::is_recording()) {\n    xl::record(run);\n    return XL_OK;\n  }\n` +
+        `  xl::KernelLock lock;\n  xl::FlushDenormals flush;\n  return run();\n}`
       );
     }),
   );

@@ -27,6 +27,8 @@ const LIBRARY_CALLS = new Set([
   'xl_capture_end',
   'xl_graph_launch',
   'xl_graph_destroy',
+  'xl_collect_begin',
+  'xl_collect_end',
   // of xl_cuda.h
   'xl_open_device',
   'xl_device_name',

@@ -35,7 +35,7 @@ export interface Recording {
 }
 
 export interface Recorder {
-  /** Records the kernels that `run` enqueues; they do not run yet. No write and no read meanwhile. */
+  /** Records the kernels that `run` enqueues; they do not run yet. No read meanwhile, and on `cuda` no write. */
   record(run: () => void): Recording;
   /** What a recorded training step ends with; null where calls cost so little beside training that it is not recorded. */
   readonly update: RecordedUpdate | null;
@@ -79,6 +79,11 @@ export interface Device {
   readonly absent: ReadonlyMap<KernelName, string>;
   /** Where kernels can be recorded and run again with one call. */
   readonly recorder?: Recorder;
+  /**
+   * Where the way from one kernel to the next costs time: runs `body`, and the kernels that it enqueues at its end, or when
+   * it reads a buffer. Errors of kernels are thrown then.
+   */
+  collected?<T>(body: () => T): T;
   /**
    * New memory for `length` elements. Its contents are unspecified; with `poison` on, floats are NaN, so that a kernel
    * that skips an element is seen. @throws OutOfMemoryError when memory is exhausted, saying how much was asked and is held.

@@ -44,7 +44,7 @@ export class ContinuationReader implements Disposable {
     const state = this.#stateAfter(before.subarray(0, -1));
     const inputs = Int32Array.of(before.at(-1)!, ...tokens.subarray(0, -1));
     const { device, config } = this.#model;
-    const logits = scope(device, {}, () => {
+    const logits = scope(device, { collect: true }, () => {
       const input = Tensor.from(device, inputs, [1, inputs.length]);
       return this.#model.logits(this.#model.forward(input, { state, wantState: false }).hidden);
     });
@@ -80,7 +80,7 @@ export class ContinuationReader implements Disposable {
     let state = this.#model.initialState(1);
     for (let from = 0; from < tokens.length; from += STRETCH) {
       const part = tokens.subarray(from, from + STRETCH);
-      const next = scope(device, {}, () => ({
+      const next = scope(device, { collect: true }, () => ({
         state: this.#model.forward(Tensor.from(device, part, [1, part.length]), { state, outputs: 'last' }).state,
       }));
       state.dispose();

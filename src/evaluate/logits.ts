@@ -43,7 +43,7 @@ export async function* logitsOf(
     for (let start = 0; start < tokens.length; start += stretch) {
       signal?.throwIfAborted();
       const part = tokens.subarray(start, start + stretch);
-      const result = scope(device, {}, () => {
+      const result = scope(device, { collect: true }, () => {
         if (step) return model.step(Tensor.from(device, part, [1]), state);
         const { hidden, state: next } = model.forward(Tensor.from(device, part, [1, part.length]), { state });
         return { logits: model.logits(hidden), state: next };

@@ -47,7 +47,7 @@ export class LossReader {
   async #part(inputs: Int32Array, targets: Int32Array, t: number): Promise<FloatArray> {
     const { device } = this.#model;
     const shape = [this.#B, t];
-    const { losses, state } = scope(device, {}, () =>
+    const { losses, state } = scope(device, { collect: true }, () =>
       this.#model.losses(Tensor.from(device, inputs, shape), Tensor.from(device, targets, shape), {
         state: this.#state,
       }),

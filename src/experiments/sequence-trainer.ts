@@ -43,7 +43,7 @@ export class SequenceTrainer {
   accumulate(batch: TaskBatch, index: number): void {
     const { device, parameters } = this.model;
     parameters.zeroGradients();
-    scope(device, { record: true }, () => {
+    scope(device, { record: true, collect: true }, () => {
       const loss = taskLoss(this.model, batch, fold(this.#key, index)).retain();
       backward(loss, { release: true });
       device.kernels.copy(this.#update.lossBuffer, loss.buffer, 1);

@@ -8,7 +8,7 @@ import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { Sampler } from './sampler.js';
 import type { SamplingOptions } from './sampling-options.js';
-import { Stepper, type Step } from './stepper.js';
+import { Stepper } from './stepper.js';
 import { promptTokensAtOnce } from './tokens-at-once.js';
 
 export interface DecodeOptions extends SamplingOptions {
@@ -51,30 +51,53 @@ export class Session {
     this.position = from?.tokens ?? 0;
   }
 
-  /** Reads tokens: one by one step, more of them chunkwise. */
+  /** Reads tokens: one by one step, more of them in parts. When the signal aborts it stops between two parts. */
   async read(tokens: Int32Array, signal?: AbortSignal): Promise<void> {
     const most = promptTokensAtOnce(this.model.device);
-    for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
-      const part = tokens.subarray(start, start + most);
-      const { logits, state } = part.length === 1 ? this.#stepper.step(part, this.#state) : this.#prefill(part);
-      this.#state.giveWayTo(state);
-      this.#state = state;
-      this.logits = await logits;
-      this.position += part.length;
-      if (tokens.length > 1) await giveWay();
+    let hidden: Tensor | null = null; // of the last token read, while its logits are not known
+    try {
+      for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
+        const part = tokens.subarray(start, start + most);
+        hidden?.dispose();
+        hidden = part.length === 1 ? await this.#step(part) : this.#readPart(part);
+        if (start + most < tokens.length) await hidden?.data(); // one part at a time in the queue of a GPU
+        this.position += part.length;
+        if (tokens.length > 1) await giveWay();
+      }
+      if (hidden !== null) this.logits = await this.#logitsOf(hidden);
+    } finally {
+      hidden?.dispose();
     }
   }
 
-  #prefill(tokens: Int32Array): Step {
-    const { device } = this.model;
-    const { logits, state } = scope(device, {}, () => {
+  /** One token, with its logits. */
+  async #step(token: Int32Array): Promise<null> {
+    const { logits, state } = this.#stepper.step(token, this.#state);
+    this.#goOn(state);
+    this.logits = await logits;
+    return null;
+  }
+
+  /** Several tokens. @returns the hidden vector of the last one [1,1,D] */
+  #readPart(tokens: Int32Array): Tensor {
+    const { device, readingActivations: activations } = this.model;
+    const { hidden, state } = scope(device, { collect: true }, () => {
       const input = Tensor.from(device, tokens, [1, tokens.length]);
-      const activations = this.model.readingActivations;
-      const { hidden, state: next } = this.model.forward(input, { state: this.#state, outputs: 'last', activations });
-      const last = hidden.reshape([1, hidden.extent(-1)]);
-      return { logits: this.model.logits(last.asFloat()), state: next };
+      return this.model.forward(input, { state: this.#state, outputs: 'last', activations });
     });
-    return { logits: logits.take(), state };
+    this.#goOn(state);
+    return hidden;
+  }
+
+  /** Logits [V] of a hidden vector. */
+  #logitsOf(hidden: Tensor): Promise<FloatArray> {
+    const row = hidden.reshape([1, hidden.extent(-1)]);
+    return scope(this.model.device, {}, () => this.model.logits(row.asFloat())).take();
+  }
+
+  #goOn(state: ModelState): void {
+    this.#state.giveWayTo(state);
+    this.#state = state;
   }
 
   /** A copy of where the session is, whose state the caller owns. */

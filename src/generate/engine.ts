@@ -181,7 +181,7 @@ export class Engine {
     const border = Math.min(...keepStatesAt.filter((at) => at > start), tokens.length);
     const end = Math.min(start + this.#prefillChunk, border);
     const { device } = this.model;
-    const { hidden, state } = scope(device, {}, () =>
+    const { hidden, state } = scope(device, { collect: true }, () =>
       this.model.forward(Tensor.from(device, tokens.subarray(start, end), [1, end - start]), {
         state: reading.state,
         outputs,

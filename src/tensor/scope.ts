@@ -10,6 +10,11 @@ import type { TapeNode } from './tape.js';
 export interface ScopeOptions {
   /** Whether ops record themselves for `backward`. Default false: inference. */
   readonly record?: boolean;
+  /**
+   * Whether a device that can may collect the kernels and run them when the scope ends, so that nothing comes between
+   * them (`Device.collected`); their errors are thrown then. For long stretches: a training step, a prompt. Default false.
+   */
+  readonly collect?: boolean;
 }
 
 /** What can be handed out of a scope: it knows which buffers it holds. */
@@ -111,7 +116,8 @@ export function scope<T>(device: Device, options: ScopeOptions, body: (scope: Sc
   inner.path = outer?.path ?? '';
   stack.push(inner);
   try {
-    const result = body(inner);
+    const run = (): T => body(inner);
+    const result = options.collect === true && device.collected ? device.collected(run) : run();
     if (result instanceof Promise) throw new TypeError('scope: the body must not be async; read back after the scope');
     for (const buffer of ownedBuffersIn(result)) if (inner.disown(buffer)) outer?.adopt(buffer);
     return result;

@@ -22,7 +22,7 @@ export async function evaluate(
   for (const batch of batches) {
     if (signal?.aborted) break;
     const { B, T } = batch;
-    const losses = scope(device, {}, () => {
+    const losses = scope(device, { collect: true }, () => {
       const reset = batch.reset === null ? null : Tensor.from(device, batch.reset, [B, T]);
       const inputs = Tensor.from(device, batch.tokens, [B, T]);
       const targets = Tensor.from(device, batch.targets, [B, T]);

@@ -112,7 +112,7 @@ export class Trainer {
     batches.forEach((batch, micro) => {
       const key = fold(fold(this.options.key, index), micro);
       const before = this.options.stateful ? this.#state : null;
-      const after = scope(this.#device, { record: true }, () => {
+      const after = scope(this.#device, { record: true, collect: true }, () => {
         const { loss, state } = this.#loss(toDevice(this.#device, batch), key, before);
         if (this.options.stateful) state.retain();
         this.#backward(loss);

@@ -41,9 +41,29 @@ describe.skipIf(typeof cpu === 'string')(
       for (const buffer of [x, y, ...others]) device.free(buffer);
     });
 
-    it('end with a sentence where they cannot go on', () => {
+    it('write again what was written', async () => {
+      const [x, y] = [put([0, 0]), put([0, 0])];
+      const values = Float32Array.of(1, 2);
+      const recording = recorder!.record(() => {
+        device.write(x, values);
+        kernels.accumulate(y, x, 1, 2);
+      });
+      values.fill(9);
+      expect([...(await device.read(x))]).toEqual([0, 0]);
+      for (let launch = 1; launch <= 2; launch++) {
+        device.write(x, Float32Array.of(5, 5));
+        recording.launch();
+        expect([...(await device.read(y))]).toEqual([launch, 2 * launch]);
+      }
+      recording.destroy();
+      for (const buffer of [x, y]) device.free(buffer);
+    });
+
+    it('end with a sentence where they cannot go on', async () => {
       const x = put([1]);
-      expect(() => recorder!.record(() => device.write(x, Float32Array.of(2)))).toThrow('write: not while kernels');
+      let reading: Promise<unknown> = Promise.resolve();
+      recorder!.record(() => void (reading = device.read(x))).destroy();
+      await expect(reading).rejects.toThrow('read: not while kernels are recorded');
       expect(() => recorder!.record(() => void recorder!.record(() => {}))).toThrow('is recording already');
       const tokens = device.alloc('int32', 1);
       device.write(tokens, Int32Array.of(5));

@@ -5,7 +5,9 @@
 import { cpus } from 'node:os';
 import type { Device } from '../device.js';
 import { createNativeDevice } from '../native/device.js';
+import type { Library } from '../native/library.js';
 import { Recordings } from '../native/recordings.js';
+import { OutOfMemoryError } from '../out-of-memory.js';
 import { loadLibrary } from './library.js';
 
 export interface CpuOptions {
@@ -44,7 +46,28 @@ export function createCpuDevice(options: CpuOptions = {}): Device {
     },
   });
   const recordings = new Recordings(library);
-  return Object.assign(device, { recorder: { record: (run: () => void) => recordings.record(run), update: null } });
+  return Object.assign(device, {
+    recorder: { record: (run: () => void) => recordings.record(run), update: null },
+    collected: <T>(body: () => T) => collected(library, device, body),
+  });
+}
+
+function collected<T>(library: Library, { memory }: Device, body: () => T): T {
+  library.call('xl_collect_begin');
+  let result: T;
+  try {
+    result = body();
+  } catch (error) {
+    library.get('xl_collect_end')(); // what came before the error runs, as it would have; the first error is the one to tell
+    throw error;
+  }
+  try {
+    library.call('xl_collect_end');
+  } catch (error) {
+    if (error instanceof OutOfMemoryError) error.held = memory.bytes;
+    throw error;
+  }
+  return result;
 }
 
 function count(n: number, thing: string): string {

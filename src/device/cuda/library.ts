@@ -8,7 +8,16 @@ import { candidatesOf, firstExisting, LibraryError, openLibrary } from '../nativ
 import { ABSENT } from './absent.js';
 
 /** Calls of xl.h that only a CPU has. */
-const CPU_CALLS = ['xl_set_isa', 'xl_set_threads', 'xl_get_threads', 'xl_measure_peak', 'xl_map_file', 'xl_unmap_file'];
+const CPU_CALLS = [
+  'xl_set_isa',
+  'xl_set_threads',
+  'xl_get_threads',
+  'xl_measure_peak',
+  'xl_map_file',
+  'xl_unmap_file',
+  'xl_collect_begin',
+  'xl_collect_end',
+];
 
 let loaded: Library | undefined;
 
