@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { decode, Session, type DecodeOptions } from '../../src/generate/decode.js';
+import { promptTokensAtOnce } from '../../src/generate/tokens-at-once.js';
 import { saveSession } from '../../src/generate/session-file.js';
 import { LanguageModel } from '../../src/model/language-model.js';
 import { loadState } from '../../src/model/state-file.js';
@@ -39,6 +40,30 @@ describe.each(testDevices())('on $name', ({ create }) => {
       state.state.dispose();
     }
     expect(await collect(model, prompt.subarray(20), {}), 'the state matters').not.toEqual(whole);
+  });
+
+  it('a long prompt is read in parts; an aborted one up to the end of a part, whose logits it then has', async () => {
+    using model = LanguageModel.create(config, device, 3);
+    const part = promptTokensAtOnce(device);
+    const long = Int32Array.from(uniform(randomKey(2), 2 * part, 0, V), Math.floor);
+    const controller = new AbortController();
+    const sessions = Array.from({ length: 4 }, () => new Session(model));
+    const [one, more, two, aborted] = sessions as [Session, Session, Session, Session];
+    await one.read(long.subarray(0, part));
+    await more.read(long.subarray(0, part + 1));
+    await two.read(long);
+    const reading = aborted.read(long, controller.signal);
+    controller.abort();
+    await reading;
+    expect(sessions.map(({ position }) => position)).toEqual([part, part + 1, 2 * part, part]);
+    expect(aborted.logits).toEqual(one.logits);
+    expect(two.logits).not.toEqual(one.logits);
+    await one.read(long.subarray(part, part + 1));
+    expect(one.logits).toEqual(more.logits);
+    const before = two.logits;
+    await two.read(new Int32Array(0));
+    expect(two.logits).toBe(before);
+    for (const session of sessions) session.dispose();
   });
 
   it('a state before the first token does not replace a prompt', async () => {
