@@ -21,6 +21,11 @@ struct Gradient {
   XL_INLINE void add(int64_t i, const Lanes &lanes, vf value) const {
     lanes.store(p + i, is_zero ? value : lanes.load(p + i) + value);
   }
+  // That a later pass over the same elements adds to this one.
+  template <class Lanes>
+  XL_INLINE void will_add(int64_t i, const Lanes &lanes) const {
+    lanes.will_store(p + i);
+  }
 };
 
 }  // namespace

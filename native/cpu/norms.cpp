@@ -17,10 +17,15 @@ struct Moments {
   float mean, variance;
 };
 
-// The second pass over x measures what the first sum rounded off, so that a large common offset costs no digits.
-XL_INLINE Moments moments(const float *x, int64_t D) {
+// The second pass over x measures what the first sum rounded off, so that a large common offset costs no digits. y is
+// what is written then.
+XL_INLINE Moments moments(const float *x, float *y, int64_t D) {
   vf sum = {};
-  for_lanes(0, D, [&](int64_t d, auto lanes) { sum += lanes.load(x + d); });
+  for_lanes_ahead(0, D, [&](int64_t d, auto lanes) {
+    lanes.will_load(x + d);
+    lanes.will_store(y + d);
+    sum += lanes.load(x + d);
+  });
   const float rough = hsum(sum) / float(D);
   vf rest = {}, square = {};
   for_lanes(0, D, [&](int64_t d, auto lanes) {
@@ -42,7 +47,7 @@ extern "C" int XL_KERNEL(xl_layernorm_forward)(float *y, float *mean, float *rst
     for (int64_t row = begin; row < end; row++) {
       const float *xr = x + row * D, *w = weight + (row % G) * D, *b = bias ? bias + (row % G) * D : nullptr;
       float *yr = y + row * D;
-      const Moments moment = moments(xr, D);
+      const Moments moment = moments(xr, yr, D);
       const float m = moment.mean, s = 1.0f / __builtin_sqrtf(moment.variance + eps);
       for_lanes(0, D, [=](int64_t d, auto lanes) {
         const vf scaled = (lanes.load(xr + d) - m) * s * (weight_offset + lanes.load(w + d));
@@ -78,7 +83,10 @@ extern "C" int XL_KERNEL(xl_layernorm_backward)(float *dx, float *dweight, float
       float *dw = partial + group, *db = partial + GD + group;
       const float m = mean[row], s = rstd[row];
       vf sum = {}, sum_norm = {};
-      for_lanes(0, D, [&](int64_t d, auto lanes) {
+      for_lanes_ahead(0, D, [&](int64_t d, auto lanes) {
+        lanes.will_load(dyr + d);
+        lanes.will_load(xr + d);
+        to_dx.will_add(row * D + d, lanes);
         const vf g = lanes.load(dyr + d), norm = (lanes.load(xr + d) - m) * s;
         const vf dnorm = g * (weight_offset + lanes.load(w + d));
         sum += dnorm;
@@ -107,7 +115,9 @@ extern "C" int XL_KERNEL(xl_rmsnorm_forward)(float *y, float *rstd, const float 
       const float *xr = x + row * D, *w = weight + (row % G) * D;
       float *yr = y + row * D;
       vf square = {};
-      for_lanes(0, D, [&](int64_t d, auto lanes) {
+      for_lanes_ahead(0, D, [&](int64_t d, auto lanes) {
+        lanes.will_load(xr + d);
+        lanes.will_store(yr + d);
         const vf v = lanes.load(xr + d);
         square += v * v;
       });
@@ -142,7 +152,10 @@ extern "C" int XL_KERNEL(xl_rmsnorm_backward)(float *dx, float *dweight, const f
       float *dw = partial + group;
       const float s = rstd[row];
       vf sum_norm = {};
-      for_lanes(0, D, [&](int64_t d, auto lanes) {
+      for_lanes_ahead(0, D, [&](int64_t d, auto lanes) {
+        lanes.will_load(dyr + d);
+        lanes.will_load(xr + d);
+        to_dx.will_add(row * D + d, lanes);
         const vf g = lanes.load(dyr + d), norm = lanes.load(xr + d) * s;
         sum_norm += g * (weight_offset + lanes.load(w + d)) * norm;
         lanes.store(dw + d, lanes.load(dw + d) + g * norm);

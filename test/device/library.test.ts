@@ -70,7 +70,7 @@ describe('xl.h', () => {
     expect(others.join(' ')).toBe(
       'xl_last_error xl_abi_version xl_isa xl_set_isa xl_set_threads xl_get_threads xl_measure_peak ' +
         'xl_alloc xl_free xl_trim xl_write xl_read xl_map_file xl_unmap_file ' +
-        'xl_capture_begin xl_capture_end xl_graph_launch xl_graph_destroy',
+        'xl_capture_begin xl_capture_end xl_graph_launch xl_graph_destroy xl_collect_begin xl_collect_end',
     );
   });
 
