@@ -4,8 +4,8 @@ import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import type { ModelState } from '../model/state.js';
 import type { SavedState } from '../model/state-file.js';
-import { scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { hostLogits, readPart } from './read-part.js';
 import { Sampler } from './sampler.js';
 import type { SamplingOptions } from './sampling-options.js';
 import { Stepper } from './stepper.js';
@@ -59,40 +59,32 @@ export class Session {
       for (let start = 0; start < tokens.length && signal?.aborted !== true; start += most) {
         const part = tokens.subarray(start, start + most);
         hidden?.dispose();
-        hidden = part.length === 1 ? await this.#step(part) : this.#readPart(part);
+        hidden = null;
+        if (part.length === 1) await this.#step(part);
+        else hidden = this.#readPart(part);
         if (start + most < tokens.length) await hidden?.data(); // one part at a time in the queue of a GPU
         this.position += part.length;
         if (tokens.length > 1) await giveWay();
       }
-      if (hidden !== null) this.logits = await this.#logitsOf(hidden);
+      if (hidden !== null) this.logits = await hostLogits(this.model, hidden);
     } finally {
       hidden?.dispose();
     }
   }
 
   /** One token, with its logits. */
-  async #step(token: Int32Array): Promise<null> {
+  async #step(token: Int32Array): Promise<void> {
     const { logits, state } = this.#stepper.step(token, this.#state);
     this.#goOn(state);
     this.logits = await logits;
-    return null;
   }
 
   /** Several tokens. @returns the hidden vector of the last one [1,1,D] */
   #readPart(tokens: Int32Array): Tensor {
-    const { device, readingActivations: activations } = this.model;
-    const { hidden, state } = scope(device, { collect: true }, () => {
-      const input = Tensor.from(device, tokens, [1, tokens.length]);
-      return this.model.forward(input, { state: this.#state, outputs: 'last', activations });
-    });
+    const { readingActivations: activations } = this.model;
+    const { hidden, state } = readPart(this.model, tokens, { state: this.#state, outputs: 'last', activations });
     this.#goOn(state);
     return hidden;
-  }
-
-  /** Logits [V] of a hidden vector. */
-  #logitsOf(hidden: Tensor): Promise<FloatArray> {
-    const row = hidden.reshape([1, hidden.extent(-1)]);
-    return scope(this.model.device, {}, () => this.model.logits(row.asFloat())).take();
   }
 
   #goOn(state: ModelState): void {

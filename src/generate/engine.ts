@@ -7,9 +7,9 @@ import { giveWay } from '../event-loop.js';
 import type { LanguageModel } from '../model/language-model.js';
 import { StateBatch } from '../model/state-batch.js';
 import type { SavedState } from '../model/state-file.js';
-import { scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { givenLogprobs } from './logprobs.js';
+import { hostLogits, readPart } from './read-part.js';
 import { tokensAtOnce } from './tokens-at-once.js';
 import {
   checkRequest,
@@ -180,14 +180,8 @@ export class Engine {
     const start = reading.position;
     const border = Math.min(...keepStatesAt.filter((at) => at > start), tokens.length);
     const end = Math.min(start + this.#prefillChunk, border);
-    const { device } = this.model;
-    const { hidden, state } = scope(device, { collect: true }, () =>
-      this.model.forward(Tensor.from(device, tokens.subarray(start, end), [1, end - start]), {
-        state: reading.state,
-        outputs,
-        activations,
-      }),
-    );
+    const options = { state: reading.state, outputs, activations };
+    const { hidden, state } = readPart(this.model, tokens.subarray(start, end), options);
     reading.state.dispose();
     reading.state = state;
     reading.position = end;
@@ -195,7 +189,7 @@ export class Engine {
     try {
       const rows = hidden.reshape([hidden.extent(1), hidden.extent(-1)]); // those of the chunk, or the last one
       if (promptLogprobs !== undefined) await this.#readLogprobs(reading, rows, start, promptLogprobs);
-      else if (end === border) reading.logits = await this.#logitsOf(rows);
+      else if (end === border) reading.logits = await hostLogits(this.model, rows);
     } finally {
       hidden.dispose();
     }
@@ -215,7 +209,7 @@ export class Engine {
     }
     for (let first = 0; first < rows.extent(0); first += LOGIT_ROWS) {
       const end = Math.min(first + LOGIT_ROWS, rows.extent(0));
-      const logits = await this.#logitsOf(rows.rows(first, end));
+      const logits = await hostLogits(this.model, rows.rows(first, end));
       for (let row = first; row < end; row++) {
         const own = logits.subarray((row - first) * V, (row - first + 1) * V);
         const next = tokens[start + row + 1];
@@ -223,11 +217,6 @@ export class Engine {
       }
       if (end === rows.extent(0)) reading.logits = logits.slice(-V); // a state that is kept here goes on from them
     }
-  }
-
-  /** Logits of hidden vectors [n,D], on the host. */
-  #logitsOf(hidden: Tensor): Promise<FloatArray> {
-    return scope(this.model.device, {}, () => this.model.logits(hidden.asFloat())).take();
   }
 
   /** The prompt has been read: its completions take their first token and join the batch. */

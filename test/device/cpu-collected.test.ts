@@ -156,6 +156,18 @@ describe.skipIf(typeof cpu === 'string')(
       expect(early).toBeGreaterThan(bytes);
       expect([...(await made.take())]).toEqual([2, 4]);
       expect(device.memory.bytes).toBe(bytes);
+      let isReached = false;
+      const wrong = (collect: boolean) =>
+        scope(device, { collect }, () => {
+          const [x, token] = [Tensor.from(device, Float32Array.of(1), [1]), Tensor.from(device, Int32Array.of(5), [1])];
+          kernels.embeddingForward(x.buffer, token.buffer, x.buffer, 1, 1, 1);
+          isReached = true;
+        });
+      expect(() => wrong(false)).toThrow('token 5 at position 0');
+      expect(isReached).toBe(false);
+      expect(() => wrong(true)).toThrow('token 5 at position 0');
+      expect(isReached).toBe(true);
+      expect(device.memory.bytes).toBe(bytes);
     });
   },
 );
