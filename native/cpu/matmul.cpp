@@ -198,7 +198,7 @@ int64_t pieces_apart(const Matmul &p) {
 int matmul_apart(const Matmul &p, int64_t columns) {
   const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
-  const Pieces across(p.N, columns, PRODUCT_COLUMNS);
+  const Pieces across(p.N, min_of(columns, IN_TASK_COLUMNS), PRODUCT_COLUMNS);
   parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(p, across[task], worker); });
   return XL_OK;
 }
@@ -255,7 +255,7 @@ int matmul_by_depth(const Matmul &p, int64_t parts) {
 // Columns are unpacked by the thread that multiplies with them: that is cheap, and they never leave its cache.
 int matmul_of_blocks(const Matmul &p) {
   const int64_t wanted = ceil_div(p.N, TASKS_PER_THREAD * xl::threads());
-  return matmul_apart(p, max_of(96, min_of(wanted, IN_TASK_COLUMNS)));
+  return matmul_apart(p, max_of(96, wanted));
 }
 
 bool is_empty(const Matmul &p) { return p.M <= 0 || p.N <= 0; }
