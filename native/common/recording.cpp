@@ -18,6 +18,7 @@ namespace {
 
 struct Recording {
   std::vector<std::function<int()>> kernels;
+  std::shared_ptr<std::vector<MatmulCall>> products;  // of the last kernel, if it is one of products
   std::map<int64_t, std::vector<void *>> freed;  // by size
   bool collects = false;
 
@@ -48,11 +49,23 @@ int run_once(std::vector<std::function<int()>> &kernels) {
 
 bool is_recording() { return current != nullptr; }
 
-void record(std::function<int()> kernel) { current->kernels.push_back(std::move(kernel)); }
+void record(std::function<int()> kernel) {
+  current->products = nullptr;
+  current->kernels.push_back(std::move(kernel));
+}
+
+void record_product(const MatmulCall &product, RunProducts run) {
+  const auto &last = current->products;
+  if (last && runs_beside(last->data(), int64_t(last->size()), product)) return last->push_back(product);
+  const auto products = std::make_shared<std::vector<MatmulCall>>(1, product);
+  record([products, run] { return run(products->data(), int64_t(products->size())); });
+  current->products = products;
+}
 
 int run_collected(const char *what) {
   if (!current) return XL_OK;
   if (!current->collects) return fail(XL_INVALID, "%s: not while kernels are recorded", what);
+  current->products = nullptr;
   return run_once(current->kernels);
 }
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "products.h"
+
 namespace xl {
 
 // Whether this thread records or collects.
@@ -14,6 +16,9 @@ bool is_recording();
 
 // Adds a kernel with its arguments. It is run under the lock of kernels, with tiny floats flushed, and settles zeros.
 void record(std::function<int()> kernel);
+
+// Adds a product of matrices, to the kernel before it where that is of products that this one may run beside.
+void record_product(const MatmulCall &product, RunProducts run);
 
 // Memory of `bytes`, a size class, that was freed in this recording; NULL: none.
 void *take_recorded(int64_t bytes);

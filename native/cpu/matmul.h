@@ -29,6 +29,9 @@ struct Matmul {
 // On all threads; not inside a task. Returns a status; the sizes have been checked.
 int matmul(const Matmul &p);
 
+// Several that may run beside each other (native/common/products.h), with the bits of one after the other.
+int matmul_side_by_side(const Matmul *products, int64_t count);
+
 // On this thread, inside the task that runs as `worker`, after matmul_reserve(true). The bits are not those of matmul()
 // where the shape takes it another way.
 void matmul_in_task(const Matmul &p, int worker);

@@ -25,6 +25,11 @@ const SETTLES = new Set([
   'xl_linear_cross_entropy_forward_backward',
 ]);
 
+/** The kernel of which several that are recorded may run together: native/common/products.h. */
+const PRODUCT = 'xl_matmul';
+const PRODUCTS = 'xl_matmul_side_by_side';
+const PRODUCTS_SIGNATURE = '(const xl::MatmulCall *products, int64_t count)';
+
 /** @param {Prototype} prototype */
 const signature = ({ parameters }) => `(${parameters.map(({ type, name }) => `${type} ${name}`).join(', ')})`;
 
@@ -34,7 +39,8 @@ const signature = ({ parameters }) => `(${parameters.map(({ type, name }) => `${
  */
 export function kernelDeclarations(prototypes) {
   const lines = prototypes.filter((p) => p.kernel).map((p) => `int XL_KERNEL(${p.name})${signature(p)};`);
-  return `${NOTICE}#include "xl.h"\nextern "C" {\n${lines.join('\n')}\n}\n`;
+  lines.push(`int XL_KERNEL(${PRODUCTS})${PRODUCTS_SIGNATURE};`);
+  return `${NOTICE}#include "products.h"\n#include "xl.h"\nextern "C" {\n${lines.join('\n')}\n}\n`;
 }
 
 /**
@@ -49,15 +55,19 @@ export function dispatcher(prototypes, isas, version) {
   const parts = [NOTICE, headers.join('')];
   for (const suffix of new Set(isas.map(({ suffix }) => suffix))) {
     const lines = kernels.map((p) => `extern "C" int ${p.name}_${suffix}${signature(p)};`);
+    lines.push(`extern "C" int ${PRODUCTS}_${suffix}${PRODUCTS_SIGNATURE};`);
     parts.push(`${lines.join('\n')}\n`);
   }
   parts.push(
     'namespace {',
     'struct Table {',
     ...kernels.map((p) => `  int (*${p.name})${signature(p)};`),
+    `  int (*${PRODUCTS})${PRODUCTS_SIGNATURE};`,
     '};',
     'const Table tables[] = {',
-    ...isas.map(({ suffix }) => `  {${kernels.map((p) => `${p.name}_${suffix}`).join(', ')}},`),
+    ...isas.map(
+      ({ suffix }) => `  {${[...kernels.map((p) => p.name), PRODUCTS].map((name) => `${name}_${suffix}`).join(', ')}},`,
+    ),
     '};',
     'bool is_plain_zero(float value) { return value == 0 && !__builtin_signbit(value); }',
     '}  // namespace',
@@ -70,17 +80,20 @@ export function dispatcher(prototypes, isas, version) {
     'int used_isa() { return current; }',
     'bool uses_vnni() { return with_vnni[current]; }',
     'void settle_zeros() {\n  float *y;\n  int64_t N;\n  while (next_owed(&y, &N)) tables[current].xl_fill(y, 0, N);\n}',
+    `static int run_products${PRODUCTS_SIGNATURE} {\n  settle_zeros();\n  return tables[current].${PRODUCTS}(products, count);\n}`,
     '}  // namespace xl',
     `extern "C" int xl_abi_version(void) { return ${version}; }`,
     ...kernels.map((p) => {
-      const call = `return tables[xl::current].${p.name}(${p.parameters.map(({ name }) => name).join(', ')});`;
+      const names = p.parameters.map(({ name }) => name).join(', ');
+      const call = `return tables[xl::current].${p.name}(${names});`;
+      const record = p.name === PRODUCT ? `xl::record_product({${names}}, xl::run_products)` : 'xl::record(run)';
       return (
         `extern "C" int ${p.name}${signature(p)} {\n` +
         '  const auto run = [=]() -> int {\n' +
         (p.name === 'xl_fill' ? '    if (is_plain_zero(value) && xl::owe_zeros(y, N)) return XL_OK;\n' : '') +
         (SETTLES.has(p.name) ? '' : '    xl::settle_zeros();\n') +
         `    ${call}\n  };\n` +
-        `  if (xl::is_recording()) {\n    xl::record(run);\n    return XL_OK;\n  }\n` +
+        `  if (xl::is_recording()) {\n    ${record};\n    return XL_OK;\n  }\n` +
         `  xl::KernelLock lock;\n  xl::FlushDenormals flush;\n  return run();\n}`
       );
     }),

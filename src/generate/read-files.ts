@@ -3,10 +3,10 @@ import { encodeFiles } from '../data/encode-files.js';
 import type { SourceFile } from '../data/source-files.js';
 import type { Tokenizer } from '../tokens/tokenizer.js';
 import type { Session } from './decode.js';
-import { PREFILL } from './tokens-at-once.js';
+import { WHOLE_PREFILLS } from './tokens-at-once.js';
 
-/** Tokens between two reports of progress; whole prefills, so that the state is to the bit that of a single `read`. */
-const STRETCH = 4 * PREFILL;
+/** Tokens between two reports of progress; with whole prefills the state is to the bit that of a single `read`. */
+const STRETCH = WHOLE_PREFILLS;
 
 export interface ReadProgress {
   /** Bytes of text read so far, about: where in a piece a token ends is not known. */

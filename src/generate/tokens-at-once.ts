@@ -4,13 +4,16 @@ import type { Device } from '../device/device.js';
 /** A GPU needs about a thousand for its products to be bound by arithmetic, not by reading the weights. */
 const ON_A_GPU = 1024;
 
-/** Of a prompt that nothing else waits for: the CPU lays out every matrix anew for each part. */
-export const PREFILL = 1024;
+/**
+ * Of a prompt that nothing else waits for. The CPU lays out every matrix anew for each part; on `webgpu` no part may keep
+ * the display waiting.
+ */
+const PREFILL: Readonly<Record<string, number>> = { cpu: 2048, webgpu: 512 };
 
-/** The same on `webgpu`, where no part may keep the display waiting. */
-const PREFILL_ON_WEBGPU = PREFILL / 2;
+/** A multiple of all of them. */
+export const WHOLE_PREFILLS = 4096;
 
-export const promptTokensAtOnce = ({ name }: Device): number => (name === 'webgpu' ? PREFILL_ON_WEBGPU : PREFILL);
+export const promptTokensAtOnce = ({ name }: Device): number => PREFILL[name] ?? ON_A_GPU;
 
 /**
  * The same where others wait.

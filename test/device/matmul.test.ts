@@ -136,6 +136,58 @@ const VERY_WIDE: readonly (readonly [number, number, number])[] = [
   [33, 20011, 256],
 ];
 
+interface Link extends Pick<Shape, 'M' | 'N' | 'K' | 'transA' | 'transB'> {
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly bias?: number;
+  readonly accumulate?: boolean;
+  readonly lda?: number;
+  readonly ldc?: number;
+}
+
+const CHAIN = 1 << 20;
+const [M, K] = [70, 300];
+const [A, A2, B, C] = [0, 30_000, 60_000, 520_000];
+
+/** Products one after the other: maps of one matrix, of two, and such as need what one before them writes. */
+const CHAINS: Readonly<Record<string, readonly Omit<Link, 'transA' | 'transB'>[]>> = {
+  'maps of one matrix': [
+    { M, N: 450, K, a: A, b: B, c: C, bias: 7 },
+    { M, N: 3, K, a: A, b: B + 450 * K, c: C + 450 * M },
+    { M, N: 97, K, a: A, b: B + 453 * K, c: C + 453 * M, bias: 11, accumulate: true },
+    { M, N: 801, K, a: A, b: B + 550 * K, c: C + 550 * M },
+  ],
+  'maps of two matrices': [
+    { M, N: 500, K, a: A, b: B, c: C },
+    { M, N: 401, K, a: A2, b: B + 500 * K, c: C + 500 * M },
+    { M, N: 300, K, a: A, b: B + 901 * K, c: C + 901 * M },
+  ],
+  'rows of one stretch, near and apart': [
+    { M, N: 500, K, a: A, b: B, c: C },
+    { M, N: 401, K, a: A, b: B + 500 * K, c: C + 500 * M, lda: K + 77 },
+  ],
+  'a is what the one before writes': [
+    { M, N: 500, K, a: A, b: B, c: A2 },
+    { M, N: 401, K, a: A2, b: B + 500 * K, c: C },
+  ],
+  'b, bias and c are what the ones before write': [
+    { M, N: 500, K, a: A, b: B, c: C },
+    { M, N: 480, K, a: A, b: C - 999, c: C + 500 * M },
+    { M, N: 500, K, a: A, b: B, bias: C + 500 * M + 3, c: C + 3000 * M },
+    { M, N: 500, K, a: A, b: B + 99, c: C + 3000 * M, accumulate: true },
+  ],
+  'what the ones before read is written': [
+    { M, N: 500, K, a: A, b: B, c: C },
+    { M, N: 401, K, a: A2, b: B + 500 * K, c: A },
+    { M, N: 500, K, a: A2, b: B, c: B + 400 * K },
+  ],
+  'columns of one matrix': [
+    { M, N: 500, K, a: A, b: B, c: C, ldc: 901 },
+    { M, N: 401, K, a: A, b: B + 500 * K, c: C + 500, ldc: 901 },
+  ],
+};
+
 /** So deep that k is cut into parts, which are added to c; several threads cut the rows of a part too. */
 const DEEP: readonly (readonly [number, number, number])[] = [
   [99, 50, 2077],
@@ -213,6 +265,58 @@ describe.skipIf(isas.length === 0)('matmul on the cpu device', () => {
         for (const threads of [2, 5]) {
           const together = Buffer.from((await run(cpuWith(isa, threads), shape)).buffer);
           expect(alone.equals(together), `${nameOf(shape)} with ${threads} threads`).toBe(true);
+        }
+      }
+    }
+  });
+
+  /** Runs products after each other in one stretch of memory; offsets, in floats, are where their matrices begin. */
+  async function chain(device: Device, collects: boolean, products: readonly Link[]): Promise<Float32Array> {
+    const memory = device.alloc('float', CHAIN);
+    device.write(memory, noise(CHAIN, 6));
+    const views: DeviceBuffer[] = [];
+    const at = (offset: number, length: number): DeviceBuffer => {
+      const view = device.view(memory, offset, length);
+      views.push(view);
+      return view;
+    };
+    const body = () => {
+      for (const { M, N, K, transA, transB, a, b, c, bias, accumulate = false, ...rest } of products) {
+        const { lda = transA ? M : K, ldc = N } = rest;
+        const matrices = [at(c, (M - 1) * ldc + N), at(a, transA ? K * M : (M - 1) * lda + K), at(b, K * N)] as const;
+        const row = bias === undefined ? null : at(bias, N);
+        device.kernels.matmul(
+          ...matrices,
+          row,
+          M,
+          N,
+          K,
+          transA,
+          transB,
+          lda,
+          transB ? K : N,
+          ldc,
+          accumulate,
+          Activation.none,
+        );
+      }
+    };
+    if (collects) device.collected!(body);
+    else body();
+    const result = (await device.read(memory)) as Float32Array;
+    device.free(memory);
+    return result;
+  }
+
+  test.each(isas)('run beside each other, has the bits of one after the other: %s', async (isa) => {
+    for (const [name, products] of Object.entries(CHAINS)) {
+      for (const transposes of TRANSPOSES) {
+        const links = products.map((product) => ({ ...transposes, ...product }));
+        const alone = await chain(cpuWith(isa, 1), false, links);
+        for (const threads of [1, 2, 5]) {
+          const together = await chain(cpuWith(isa, threads), true, links);
+          const same = Buffer.from(alone.buffer).equals(Buffer.from(together.buffer));
+          expect(same, `${name} ${JSON.stringify(transposes)} with ${threads} threads`).toBe(true);
         }
       }
     }
