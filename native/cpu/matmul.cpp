@@ -127,8 +127,15 @@ bool best_as_dots(const Matmul &p) {
   return (p.trans_b && p.M <= DOT_ROWS) || (!p.trans_a && p.N <= DOT_COLUMNS);
 }
 
-bool is_blocked(const Matmul &p) {
-  return !is_empty(p) && !p.blocks_of_b && !best_in_place(p) && !best_as_dots(p) && parts_of_k(p) == 1;
+// How a product is computed.
+enum class Way { NOTHING, OF_BLOCKS, IN_PLACE, DOTS, BY_DEPTH, BLOCKS };
+
+Way way_of(const Matmul &p) {
+  if (is_empty(p)) return Way::NOTHING;
+  if (p.blocks_of_b) return Way::OF_BLOCKS;
+  if (best_in_place(p)) return Way::IN_PLACE;
+  if (best_as_dots(p)) return Way::DOTS;
+  return parts_of_k(p) > 1 ? Way::BY_DEPTH : Way::BLOCKS;
 }
 
 }  // namespace
@@ -169,27 +176,33 @@ void matmul_packed(const Matmul &p, const float *packed, Range packed_columns, R
 }
 
 int matmul(const Matmul &p) {
-  if (is_empty(p)) return XL_OK;
-  if (p.blocks_of_b) return matmul_of_blocks(p);
-  if (best_in_place(p)) return matmul_in_place(p);
-  if (best_as_dots(p)) return matmul_dot(p);
-  const int64_t parts = parts_of_k(p);
-  if (parts > 1) return matmul_by_depth(p, parts);
+  switch (way_of(p)) {
+    case Way::NOTHING: return XL_OK;
+    case Way::OF_BLOCKS: return matmul_of_blocks(p);
+    case Way::IN_PLACE: return matmul_in_place(p);
+    case Way::DOTS: return matmul_dot(p);
+    case Way::BY_DEPTH: return matmul_by_depth(p, parts_of_k(p));
+    case Way::BLOCKS: break;
+  }
   const int64_t columns = columns_apart(&p, 1);
   return columns > 0 ? matmul_apart(&p, 1, columns) : matmul_blocked(p);
 }
 
 int matmul_side_by_side(const Matmul *products, int64_t count) {
-  Matmul blocked[xl::most_side_by_side];
-  int64_t together = 0;
-  for (int64_t i = 0; i < count; i++)
-    if (is_blocked(products[i])) blocked[together++] = products[i];
-  const int64_t columns = together > 1 ? columns_apart(blocked, together) : 0;
+  Matmul together[xl::most_side_by_side];
+  int64_t joined = 0;
   for (int64_t i = 0; i < count; i++) {
-    if (columns > 0 && is_blocked(products[i])) continue;
-    if (const int status = matmul(products[i])) return status;
+    if (way_of(products[i]) == Way::BLOCKS) {
+      together[joined++] = products[i];
+    } else if (const int status = matmul(products[i])) {
+      return status;
+    }
   }
-  return columns > 0 ? matmul_apart(blocked, together, columns) : XL_OK;
+  const int64_t columns = joined > 1 ? columns_apart(together, joined) : 0;
+  if (columns > 0) return matmul_apart(together, joined, columns);
+  for (int64_t i = 0; i < joined; i++)
+    if (const int status = matmul(together[i])) return status;
+  return XL_OK;
 }
 
 void matmul_in_task(const Matmul &p, int worker) {

@@ -38,7 +38,7 @@ struct Pieces {
 
 inline Pieces depth_of(const Matmul &p) { return Pieces(p.K, K_BLOCK, p.blocks_of_b ? B_BLOCK : 4); }
 
-// One block of k of some rows of C, from packed b and, where there are many columns, from a in panels.
+// One block of k of a block of C, from packed b and from a where it lies.
 inline Product block_of(const Matmul &p, Range rows, Range columns, Range k, const float *packed) {
   const int64_t m = rows.begin, n = columns.begin;
   const float *a = p.trans_a ? p.a + k.begin * p.lda + m : p.a + m * p.lda + k.begin;
@@ -50,12 +50,14 @@ inline Product block_of(const Matmul &p, Range rows, Range columns, Range k, con
 // The steps of k that are one sum. By the columns of all of C: the bits must not depend on the block.
 inline int64_t steps_of(const Matmul &p, Range k) { return p.N < PACK_A_FROM ? k.length : K_STEPS; }
 
+// A of a block in panels, which stay until the worker packs others.
 inline const float *panels_of(const Matmul &p, const Product &block, int worker) {
   float *panels = xl::scratch(worker, A_FLOATS, SLOT_A);
   (p.trans_a ? pack_panels_of_columns : pack_panels_of_rows)(panels, block.a, p.lda, block.M, block.K);
   return panels;
 }
 
+// The block with a in panels, where there are columns enough that packing it pays.
 inline void multiply_block(const Matmul &p, Range rows, Range columns, Range k, const float *packed, int worker) {
   Product block = block_of(p, rows, columns, k, packed);
   if (!p.trans_a && columns.length < PACK_A_FROM) return product_packed(block, steps_of(p, k));
