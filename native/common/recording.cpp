@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "denormals.h"
@@ -16,9 +17,12 @@
 namespace xl {
 namespace {
 
+template <class Call>
+using Calls = std::shared_ptr<std::vector<Call>>;
+
 struct Recording {
   std::vector<std::function<int()>> kernels;
-  std::shared_ptr<std::vector<MatmulCall>> products;  // of the last kernel, if it is one of products
+  std::tuple<Calls<MatmulCall>, Calls<PackedCall>> last;  // of the last kernel, if it is one of such calls
   std::map<int64_t, std::vector<void *>> freed;  // by size
   bool collects = false;
 
@@ -50,22 +54,26 @@ int run_once(std::vector<std::function<int()>> &kernels) {
 bool is_recording() { return current != nullptr; }
 
 void record(std::function<int()> kernel) {
-  current->products = nullptr;
+  current->last = {};
   current->kernels.push_back(std::move(kernel));
 }
 
-void record_product(const MatmulCall &product, RunProducts run) {
-  const auto &last = current->products;
-  if (last && runs_beside(last->data(), int64_t(last->size()), product)) return last->push_back(product);
-  const auto products = std::make_shared<std::vector<MatmulCall>>(1, product);
-  record([products, run] { return run(products->data(), int64_t(products->size())); });
-  current->products = products;
+template <class Call>
+void record_beside(const Call &call, RunSideBySide<Call> run) {
+  const auto &last = std::get<Calls<Call>>(current->last);
+  if (last && runs_beside(last->data(), int64_t(last->size()), call)) return last->push_back(call);
+  const auto calls = std::make_shared<std::vector<Call>>(1, call);
+  record([calls, run] { return run(calls->data(), int64_t(calls->size())); });
+  std::get<Calls<Call>>(current->last) = calls;
 }
+
+template void record_beside(const MatmulCall &call, RunSideBySide<MatmulCall> run);
+template void record_beside(const PackedCall &call, RunSideBySide<PackedCall> run);
 
 int run_collected(const char *what) {
   if (!current) return XL_OK;
   if (!current->collects) return fail(XL_INVALID, "%s: not while kernels are recorded", what);
-  current->products = nullptr;
+  current->last = {};
   return run_once(current->kernels);
 }
 

@@ -17,8 +17,9 @@ bool is_recording();
 // Adds a kernel with its arguments. It is run under the lock of kernels, with tiny floats flushed, and settles zeros.
 void record(std::function<int()> kernel);
 
-// Adds a product of matrices, to the kernel before it where that is of products that this one may run beside.
-void record_product(const MatmulCall &product, RunProducts run);
+// Adds a call (of products.h), to the kernel before it where that is of calls that this one may run beside.
+template <class Call>
+void record_beside(const Call &call, RunSideBySide<Call> run);
 
 // Memory of `bytes`, a size class, that was freed in this recording; NULL: none.
 void *take_recorded(int64_t bytes);

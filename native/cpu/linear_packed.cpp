@@ -91,7 +91,32 @@ struct Parts {
   int size(int64_t i) const { return int(begin(i + 1) - begin(i)); }
 };
 
-int few_rows(const Weights &w, float *y, const float *x, const float *bias, int64_t N) {
+// One of maps of the same x.
+struct Map {
+  Weights weights;
+  float *y;
+  const float *bias;
+};
+
+// The rows of maps, one after the other, in pieces of `grain` rows of which the last one of a map may have fewer.
+struct RowPieces {
+  const Map *maps;
+  int64_t grain, count = 0;
+  RowPieces(const Map *maps, int64_t number, int64_t grain) : maps(maps), grain(grain) {
+    for (int64_t i = 0; i < number; i++) count += ceil_div(maps[i].weights.rows, grain);
+  }
+  // body(map, begin, end) for the rows of a piece.
+  template <class Body>
+  void piece(int64_t index, const Body &body) const {
+    const Map *map = maps;
+    for (int64_t own; index >= (own = ceil_div(map->weights.rows, grain)); map++) index -= own;
+    body(*map, index * grain, min_of(index * grain + grain, map->weights.rows));
+  }
+};
+
+// Maps of formats, columns and groups that are the same.
+int few_rows(const Map *maps, int64_t count, const float *x, int64_t N) {
+  const Weights &w = maps[0].weights;
   const Parts parts(N);
   const int64_t floats = prepared_floats(w);
   float *prepared = xl::shared_scratch(N * floats);
@@ -103,22 +128,25 @@ int few_rows(const Weights &w, float *y, const float *x, const float *bias, int6
   });
   const Kind kind = kind_of(w);
   const int64_t at_once = rows_at_once(kind, N == 1 ? 1 : MOST_X);
-  const auto take = [&](int64_t row, bool one, int64_t apart) {
-    Weights tile = w;
+  const auto take = [&](const Map &map, int64_t row, bool one, int64_t apart) {
+    Weights tile = map.weights;
     tile.row_bytes = w.row_bytes * apart;
     for (int64_t part = 0; part < parts.count; part++) {
       const int64_t n = parts.begin(part);
-      tile_of(kind, one, parts.size(part))(tile, w.row(row), prepared + n * floats, bias ? bias + row : nullptr,
-                                           y + n * w.rows + row, w.rows, apart);
+      tile_of(kind, one, parts.size(part))(tile, map.weights.row(row), prepared + n * floats,
+                                           map.bias ? map.bias + row : nullptr, map.y + n * tile.rows + row, tile.rows,
+                                           apart);
     }
   };
   const bool far = reads_apart(w, kind);
   const int64_t task_bytes = far ? APART_TASK_BYTES : TASK_BYTES;
-  const int64_t grain = ceil_div(max_of(task_bytes / w.row_bytes, 1), at_once) * at_once;
-  parallel_stream(w.rows, grain, [&](int64_t begin, int64_t end, int) {
-    const int64_t tiles = (end - begin) / at_once;
-    for (int64_t i = 0; i < tiles; i++) take(far ? begin + i : begin + i * at_once, false, far ? tiles : 1);
-    for (int64_t row = begin + tiles * at_once; row < end; row++) take(row, true, 1);
+  const RowPieces pieces(maps, count, ceil_div(max_of(task_bytes / w.row_bytes, 1), at_once) * at_once);
+  parallel_stream(pieces.count, 1, [&](int64_t index, int64_t, int) {
+    pieces.piece(index, [&](const Map &map, int64_t begin, int64_t end) {
+      const int64_t tiles = (end - begin) / at_once;
+      for (int64_t i = 0; i < tiles; i++) take(map, far ? begin + i : begin + i * at_once, false, far ? tiles : 1);
+      for (int64_t row = begin + tiles * at_once; row < end; row++) take(map, row, true, 1);
+    });
   });
   return XL_OK;
 }
@@ -131,18 +159,41 @@ void unpack_for_product(const void *weights, float *to, int64_t row, int64_t blo
   for (int64_t line = 0; line < bytes; line += LINE) __builtin_prefetch(w.row(row) + (block + 1) * bytes + line, 0, 3);
 }
 
+int many_rows(const Map &map, const float *x, int64_t N) {
+  const Weights &w = map.weights;
+  const BlocksOfB blocks = {unpack_for_product, &w};
+  return matmul({map.y, x, nullptr, map.bias, N, w.rows, w.columns, false, true, w.columns, w.columns, w.rows, false,
+                 XL_ACT_NONE, &blocks});
+}
+
 }  // namespace
 }  // namespace XL_NS
 
 using namespace XL_NS;
 
+extern "C" int XL_KERNEL(xl_linear_packed_side_by_side)(const xl::PackedCall *calls, int64_t count) {
+  Map maps[xl::most_side_by_side];
+  int64_t used = 0;
+  const int64_t N = calls[0].N;
+  for (int64_t i = 0; i < count; i++) {
+    const xl::PackedCall &call = calls[i];
+    Map &map = maps[used];
+    map.y = call.y;
+    map.bias = call.bias;
+    if (int status = describe_weights(map.weights, "linear_packed", call.weight, call.O, call.I, call.format, call.group))
+      return status;
+    if (N < 0) return xl::fail(XL_INVALID, "linear_packed: N must not be negative, got %lld", (long long)N);
+    if (call.O > 0) used++;
+  }
+  if (N == 0 || used == 0) return XL_OK;
+  if (N <= DOT_ROWS_OF_X) return few_rows(maps, used, calls[0].x, N);
+  for (int64_t i = 0; i < used; i++)
+    if (int status = many_rows(maps[i], calls[0].x, N)) return status;
+  return XL_OK;
+}
+
 extern "C" int XL_KERNEL(xl_linear_packed)(float *y, const float *x, const uint8_t *weight, const float *bias,
                                            int64_t N, int64_t O, int64_t I, int32_t format, int64_t group) {
-  Weights w;
-  if (int status = describe_weights(w, "linear_packed", weight, O, I, format, group)) return status;
-  if (N < 0) return xl::fail(XL_INVALID, "linear_packed: N must not be negative, got %lld", (long long)N);
-  if (N == 0 || O == 0) return XL_OK;
-  if (N <= DOT_ROWS_OF_X) return few_rows(w, y, x, bias, N);
-  const BlocksOfB blocks = {unpack_for_product, &w};
-  return matmul({y, x, nullptr, bias, N, O, I, false, true, I, I, O, false, XL_ACT_NONE, &blocks});
+  const xl::PackedCall call = {y, x, weight, bias, N, O, I, format, group};
+  return XL_KERNEL(xl_linear_packed_side_by_side)(&call, 1);
 }

@@ -1,8 +1,8 @@
-// Matrices in storage formats: where things lie in a row (the layout is in src/device/packing.ts) and how weights become
-// floats. Products with them are in linear_packed.cpp, whole rows in pack_rows.cpp.
+// Matrices in storage formats: how weights become floats. Products with them are in linear_packed.cpp, whole rows in pack_rows.cpp.
 #ifndef XL_CPU_WEIGHTS_H
 #define XL_CPU_WEIGHTS_H
 #include "kernel.h"
+#include "packed_rows.h"
 
 namespace XL_NS {
 namespace {
@@ -40,13 +40,8 @@ inline int describe_weights(Weights &weights, const char *kernel, const uint8_t 
   const bool has_scales = format >= XL_INT8, whole_row = format == XL_INT8 && group == 0;
   if (has_scales ? (group < 16 || group % 16 != 0) && !whole_row : group != 0)
     return xl::fail(XL_INVALID, "%s: group must be %s, got %lld", kernel, group_rules[format], (long long)group);
-  const int64_t per_scale = whole_row ? columns : group;
-  const int64_t count = has_scales ? ceil_div(columns, per_scale) : 0;
-  int64_t codes = 2 * columns;
-  if (format == XL_INT8) codes = ceil_div(columns, 2) * 2;
-  if (format == XL_INT4) codes = ceil_div(columns, BLOCK) * LINE;
-  const int64_t bytes = codes + 2 * count;
-  weights = {data, rows, columns, format, per_scale, codes, count, has_scales ? ceil_div(bytes, LINE) * LINE : bytes};
+  const xl::RowLayout row = xl::layout_of_row(format, columns, group);
+  weights = {data, rows, columns, format, row.group, row.scales, row.scale_count, row.bytes};
   return XL_OK;
 }
 

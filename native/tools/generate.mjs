@@ -25,10 +25,20 @@ const SETTLES = new Set([
   'xl_linear_cross_entropy_forward_backward',
 ]);
 
-/** The kernel of which several that are recorded may run together: native/common/products.h. */
-const PRODUCT = 'xl_matmul';
-const PRODUCTS = 'xl_matmul_side_by_side';
-const PRODUCTS_SIGNATURE = '(const xl::MatmulCall *products, int64_t count)';
+/** Kernels of which several that are recorded may run together, and their arguments: native/common/products.h. */
+const SIDE_BY_SIDE = [
+  ['xl_matmul', 'xl::MatmulCall'],
+  ['xl_linear_packed', 'xl::PackedCall'],
+];
+
+/** The kernels that run several calls of one of these. */
+const together = SIDE_BY_SIDE.map(([one, call]) => ({
+  one,
+  call,
+  name: `${one}_side_by_side`,
+  run: `run_${one}`,
+  signature: `(const ${call} *calls, int64_t count)`,
+}));
 
 /** @param {Prototype} prototype */
 const signature = ({ parameters }) => `(${parameters.map(({ type, name }) => `${type} ${name}`).join(', ')})`;
@@ -39,7 +49,7 @@ const signature = ({ parameters }) => `(${parameters.map(({ type, name }) => `${
  */
 export function kernelDeclarations(prototypes) {
   const lines = prototypes.filter((p) => p.kernel).map((p) => `int XL_KERNEL(${p.name})${signature(p)};`);
-  lines.push(`int XL_KERNEL(${PRODUCTS})${PRODUCTS_SIGNATURE};`);
+  lines.push(...together.map((several) => `int XL_KERNEL(${several.name})${several.signature};`));
   return `${NOTICE}#include "products.h"\n#include "xl.h"\nextern "C" {\n${lines.join('\n')}\n}\n`;
 }
 
@@ -55,19 +65,17 @@ export function dispatcher(prototypes, isas, version) {
   const parts = [NOTICE, headers.join('')];
   for (const suffix of new Set(isas.map(({ suffix }) => suffix))) {
     const lines = kernels.map((p) => `extern "C" int ${p.name}_${suffix}${signature(p)};`);
-    lines.push(`extern "C" int ${PRODUCTS}_${suffix}${PRODUCTS_SIGNATURE};`);
+    lines.push(...together.map((several) => `extern "C" int ${several.name}_${suffix}${several.signature};`));
     parts.push(`${lines.join('\n')}\n`);
   }
   parts.push(
     'namespace {',
     'struct Table {',
     ...kernels.map((p) => `  int (*${p.name})${signature(p)};`),
-    `  int (*${PRODUCTS})${PRODUCTS_SIGNATURE};`,
+    ...together.map((several) => `  int (*${several.name})${several.signature};`),
     '};',
     'const Table tables[] = {',
-    ...isas.map(
-      ({ suffix }) => `  {${[...kernels.map((p) => p.name), PRODUCTS].map((name) => `${name}_${suffix}`).join(', ')}},`,
-    ),
+    ...isas.map(({ suffix }) => `  {${[...kernels, ...together].map(({ name }) => `${name}_${suffix}`).join(', ')}},`),
     '};',
     'bool is_plain_zero(float value) { return value == 0 && !__builtin_signbit(value); }',
     '}  // namespace',
@@ -80,13 +88,17 @@ export function dispatcher(prototypes, isas, version) {
     'int used_isa() { return current; }',
     'bool uses_vnni() { return with_vnni[current]; }',
     'void settle_zeros() {\n  float *y;\n  int64_t N;\n  while (next_owed(&y, &N)) tables[current].xl_fill(y, 0, N);\n}',
-    `static int run_products${PRODUCTS_SIGNATURE} {\n  settle_zeros();\n  return tables[current].${PRODUCTS}(products, count);\n}`,
+    ...together.map(
+      ({ name, run, signature: parameters }) =>
+        `static int ${run}${parameters} {\n  settle_zeros();\n  return tables[current].${name}(calls, count);\n}`,
+    ),
     '}  // namespace xl',
     `extern "C" int xl_abi_version(void) { return ${version}; }`,
     ...kernels.map((p) => {
       const names = p.parameters.map(({ name }) => name).join(', ');
       const call = `return tables[xl::current].${p.name}(${names});`;
-      const record = p.name === PRODUCT ? `xl::record_product({${names}}, xl::run_products)` : 'xl::record(run)';
+      const several = together.find(({ one }) => one === p.name);
+      const record = several ? `xl::record_beside<${several.call}>({${names}}, xl::${several.run})` : 'xl::record(run)';
       return (
         `extern "C" int ${p.name}${signature(p)} {\n` +
         '  const auto run = [=]() -> int {\n' +
