@@ -16,6 +16,8 @@ export interface Answer {
   readonly versions: Readonly<Record<string, string>>;
   /** Of one call, by case; ours alone tells. */
   readonly work?: Readonly<Record<string, Work>>;
+  /** Bytes per second that its cores read from memory, right before and after the calls; ours tells where these wait for it. */
+  readonly bandwidth?: readonly number[];
 }
 
 /** Packages a contender needs beside this project. */

@@ -14,20 +14,26 @@ constexpr int TILE_M = 4;
 constexpr int TILE_M = 2;
 #endif
 constexpr int TILE_N = 4;
-constexpr int64_t SOON_FLOATS = 128;
+// What comes from memory is asked for twice, as in dot_rows.h, by one row of a with eight columns of c and vectors of 16.
+constexpr int64_t EARLY_FLOATS = 768, SOON_FLOATS = 256;
+constexpr int64_t CACHED_FLOATS = 1 << 18;  // of b: so many may lie in the second cache of a core
 constexpr int64_t TASK_FLOATS = 1 << 15;  // of the large operand
 
 // out[i * TN + j] = sum over k of a[i * lda + k] * b[j * ldb + k].
-template <int TM, int TN>
+template <int TM, int TN, bool FROM_MEMORY = false>
 void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t K, float *out) {
   vf sum[TM * TN];
 #pragma GCC unroll 16
   for (int i = 0; i < TM * TN; i++) sum[i] = vf{};
   const auto step = [&](int64_t k, auto lanes) {
-    // Of one row by eight most of b comes from memory. Measured with vectors of 16.
-    if (TM == 1 && TN == 8 && W == 16)
+    if constexpr (FROM_MEMORY) {
+      const auto ahead = [&](int64_t floats) { return k + floats < K ? k + floats : k + floats - K + TN * ldb; };
+      const int64_t early = ahead(EARLY_FLOATS), soon = ahead(SOON_FLOATS);
 #pragma GCC unroll 8
-      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + k + SOON_FLOATS, 0, 3);
+      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + early, 0, 2);
+#pragma GCC unroll 8
+      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + soon, 0, 3);
+    }
     vf right[TN];
 #pragma GCC unroll 8
     for (int j = 0; j < TN; j++) right[j] = lanes.load(b + j * ldb + k);
@@ -55,7 +61,7 @@ void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t 
 
 using Run = void (*)(const float *, int64_t, const float *, int64_t, int64_t, float *);
 
-Run tile_of(int64_t rows, int64_t columns) {
+Run tile_of(int64_t rows, int64_t columns, bool from_memory) {
   static const Run runs[4][4] = {
     {dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>},
     {dot_tile<2, 1>, dot_tile<2, 2>, dot_tile<2, 3>, dot_tile<2, 4>},
@@ -64,20 +70,20 @@ Run tile_of(int64_t rows, int64_t columns) {
     {dot_tile<4, 1>, dot_tile<4, 2>, dot_tile<4, 3>, dot_tile<4, 4>},
 #endif
   };
-  if (columns == 8) return dot_tile<1, 8>;
+  if (columns == 8) return from_memory ? dot_tile<1, 8, W == 16> : dot_tile<1, 8>;
   return runs[rows - 1][columns - 1];
 }
 
 // A block of C, with a[m * lda + k] and b[n * ldb + k].
 void dot_block(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns) {
-  const bool one_row = p.M == 1;
+  const bool one_row = p.M == 1, from_memory = p.N * p.K > CACHED_FLOATS;
   for (int64_t n = n0; n < n0 + columns;) {
     const int64_t left = n0 + columns - n;
     const int64_t width = one_row && left >= 8 ? 8 : min_of(TILE_N, left);
     for (int64_t m = m0; m < m0 + rows; m += TILE_M) {
       const int64_t height = min_of(TILE_M, m0 + rows - m);
       float out[TILE_M * TILE_N > 8 ? TILE_M * TILE_N : 8];
-      tile_of(height, width)(p.a + m * p.lda, p.lda, p.b + n * p.ldb, p.ldb, p.K, out);
+      tile_of(height, width, from_memory)(p.a + m * p.lda, p.lda, p.b + n * p.ldb, p.ldb, p.K, out);
       for (int64_t i = 0; i < height; i++)
         for (int64_t j = 0; j < width; j++) {
           float *c = p.c + (m + i) * p.ldc + n + j;

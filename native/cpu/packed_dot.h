@@ -368,6 +368,9 @@ XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, con
   if constexpr (K == VNNI_INT4) dot_vnni_int4<R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_64) dot_vnni_int4_groups<2, R, M>(total, w, row, x);
   if constexpr (K == VNNI_INT4_32) dot_vnni_int4_groups<4, R, M>(total, w, row, x);
+  // Loops over codes do not come by the lines of scales alone.
+  for (int64_t at = ceil_div(w.scales, LINE) * LINE; at < w.scales + 2 * w.scale_count; at += LINE)
+    prefetch_tile<R>(row, at, w.row_bytes);
   store_sums<R, M>(y, y_row, apart, total, bias);
 }
 #endif
