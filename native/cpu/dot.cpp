@@ -14,9 +14,10 @@ constexpr int TILE_M = 4;
 constexpr int TILE_M = 2;
 #endif
 constexpr int TILE_N = 4;
-// What comes from memory is asked for twice, as in dot_rows.h, by one row of a with eight columns of c and vectors of 16.
-constexpr int64_t EARLY_FLOATS = 768, SOON_FLOATS = 256;
-constexpr int64_t CACHED_FLOATS = 1 << 18;  // of b: so many may lie in the second cache of a core
+// One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice, as in dot_rows.h, where b
+// comes from memory, once where it may lie in a cache, from which the second request would take a fifth more time.
+constexpr int64_t EARLY_FLOATS = 768, SOON_FLOATS = 256, NEAR_FLOATS = 128;
+constexpr int64_t CACHED_FLOATS = 1 << 20;  // of b
 constexpr int64_t TASK_FLOATS = 1 << 15;  // of the large operand
 
 // out[i * TN + j] = sum over k of a[i * lda + k] * b[j * ldb + k].
@@ -33,6 +34,9 @@ void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t 
       for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + early, 0, 2);
 #pragma GCC unroll 8
       for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + soon, 0, 3);
+    } else if (TM == 1 && TN == 8 && W == 16) {
+#pragma GCC unroll 8
+      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + k + NEAR_FLOATS, 0, 3);
     }
     vf right[TN];
 #pragma GCC unroll 8
