@@ -3,6 +3,7 @@
 #include "lanes.h"
 #include "matmul.h"
 #include "reduce.h"
+#include "streams.h"
 #include "transpose.h"
 
 namespace XL_NS {
@@ -14,9 +15,9 @@ constexpr int TILE_M = 4;
 constexpr int TILE_M = 2;
 #endif
 constexpr int TILE_N = 4;
-// One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice, as in dot_rows.h, where b
+// One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice (streams.h) where b
 // comes from memory, once where it may lie in a cache, from which the second request would take a fifth more time.
-constexpr int64_t EARLY_FLOATS = 768, SOON_FLOATS = 256, NEAR_FLOATS = 128;
+constexpr int64_t NEAR_FLOATS = 128;
 constexpr int64_t CACHED_FLOATS = 1 << 20;  // of b
 constexpr int64_t TASK_FLOATS = 1 << 15;  // of the large operand
 
@@ -28,12 +29,7 @@ void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t 
   for (int i = 0; i < TM * TN; i++) sum[i] = vf{};
   const auto step = [&](int64_t k, auto lanes) {
     if constexpr (FROM_MEMORY) {
-      const auto ahead = [&](int64_t floats) { return k + floats < K ? k + floats : k + floats - K + TN * ldb; };
-      const int64_t early = ahead(EARLY_FLOATS), soon = ahead(SOON_FLOATS);
-#pragma GCC unroll 8
-      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + early, 0, 2);
-#pragma GCC unroll 8
-      for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + soon, 0, 3);
+      prefetch_streams<TN>(b, k, K, ldb);
     } else if (TM == 1 && TN == 8 && W == 16) {
 #pragma GCC unroll 8
       for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + k + NEAR_FLOATS, 0, 3);

@@ -1,6 +1,7 @@
 // What products of stored rows share, whatever the format: the sums of a tile, scales, and reading ahead.
 #ifndef XL_CPU_DOT_ROWS_H
 #define XL_CPU_DOT_ROWS_H
+#include "streams.h"
 #include "weights.h"
 
 namespace XL_NS {
@@ -39,18 +40,12 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
 }
 
 // The same with vectors of 16 and with VNNI (measured on Xeons), where the rows of a tile are streams that the hardware
-// follows: they are a page or more long, or lie apart. Each line is asked for twice: early into the second cache, and
-// once it is there into the first one, whose few requests otherwise wait for memory, and with them all that comes after.
-// After the end of a row comes the next one of its stream; of long rows the one after those of the tile.
-constexpr int64_t LONG_ROW = 4096, EARLY = 3072, SOON = 1024;
+// follows: they are a page or more long, or lie apart. After the end of a row comes the next one of its stream; of long
+// rows the one after those of the tile.
+constexpr int64_t LONG_ROW = 4096;
 template <int R>
 XL_INLINE void prefetch_tile(const uint8_t *row, int64_t at, int64_t row_bytes) {
-  const auto ahead = [&](int64_t bytes) { return at + bytes < row_bytes ? at + bytes : at + bytes + (R - 1) * row_bytes; };
-  const int64_t early = ahead(EARLY), soon = ahead(SOON);
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++) __builtin_prefetch(row + early + r * row_bytes, 0, 2);
-#pragma GCC unroll 4
-  for (int r = 0; r < R; r++) __builtin_prefetch(row + soon + r * row_bytes, 0, 3);
+  prefetch_streams<R>(row, at, row_bytes, row_bytes);
 }
 
 // y[m * y_row + r * apart] = the sum of the lanes, plus bias[r * apart].

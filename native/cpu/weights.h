@@ -7,8 +7,8 @@
 namespace XL_NS {
 namespace {
 
-constexpr int64_t BLOCK = 128;  // weights: of int4 a cache line, of every format a unit of reading
-constexpr int64_t LINE = 64;
+using xl::BLOCK;
+using xl::LINE;
 constexpr int PLANES = 8;  // nibbles of a word
 
 typedef uint32_t vu_any __attribute__((vector_size(4 * W), aligned(1), may_alias));

@@ -52,5 +52,5 @@ answer({
   seconds: { '': seconds },
   outputs,
   work: { '': job.prefill ? { flops } : { flops, bytes } },
-  ...(bandwidth.length > 0 && { bandwidth }),
+  bandwidth,
 });
