@@ -29,7 +29,7 @@ void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t 
   for (int i = 0; i < TM * TN; i++) sum[i] = vf{};
   const auto step = [&](int64_t k, auto lanes) {
     if constexpr (FROM_MEMORY) {
-      prefetch_streams<TN>(b, k, K, ldb);
+      prefetch_streams<TN>(b, k, K, ldb, TN * ldb);
     } else if (TM == 1 && TN == 8 && W == 16) {
 #pragma GCC unroll 8
       for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + k + NEAR_FLOATS, 0, 3);

@@ -10,8 +10,8 @@ namespace {
 
 // Up to so many rows of x it is faster to keep weights in registers than to unpack them.
 constexpr int64_t DOT_ROWS_OF_X = 16;
-constexpr int64_t TASK_BYTES = 1 << 16;        // of weights
-constexpr int64_t APART_TASK_BYTES = 1 << 17;  // of rows that are read apart
+constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
+constexpr int64_t STREAM_BYTES = 1 << 14;
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t, int64_t);
 
@@ -24,11 +24,12 @@ constexpr int rows_at_once(Kind kind, int x_rows) {
   return x_rows > 1 ? 2 : 4;
 }
 
-// Of rows shorter than a page a tile takes some that are far apart, so that each is the next of a stream of its own: from
-// page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 mostly 5 to 15 points more of
-// the bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
-inline bool reads_apart(const Weights &w, Kind kind) {
-  return w.row_bytes < LONG_ROW && (is_vnni(kind) || (W == 16 && kind <= DOT_F16));
+// Rows from one of a tile to the next. Of short rows a tile takes some that are apart, so that each is the next of a stream
+// of its own: from page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 mostly 5 to
+// 15 points more of the bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
+inline int64_t rows_apart(const Weights &w, Kind kind) {
+  const bool asks = is_vnni(kind) || (W == 16 && kind <= DOT_F16);
+  return asks ? max_of(STREAM_BYTES / w.row_bytes, 1) : 1;
 }
 
 // A tile for one row of weights or as many as there are at once, and M rows of x.
@@ -128,9 +129,10 @@ int few_rows(const Map *maps, int64_t count, const float *x, int64_t N) {
   });
   const Kind kind = kind_of(w);
   const int64_t at_once = rows_at_once(kind, N == 1 ? 1 : MOST_X);
-  const auto take = [&](const Map &map, int64_t row, bool one, int64_t apart) {
+  const auto take = [&](const Map &map, int64_t row, bool one, int64_t apart, int64_t rows_left) {
     Weights tile = map.weights;
     tile.row_bytes = w.row_bytes * apart;
+    tile.stream_left = w.row_bytes * rows_left;
     for (int64_t part = 0; part < parts.count; part++) {
       const int64_t n = parts.begin(part);
       tile_of(kind, one, parts.size(part))(tile, map.weights.row(row), prepared + n * floats,
@@ -138,14 +140,13 @@ int few_rows(const Map *maps, int64_t count, const float *x, int64_t N) {
                                            apart);
     }
   };
-  const bool far = reads_apart(w, kind);
-  const int64_t task_bytes = far ? APART_TASK_BYTES : TASK_BYTES;
-  const RowPieces pieces(maps, count, ceil_div(max_of(task_bytes / w.row_bytes, 1), at_once) * at_once);
+  const int64_t apart = rows_apart(w, kind), block = apart * at_once;
+  const RowPieces pieces(maps, count, ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), block) * block);
   parallel_stream(pieces.count, 1, [&](int64_t index, int64_t, int) {
-    pieces.piece(index, [&](const Map &map, int64_t begin, int64_t end) {
-      const int64_t tiles = (end - begin) / at_once;
-      for (int64_t i = 0; i < tiles; i++) take(map, far ? begin + i : begin + i * at_once, false, far ? tiles : 1);
-      for (int64_t row = begin + tiles * at_once; row < end; row++) take(map, row, true, 1);
+    pieces.piece(index, [&](const Map &map, int64_t row, int64_t end) {
+      for (int64_t streams; (streams = min_of(apart, (end - row) / at_once)) > 0; row += streams * at_once)
+        for (int64_t i = 0; i < streams; i++) take(map, row + i, false, streams, streams - i);
+      for (; row < end; row++) take(map, row, true, 1, 1);
     });
   });
   return XL_OK;

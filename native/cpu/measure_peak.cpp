@@ -64,7 +64,7 @@ float read_all(const float *x, int64_t floats) {
   vf sum[STREAMS] = {};
   for (int64_t first = 0; first < floats; first += STREAMS * PAGE)
     for (int64_t i = first; i < first + PAGE; i += LINE) {
-      prefetch_streams<STREAMS>(x + first, i - first, PAGE, PAGE);
+      prefetch_streams<STREAMS>(x + first, i - first, PAGE, PAGE, STREAMS * PAGE);
 #pragma GCC unroll 4
       for (int64_t j = i; j < i + LINE; j += W)
 #pragma GCC unroll 8

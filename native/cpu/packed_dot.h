@@ -183,7 +183,7 @@ XL_INLINE void dot_small_floats(Sums<R, M> &total, const Weights &w, const uint8
   const int64_t pairs = w.columns / (2 * W) * 2 * W;
   for (int64_t c = 0; c < pairs; c += 2 * W) {
     if constexpr (W == 16) {
-      prefetch_tile<R>(row, 2 * c, w.row_bytes);
+      prefetch_tile<R>(w, row, 2 * c);
     } else if (c % 32 == 0) {
       prefetch_rows<R>(row + 2 * c, w.row_bytes, 1);
     }
@@ -370,7 +370,7 @@ XL_VNNI void vnni_tile(const Weights &w, const uint8_t *row, const float *x, con
   if constexpr (K == VNNI_INT4_32) dot_vnni_int4_groups<4, R, M>(total, w, row, x);
   // Loops over codes do not come by the lines of scales alone.
   for (int64_t at = ceil_div(w.scales, LINE) * LINE; at < w.scales + 2 * w.scale_count; at += LINE)
-    prefetch_tile<R>(row, at, w.row_bytes);
+    prefetch_tile<R>(w, row, at);
   store_sums<R, M>(y, y_row, apart, total, bias);
 }
 #endif

@@ -6,13 +6,14 @@
 namespace XL_NS {
 namespace {
 
-// R streams of `length` elements lie `step` elements apart from `first` on and are read at `at`; after them come R more.
+// R streams lie `step` elements apart and are read at first + at, `left` elements from `first` on; then come R more, the
+// first of them `next` elements from `first`.
 // Each line is asked for twice: early into the second cache, and once it is there into the first one, whose few requests
 // otherwise wait for memory, and with them all that comes after. Measured on Xeons.
 template <int R, class T>
-XL_INLINE void prefetch_streams(const T *first, int64_t at, int64_t length, int64_t step) {
+XL_INLINE void prefetch_streams(const T *first, int64_t at, int64_t left, int64_t step, int64_t next) {
   constexpr int64_t EARLY = 3072 / int64_t(sizeof(T)), SOON = 1024 / int64_t(sizeof(T));
-  const auto ahead = [&](int64_t n) { return at + n < length ? at + n : at + n - length + R * step; };
+  const auto ahead = [&](int64_t n) { return at + n < left ? at + n : at + n - left + next; };
   const int64_t early = ahead(EARLY), soon = ahead(SOON);
 #pragma GCC unroll 8
   for (int r = 0; r < R; r++) __builtin_prefetch(first + early + r * step, 0, 2);

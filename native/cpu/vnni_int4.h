@@ -140,7 +140,7 @@ XL_VNNI_INLINE void dot_vnni_int4(Sums<R, M> &total, const Weights &w, const uin
   for (int64_t block = 0; block < blocks; scales += 2) {
     Sums<R, M> sum = {};
     for (const int64_t end = min_of(blocks, block + blocks_of_group); block < end; block++) {
-      prefetch_tile<R>(row, block * LINE, row_bytes);
+      prefetch_tile<R>(w, row, block * LINE);
       __builtin_memcpy(words, coming, sizeof words);
       load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
       add_int4_block<1, R, M>(sum, words, x, [](int, int, const float *own) { return load(own + INT4_UNIT); });
@@ -161,7 +161,7 @@ XL_VNNI_INLINE void dot_vnni_int4_groups(Sums<R, M> &total, const Weights &w, co
     const ScaledUnits<R, M> scaled(row + w.scales + 2 * g, row_bytes, w.scale_count - g, units + g, units_row);
     const int64_t end = min_of(blocks, block + SCALES / RUNS);
     for (int64_t first = 0; block < end; block++, first += RUNS, x += M * INT4_BLOCK) {
-      prefetch_tile<R>(row, block * LINE, row_bytes);
+      prefetch_tile<R>(w, row, block * LINE);
       __builtin_memcpy(words, coming, sizeof words);
       load_block<R>(coming, row + min_of(block + 1, blocks - 1) * LINE, row_bytes);
       add_int4_block<RUNS, R, M>(total, words, x, [&](int r, int m, const float *) {

@@ -83,8 +83,8 @@ XL_VNNI_INLINE void dot_vnni_int8(Sums<R, M> &total, const Weights &w, const uin
     const int64_t end = min_of(w.columns, c + w.group);
     Sums<R, M> sum = {};
     for (; c + BLOCK / 2 < end; c += BLOCK, x += M * INT8_BLOCK) {
-      prefetch_tile<R>(row, c, w.row_bytes);
-      prefetch_tile<R>(row, c + LINE, w.row_bytes);
+      prefetch_tile<R>(w, row, c);
+      prefetch_tile<R>(w, row, c + LINE);
       add_int8_block<BYTE_VECTORS, R, M>(sum, row + c, w.row_bytes, x);
     }
     // The row may end after the first half of a block.
@@ -162,7 +162,7 @@ XL_VNNI_INLINE void dot_vnni_int8_groups(Sums<R, M> &total, const Weights &w, co
     const int64_t begin = g * GROUP, end = min_of(w.columns, begin + SCALES * GROUP);
     int64_t first = 0;
     for (int64_t c = begin; c < end; c += LINE, first += LINE / GROUP) {
-      prefetch_tile<R>(row, c, row_bytes);
+      prefetch_tile<R>(w, row, c);
 #pragma GCC unroll 2
       for (int64_t v = 0; v < LINE; v += VECTOR, x += M * INT8_VECTOR) {
         __builtin_memcpy(codes, coming, sizeof codes);
