@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "ahead.h"
 #include "cores.h"
 #include "denormals.h"
 #include "pin.h"
@@ -78,7 +79,7 @@ void wait_for_news(Pool &p, uint64_t last) {
   do {
     for (int i = 0; i < 64; i++) {
       if (news(p, last)) return;
-      pause();
+      if (!ask_ahead(worker_index)) pause();
     }
   } while (std::chrono::steady_clock::now() < until);
   std::unique_lock<std::mutex> lock(p.mutex);
@@ -171,7 +172,7 @@ void parallel(int64_t tasks, Task run, void *context) {
   p.open.store(0);
   for (int spins = 0; p.inside.load() != 0; spins++) {
     if (spins < 4096) {
-      pause();
+      if (!ask_ahead(0)) pause();
     } else {
       std::this_thread::yield();  // the worker may have lost its core
     }

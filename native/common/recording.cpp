@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "ahead.h"
 #include "denormals.h"
 #include "lock.h"
 #include "status.h"
@@ -20,8 +21,13 @@ namespace {
 template <class Call>
 using Calls = std::shared_ptr<std::vector<Call>>;
 
+struct Kernel {
+  std::function<int()> run;
+  Starts starts;  // where threads began to read when it ran last; empty where none read what no cache holds
+};
+
 struct Recording {
-  std::vector<std::function<int()>> kernels;
+  std::vector<Kernel> kernels;
   std::tuple<Calls<MatmulCall>, Calls<PackedCall>> last;  // of the last kernel, if it is one of such calls
   std::map<int64_t, std::vector<void *>> freed;  // by size
   bool collects = false;
@@ -38,14 +44,35 @@ std::mutex mutex;
 std::set<Recording *> alive;
 
 // Kernel by kernel, so that other threads come between them as they do between calls.
-int run_once(std::vector<std::function<int()>> &kernels) {
+int run_once(std::vector<Kernel> &kernels) {
   int status = XL_OK;
   for (const auto &kernel : kernels) {
     KernelLock lock;
     FlushDenormals flush;
-    if ((status = kernel())) break;
+    if ((status = kernel.run())) break;
   }
   kernels.clear();
+  return status;
+}
+
+// Again and again: while kernel i runs, threads that wait ask for what the next one reads that did the last time. After
+// the last one comes the first one, as if it were run again.
+int run_again(std::vector<Kernel> &kernels) {
+  const size_t count = kernels.size();
+  const auto next_reader = [&](size_t after) {
+    size_t next = after;
+    do next = (next + 1) % count;
+    while (next != after && kernels[next].starts.empty());
+    return next;
+  };
+  size_t next = 0;
+  int status = XL_OK;
+  for (size_t i = 0; i < count && !status; i++) {
+    if (i == 0 || i == next) announce(kernels[next = next_reader(i)].starts);
+    keep_starts(&kernels[i].starts);
+    status = kernels[i].run();
+  }
+  keep_starts(nullptr);
   return status;
 }
 
@@ -55,7 +82,7 @@ bool is_recording() { return current != nullptr; }
 
 void record(std::function<int()> kernel) {
   current->last = {};
-  current->kernels.push_back(std::move(kernel));
+  current->kernels.push_back({std::move(kernel), {}});
 }
 
 template <class Call>
@@ -114,9 +141,7 @@ extern "C" int xl_graph_launch(uintptr_t graph) {
   if (int status = run_collected("graph_launch")) return status;
   KernelLock lock;
   FlushDenormals flush;
-  for (const auto &kernel : recording->kernels)
-    if (int status = kernel()) return status;
-  return XL_OK;
+  return run_again(recording->kernels);
 }
 
 extern "C" int xl_graph_destroy(uintptr_t graph) {

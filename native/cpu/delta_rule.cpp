@@ -116,7 +116,7 @@ struct DeltaStep {
 
 void run_step(float *o, float *state_out, const DeltaShape &s, const DeltaInputs &in) {
   const int64_t size = s.DK * s.DV;
-  parallel_columns(s.B * s.NH, s.DK, s.DV, [&](int64_t at, int64_t begin, int64_t end) {
+  parallel_columns(in.state, s.B * s.NH, s.DK, s.DV, [&](int64_t at, int64_t begin, int64_t end) {
     const bool empty = !in.state || (in.reset && in.reset[at / s.NH]);
     const float decay = in.g ? vexp(splat(in.g[at]))[0] : 1;
     const DeltaStep rule{in.q + at * s.DK, in.k + at * s.DK, in.v + at * s.DV, in.beta[at], decay, s.scale};

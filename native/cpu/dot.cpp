@@ -122,13 +122,17 @@ int matmul_dot(const Matmul &problem) {
   }
   const bool tall = p.M > p.N;
   const int64_t grain = ceil_div(max_of(TASK_FLOATS / p.K, 1), 8) * 8;
-  parallel_stream(tall ? p.M : p.N, grain, [&](int64_t begin, int64_t end, int) {
+  const auto take = [&](int64_t begin, int64_t end, int) {
     if (tall) {
       // Few rows at a time, for all columns while they are in L1.
       for (int64_t m = begin; m < end; m += TILE_M) dot_block(p, m, min_of(TILE_M, end - m), 0, p.N);
     } else {
       dot_block(p, 0, p.M, begin, end - begin);
     }
+  };
+  parallel_stream(tall ? p.M : p.N, grain, take, [&](int64_t begin) {
+    const int64_t floats = tall ? (p.M - begin) * p.lda : (p.N - begin) * p.ldb;
+    return xl::Stretch{tall ? p.a + begin * p.lda : p.b + begin * p.ldb, floats * int64_t(sizeof(float))};
   });
   return XL_OK;
 }

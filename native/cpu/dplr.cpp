@@ -100,7 +100,7 @@ int run_step(float *o, float *state_out, const DplrShape &s, const DplrInputs &i
   parallel_range(heads, max_of(1, 2048 / s.DK), [&](int64_t begin, int64_t end, int) {
     for (int64_t at = begin; at < end; at++) exponentials(decays + at * padded_k, in.g + at * s.DK, s.DK);
   });
-  parallel_columns(heads, s.DK, s.DV, [&](int64_t at, int64_t begin, int64_t end) {
+  parallel_columns(in.state, heads, s.DK, s.DV, [&](int64_t at, int64_t begin, int64_t end) {
     const bool empty = !in.state || (in.reset && in.reset[at / s.NH]);
     const int64_t keys = at * s.DK;
     const DplrStep rule{in.q + keys, in.k + keys, in.v + at * s.DV, in.a + keys, in.b + keys, decays + at * padded_k};

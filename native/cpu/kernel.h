@@ -18,6 +18,7 @@
 #define XL_KERNEL(name) XL_CONCAT(name, XL_ISA)
 #define XL_NS XL_CONCAT(xl, XL_ISA)
 
+#include "ahead.h"
 #include "generated/kernels.h"  // the prototypes of xl.h under their XL_KERNEL names
 #include "pool.h"
 #include "scratch.h"
@@ -52,9 +53,10 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
 }
 
 // The same for what is read from memory once: each thread takes pieces that follow each other, so that what it or the
-// hardware reads ahead is its own. Who has none left helps the others, piece by piece.
-template <class Body>
-inline void parallel_stream(int64_t N, int64_t grain, const Body &body) {
+// hardware reads ahead is its own. Who has none left helps the others, piece by piece. where(begin) is the memory that is
+// read from there on, which threads ask for that wait before.
+template <class Body, class Where>
+inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Where &where) {
   constexpr int MOST_SPANS = 64;
   struct alignas(64) Span {
     int64_t next, end;
@@ -63,10 +65,16 @@ inline void parallel_stream(int64_t N, int64_t grain, const Body &body) {
   const int64_t pieces = ceil_div(N, grain), count = min_of(min_of(xl::threads(), MOST_SPANS), pieces);
   if (count <= 1) return parallel_range(N, grain, body);
   Span spans[MOST_SPANS];
-  for (int64_t i = 0; i < count; i++) spans[i] = {pieces * i / count, pieces * (i + 1) / count};
-  parallel_for(min_of(xl::threads(), pieces), [&](int64_t task, int worker) {
+  const bool keeps = xl::keeps_starts();
+  for (int64_t i = 0; i < count; i++) {
+    spans[i] = {pieces * i / count, pieces * (i + 1) / count};
+    if (!keeps) continue;
+    const xl::Stretch memory = where(spans[i].next * grain);
+    xl::note_start(int(i), memory.begin, memory.bytes);
+  }
+  parallel_for(min_of(xl::threads(), pieces), [&](int64_t, int worker) {
     for (int64_t i = 0; i < count; i++) {
-      Span &span = spans[(task + i) % count];
+      Span &span = spans[(worker + i) % count];
       for (;;) {
         const int64_t piece = __atomic_fetch_add(&span.next, 1, __ATOMIC_RELAXED);
         if (piece >= span.end) break;

@@ -79,7 +79,8 @@ template <class Body>
 inline void parallel_lanes(int64_t N, int64_t grain, const Body &body) {
   if (N < least_stream)
     return parallel_range(N, grain, [&](int64_t begin, int64_t end, int) { for_lanes(begin, end, body); });
-  parallel_stream(N, grain, [&](int64_t begin, int64_t end, int) { for_lanes_ahead<StreamLanes>(begin, end, body); });
+  const auto lanes = [&](int64_t begin, int64_t end, int) { for_lanes_ahead<StreamLanes>(begin, end, body); };
+  parallel_stream(N, grain, lanes, [](int64_t) { return xl::Stretch{}; });
 }
 
 }  // namespace

@@ -113,6 +113,14 @@ struct RowPieces {
     for (int64_t own; index >= (own = ceil_div(map->weights.rows, grain)); map++) index -= own;
     body(*map, index * grain, min_of(index * grain + grain, map->weights.rows));
   }
+  xl::Stretch memory(int64_t index) const {
+    xl::Stretch found;
+    piece(index, [&](const Map &map, int64_t begin, int64_t) {
+      const Weights &w = map.weights;
+      found = {w.row(begin), (w.rows - begin) * w.row_bytes};
+    });
+    return found;
+  }
 };
 
 // Maps of formats, columns and groups that are the same.
@@ -142,13 +150,14 @@ int few_rows(const Map *maps, int64_t count, const float *x, int64_t N) {
   };
   const int64_t apart = rows_apart(w, kind), block = apart * at_once;
   const RowPieces pieces(maps, count, ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), block) * block);
-  parallel_stream(pieces.count, 1, [&](int64_t index, int64_t, int) {
-    pieces.piece(index, [&](const Map &map, int64_t row, int64_t end) {
-      for (int64_t streams; (streams = min_of(apart, (end - row) / at_once)) > 0; row += streams * at_once)
-        for (int64_t i = 0; i < streams; i++) take(map, row + i, false, streams, streams - i);
-      for (; row < end; row++) take(map, row, true, 1, 1);
-    });
-  });
+  const auto take_piece = [&](const Map &map, int64_t row, int64_t end) {
+    for (int64_t streams; (streams = min_of(apart, (end - row) / at_once)) > 0; row += streams * at_once)
+      for (int64_t i = 0; i < streams; i++) take(map, row + i, false, streams, streams - i);
+    for (; row < end; row++) take(map, row, true, 1, 1);
+  };
+  parallel_stream(
+      pieces.count, 1, [&](int64_t index, int64_t, int) { pieces.piece(index, take_piece); },
+      [&](int64_t index) { return pieces.memory(index); });
   return XL_OK;
 }
 

@@ -14,6 +14,7 @@ struct Step {
 };
 
 constexpr int step_floats = 3;
+constexpr int64_t LINE = 64 / int64_t(sizeof(float));  // floats
 
 struct Sizes {
   int64_t DK, DV;
@@ -49,7 +50,8 @@ Step head_step(float *n_out, float *m_out, const float *q, const float *k, float
   return step;
 }
 
-// Columns begin .. end-1 of C and h, four rows of C at a time.
+// Columns begin .. end-1 of C and h, four rows of C at a time. Where one row is left, another begins, and no hardware
+// guesses where: what comes next but one is asked for.
 void update_columns(float *h, float *C_out, const float *q, const float *k, const float *v, const float *C_in,
                     Step step, int64_t DK, int64_t DV, int64_t begin, int64_t end) {
   for (int64_t e = begin; e < end; e += W) store_lanes(h + e, vf{}, end - e);
@@ -59,6 +61,9 @@ void update_columns(float *h, float *C_out, const float *q, const float *k, cons
       const int64_t lanes = end - e;
       const vf value = load_lanes(v + e, lanes) * step.i;
       vf sum = load_lanes(h + e, lanes);
+      if (e % LINE == 0)
+#pragma GCC unroll 4
+        for (int r = 0; r < N; r++) __builtin_prefetch(C_in + (d + r + 8) * DV + e, 0, 2);
 #pragma GCC unroll 4
       for (int r = 0; r < N; r++) {
         const int64_t at = (d + r) * DV + e;
@@ -101,7 +106,7 @@ extern "C" int XL_KERNEL(xl_mlstm_step)(float *h, float *Cout, float *nout, floa
           head_step(nout + at * DK, mout + at, q + at * DK, k + at * DK, i[at], f[at], nin + at * DK, min[at], s);
   });
   // Columns of C are independent of each other.
-  parallel_columns(heads, DK, DV, [&](int64_t at, int64_t begin, int64_t end) {
+  parallel_columns(Cin, heads, DK, DV, [&](int64_t at, int64_t begin, int64_t end) {
     update_columns(h + at * DV, Cout + at * DK * DV, q + at * DK, k + at * DK, v + at * DV, Cin + at * DK * DV, steps[at],
                    DK, DV, begin, end);
   });

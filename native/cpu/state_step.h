@@ -43,21 +43,26 @@ inline void step_columns(float *o, float *to, const float *S, const Rule &rule, 
   for (; e < end; e += W) columns(e, Count<1>());
 }
 
-// body(head, begin, end) for columns of every head, on all threads. Where there are fewer heads than two for each thread
+// body(head, begin, end) for columns of every head of the state S, on all threads. Where there are fewer heads than two for each thread
 // they are cut into pieces of 128 KB or more, but no finer: whole rows are read faster. Small heads go together up to that
 // size.
 template <class Body>
-inline void parallel_columns(int64_t heads, int64_t DK, int64_t DV, const Body &body) {
+inline void parallel_columns(const float *S, int64_t heads, int64_t DK, int64_t DV, const Body &body) {
   constexpr int64_t task_floats = 32768;
   const int64_t head_size = DK * DV, together = max_of(1, task_floats / head_size);
   const int64_t tasks = xl::threads() == 1 ? 1 : 2 * xl::threads();
   const int64_t wanted = max_of(1, min_of(head_size / task_floats, ceil_div(tasks, max_of(heads, 1))));
   const int64_t columns = ceil_div(ceil_div(DV, wanted), 4 * W) * 4 * W, pieces = ceil_div(DV, columns);
-  parallel_stream(heads * pieces, pieces > 1 ? 1 : together, [&](int64_t first, int64_t last, int) {
+  const auto take = [&](int64_t first, int64_t last, int) {
     for (int64_t task = first; task < last; task++) {
       const int64_t begin = task % pieces * columns;
       body(task / pieces, begin, min_of(begin + columns, DV));
     }
+  };
+  parallel_stream(heads * pieces, pieces > 1 ? 1 : together, take, [&](int64_t task) {
+    // Columns are no stretch of memory.
+    if (pieces > 1 || !S) return xl::Stretch{};
+    return xl::Stretch{S + task * head_size, (heads - task) * head_size * int64_t(sizeof(float))};
   });
 }
 
