@@ -40,9 +40,9 @@ void keep_starts(Starts *starts) {
 
 bool keeps_starts() { return kept != nullptr; }
 
-void note_start(int worker, const void *begin, int64_t bytes) {
+void note_start(int worker, Stretch stretch) {
   if (int(kept->size()) <= worker) kept->resize(size_t(worker) + 1);
-  (*kept)[size_t(worker)] = {begin, bytes};
+  (*kept)[size_t(worker)] = stretch;
 }
 
 void announce(const Starts &starts) {

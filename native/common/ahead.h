@@ -2,27 +2,17 @@
 // thread will begin: a thread without work asks for the first lines of its part, so that the memory does not wait with it.
 #ifndef XL_COMMON_AHEAD_H
 #define XL_COMMON_AHEAD_H
-#include <cstdint>
 #include <vector>
 
-namespace xl {
+#include "stretch.h"
 
-struct Stretch {
-  const void *begin = nullptr;
-  int64_t bytes = 0;
-};
+namespace xl {
 
 // By number of the worker.
 using Starts = std::vector<Stretch>;
 
 // From now on note_start() of this thread writes here; NULL: nowhere.
 void keep_starts(Starts *starts);
-
-// Whether this thread keeps them.
-bool keeps_starts();
-
-// The part of `worker` in the kernel that runs begins there.
-void note_start(int worker, const void *begin, int64_t bytes);
 
 // What comes next. Under the lock of kernels, while threads may ask; the memory may be gone before they do, since asking
 // never fails.

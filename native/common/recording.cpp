@@ -23,7 +23,7 @@ using Calls = std::shared_ptr<std::vector<Call>>;
 
 struct Kernel {
   std::function<int()> run;
-  Starts starts;  // where threads began to read when it ran last; empty where none read what no cache holds
+  Starts starts;  // where threads began to read when it ran last; empty where it does not tell
 };
 
 struct Recording {
@@ -60,9 +60,8 @@ int run_once(std::vector<Kernel> &kernels) {
 int run_again(std::vector<Kernel> &kernels) {
   const size_t count = kernels.size();
   const auto next_reader = [&](size_t after) {
-    size_t next = after;
-    do next = (next + 1) % count;
-    while (next != after && kernels[next].starts.empty());
+    size_t next = (after + 1) % count;
+    while (next != after && kernels[next].starts.empty()) next = (next + 1) % count;
     return next;
   };
   size_t next = 0;

@@ -18,11 +18,11 @@
 #define XL_KERNEL(name) XL_CONCAT(name, XL_ISA)
 #define XL_NS XL_CONCAT(xl, XL_ISA)
 
-#include "ahead.h"
 #include "generated/kernels.h"  // the prototypes of xl.h under their XL_KERNEL names
 #include "pool.h"
 #include "scratch.h"
 #include "status.h"
+#include "stretch.h"
 #include "vec.h"
 #include "xl.h"
 
@@ -53,8 +53,8 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
 }
 
 // The same for what is read from memory once: each thread takes pieces that follow each other, so that what it or the
-// hardware reads ahead is its own. Who has none left helps the others, piece by piece. where(begin) is the memory that is
-// read from there on, which threads ask for that wait before.
+// hardware reads ahead is its own. Who has none left helps the others, piece by piece. where(begin) is the memory
+// that is read from there on: threads that have nothing to do before the kernel comes ask for it (stretch.h).
 template <class Body, class Where>
 inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Where &where) {
   constexpr int MOST_SPANS = 64;
@@ -70,7 +70,7 @@ inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Wh
     spans[i] = {pieces * i / count, pieces * (i + 1) / count};
     if (!keeps) continue;
     const xl::Stretch memory = where(spans[i].next * grain);
-    xl::note_start(int(i), memory.begin, memory.bytes);
+    if (memory.bytes > 0) xl::note_start(int(i), memory);
   }
   parallel_for(min_of(xl::threads(), pieces), [&](int64_t, int worker) {
     for (int64_t i = 0; i < count; i++) {

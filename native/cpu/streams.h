@@ -6,8 +6,8 @@
 namespace XL_NS {
 namespace {
 
-// R streams lie `step` elements apart and are read at first + at, `left` elements from `first` on; then come R more, the
-// first of them `next` elements from `first`.
+// R streams, `step` elements apart, are read at first + at. They end `left` elements from `first` on; then come R more, as
+// far apart, the first of them `next` elements from `first`.
 // Each line is asked for twice: early into the second cache, and once it is there into the first one, whose few requests
 // otherwise wait for memory, and with them all that comes after. Measured on Xeons.
 template <int R, class T>

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import type { Device, FloatArray } from '../../src/device/device.js';
 import { Session } from '../../src/generate/decode.js';
 import { mixerNames } from '../../src/mixers/registry.js';
+import { Activation } from '../../src/device/kernels.js';
 import { LanguageModel } from '../../src/model/language-model.js';
+import { normal, randomKey } from '../../src/tensor/random.js';
 import { cpuOrReason } from '../support/cpu.js';
 
 const cpu = cpuOrReason();
@@ -57,6 +59,37 @@ describe.skipIf(typeof cpu === 'string')(
       }
       recording.destroy();
       for (const buffer of [x, y]) device.free(buffer);
+    });
+
+    it('have the same bits with other numbers of threads than the last time, which they ask ahead for', async () => {
+      const [N, K] = [603, 301];
+      const [weights, x, middle] = [
+        put([...normal(randomKey(1), N * K)]),
+        put(Array<number>(K).fill(0.5)),
+        put(Array<number>(N).fill(0)),
+      ];
+      const wide = device.alloc('float', K);
+      const recording = recorder!.record(() => {
+        kernels.matmul(middle, x, weights, null, 1, N, K, false, true, K, K, N, false, Activation.none);
+        kernels.matmul(wide, middle, weights, null, 1, K, N, false, true, N, N, K, false, Activation.none);
+      });
+      const results: FloatArray[] = [];
+      for (const threads of [1, 2, 5, 3, 3, 1]) {
+        cpuOrReason({ threads });
+        recording.launch();
+        results.push((await device.read(wide)) as FloatArray);
+      }
+      cpuOrReason({ threads: 0 });
+      for (const result of results) expect(result).toEqual(results[0]);
+      recording.destroy();
+      for (const buffer of [weights, x, middle, wide]) device.free(buffer);
+      // What was announced last may be gone before a thread asks for it.
+      const next = put([1, 2, 3]);
+      const after = recorder!.record(() => kernels.add(next, next, next, 3));
+      after.launch();
+      expect([...(await device.read(next))]).toEqual([2, 4, 6]);
+      after.destroy();
+      device.free(next);
     });
 
     it('end with a sentence where they cannot go on', async () => {
