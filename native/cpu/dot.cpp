@@ -15,22 +15,23 @@ constexpr int TILE_M = 4;
 constexpr int TILE_M = 2;
 #endif
 constexpr int TILE_N = 4;
-// One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice (streams.h) where b
-// comes from memory, once where it may lie in a cache, from which the second request would take a fifth more time.
+// One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice, of streams (streams.h),
+// where b comes from memory, once where it may lie in a cache, from which the second request would take a fifth more time.
+constexpr int ROW_N = 8;
 constexpr int64_t NEAR_FLOATS = 128;
 constexpr int64_t CACHED_FLOATS = 1 << 20;  // of b
 constexpr int64_t TASK_FLOATS = 1 << 15;  // of the large operand
 
-// out[i * TN + j] = sum over k of a[i * lda + k] * b[j * ldb + k].
+// out[i * TN + j] = sum over k of a[i * lda + k] * b[j * ldb + k]. From memory: of b, what is `left` of its streams.
 template <int TM, int TN, bool FROM_MEMORY = false>
-void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t K, float *out) {
+void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t K, float *out, int64_t left = 0) {
   vf sum[TM * TN];
 #pragma GCC unroll 16
   for (int i = 0; i < TM * TN; i++) sum[i] = vf{};
   const auto step = [&](int64_t k, auto lanes) {
     if constexpr (FROM_MEMORY) {
-      prefetch_streams<TN>(b, k, K, ldb, TN * ldb);
-    } else if (TM == 1 && TN == 8 && W == 16) {
+      prefetch_streams<TN>(b, k, left, ldb);
+    } else if (TM == 1 && TN == ROW_N && W == 16) {
 #pragma GCC unroll 8
       for (int j = 0; j < TN; j++) __builtin_prefetch(b + j * ldb + k + NEAR_FLOATS, 0, 3);
     }
@@ -59,9 +60,9 @@ void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t 
   }
 }
 
-using Run = void (*)(const float *, int64_t, const float *, int64_t, int64_t, float *);
+using Run = void (*)(const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t);
 
-Run tile_of(int64_t rows, int64_t columns, bool from_memory) {
+Run tile_of(int64_t rows, int64_t columns) {
   static const Run runs[4][4] = {
     {dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>},
     {dot_tile<2, 1>, dot_tile<2, 2>, dot_tile<2, 3>, dot_tile<2, 4>},
@@ -70,30 +71,51 @@ Run tile_of(int64_t rows, int64_t columns, bool from_memory) {
     {dot_tile<4, 1>, dot_tile<4, 2>, dot_tile<4, 3>, dot_tile<4, 4>},
 #endif
   };
-  if (columns == 8) return from_memory ? dot_tile<1, 8, W == 16> : dot_tile<1, 8>;
+  if (columns == ROW_N) return dot_tile<1, ROW_N>;
   return runs[rows - 1][columns - 1];
+}
+
+void put(const Matmul &p, int64_t m, int64_t n, float sum) {
+  float *c = p.c + m * p.ldc + n;
+  const float y = sum + (p.bias ? p.bias[n] : 0.0f);
+  *c = p.accumulate ? *c + y : y;
 }
 
 // A block of C, with a[m * lda + k] and b[n * ldb + k].
 void dot_block(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t columns) {
-  const bool one_row = p.M == 1, from_memory = p.N * p.K > CACHED_FLOATS;
   for (int64_t n = n0; n < n0 + columns;) {
     const int64_t left = n0 + columns - n;
-    const int64_t width = one_row && left >= 8 ? 8 : min_of(TILE_N, left);
+    const int64_t width = p.M == 1 && left >= ROW_N ? ROW_N : min_of(TILE_N, left);
     for (int64_t m = m0; m < m0 + rows; m += TILE_M) {
       const int64_t height = min_of(TILE_M, m0 + rows - m);
-      float out[TILE_M * TILE_N > 8 ? TILE_M * TILE_N : 8];
-      tile_of(height, width, from_memory)(p.a + m * p.lda, p.lda, p.b + n * p.ldb, p.ldb, p.K, out);
+      float out[TILE_M * TILE_N > ROW_N ? TILE_M * TILE_N : ROW_N];
+      tile_of(height, width)(p.a + m * p.lda, p.lda, p.b + n * p.ldb, p.ldb, p.K, out, 0);
       for (int64_t i = 0; i < height; i++)
-        for (int64_t j = 0; j < width; j++) {
-          float *c = p.c + (m + i) * p.ldc + n + j;
-          const float y = out[i * width + j] + (p.bias ? p.bias[n + j] : 0.0f);
-          *c = p.accumulate ? *c + y : y;
-        }
+        for (int64_t j = 0; j < width; j++) put(p, m + i, n + j, out[i * width + j]);
     }
     n += width;
   }
   apply_activation(p, m0, rows, n0, columns);
+}
+
+// Rows of b from one of a tile to the next, where its rows are read as streams; 0: they are not.
+int64_t rows_apart(const Matmul &p) {
+  if (W < 16 || p.M > 1 || p.N * p.K <= CACHED_FLOATS) return 0;
+  return max_of(STREAM_BYTES / int64_t(sizeof(float)) / p.ldb, 1);
+}
+
+// Columns of a single row of C.
+void dot_streams(const Matmul &p, int64_t begin, int64_t end, int64_t apart) {
+  int64_t n = begin;
+  for (int64_t streams; (streams = min_of(apart, (end - n) / ROW_N)) > 0; n += streams * ROW_N)
+    for (int64_t i = 0; i < streams; i++) {
+      float out[ROW_N];
+      const float *b = p.b + (n + i) * p.ldb;
+      dot_tile<1, ROW_N, true>(p.a, p.lda, b, streams * p.ldb, p.K, out, (streams - i) * p.ldb);
+      for (int64_t j = 0; j < ROW_N; j++) put(p, 0, n + i + j * streams, out[j]);
+    }
+  apply_activation(p, 0, 1, begin, n - begin);
+  dot_block(p, 0, 1, n, end - n);
 }
 
 // to[c][r] = from[r][c].
@@ -121,11 +143,14 @@ int matmul_dot(const Matmul &problem) {
     }
   }
   const bool tall = p.M > p.N;
-  const int64_t grain = ceil_div(max_of(TASK_FLOATS / p.K, 1), 8) * 8;
+  const int64_t apart = rows_apart(p), block = ROW_N * max_of(apart, 1);
+  const int64_t grain = max_of(TASK_FLOATS / p.K / block, 1) * block;
   const auto take = [&](int64_t begin, int64_t end, int) {
     if (tall) {
       // Few rows at a time, for all columns while they are in L1.
       for (int64_t m = begin; m < end; m += TILE_M) dot_block(p, m, min_of(TILE_M, end - m), 0, p.N);
+    } else if (apart > 0) {
+      dot_streams(p, begin, end, apart);
     } else {
       dot_block(p, 0, p.M, begin, end - begin);
     }

@@ -43,7 +43,7 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
 // row_bytes are those from stream to stream, and where the streams end the next ones begin.
 template <int R>
 XL_INLINE void prefetch_tile(const Weights &tile, const uint8_t *row, int64_t at) {
-  prefetch_streams<R>(row, at, tile.stream_left, tile.row_bytes, tile.stream_left + (R - 1) * tile.row_bytes);
+  prefetch_streams<R>(row, at, tile.stream_left, tile.row_bytes);
 }
 
 // y[m * y_row + r * apart] = the sum of the lanes, plus bias[r * apart].

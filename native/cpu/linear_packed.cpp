@@ -11,7 +11,6 @@ namespace {
 // Up to so many rows of x it is faster to keep weights in registers than to unpack them.
 constexpr int64_t DOT_ROWS_OF_X = 16;
 constexpr int64_t TASK_BYTES = 1 << 16;  // of weights
-constexpr int64_t STREAM_BYTES = 1 << 14;  // of a tile, which has as many as it has rows
 
 using Tile = void (*)(const Weights &, const uint8_t *, const float *, const float *, float *, int64_t, int64_t);
 

@@ -64,7 +64,7 @@ float read_all(const float *x, int64_t floats) {
   vf sum[STREAMS] = {};
   for (int64_t first = 0; first < floats; first += STREAMS * LENGTH)
     for (int64_t i = first; i < first + LENGTH; i += LINE) {
-      prefetch_streams<STREAMS>(x + first, i - first, LENGTH, LENGTH, STREAMS * LENGTH);
+      prefetch_streams<STREAMS>(x + first, i - first, LENGTH, LENGTH);
 #pragma GCC unroll 4
       for (int64_t j = i; j < i + LINE; j += W)
 #pragma GCC unroll 8
@@ -136,7 +136,7 @@ extern "C" int XL_KERNEL(xl_measure_peak)(double *flops_and_bandwidth, int32_t t
     float *own = buffer + task % slices * floats;
     for (int64_t i = 0; i < floats; i += W) store(own + i, splat(1.0f));
     const double pages = rates_of(seconds / 4, double(bytes), [&] { return read_all<4096>(own, floats); }).overall;
-    const double longer = rates_of(seconds / 4, double(bytes), [&] { return read_all<16384>(own, floats); }).overall;
+    const double longer = rates_of(seconds / 4, double(bytes), [&] { return read_all<STREAM_BYTES>(own, floats); }).overall;
     rates[count + task] = pages > longer ? pages : longer;
   });
   flops_and_bandwidth[0] = flops_and_bandwidth[1] = 0;

@@ -117,8 +117,12 @@ const SIZES: readonly (readonly [number, number, number])[] = [
   [0, 5, 3],
   [6, 7, 0],
 ];
-/** Beyond 256 rows, 768 columns and a depth of 768: blocks, packed; without transposes only from 2^21 elements on. */
+/**
+ * Beyond 256 rows, 768 columns and a depth of 768: blocks, packed; without transposes only from 2^21 elements on. One row
+ * with more than 2^20 elements of b: streams.
+ */
 const LARGE: readonly (readonly [number, number, number])[] = [
+  [1, 2051, 530],
   [271, 801, 40],
   [99, 50, 1601],
   [1300, 1615, 9],
