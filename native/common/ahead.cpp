@@ -7,7 +7,6 @@
 namespace xl {
 namespace {
 
-constexpr int most_workers = 64;
 constexpr int64_t line = 64;
 constexpr int64_t lines_at_once = 8;
 // Of the second cache, which holds what a kernel works with as well.
@@ -20,7 +19,7 @@ struct alignas(64) Announced {
   std::atomic<uint64_t> number{0};
 };
 
-Announced announced[most_workers];
+Announced announced[most_spans];
 uint64_t announcements = 0;
 thread_local Starts *kept = nullptr;
 
@@ -47,8 +46,8 @@ void note_start(int worker, Stretch stretch) {
 
 void announce(const Starts &starts) {
   announcements++;
-  for (int worker = 0; worker < std::min(int(starts.size()), most_workers); worker++) {
-    const Stretch &own = starts[size_t(worker)];
+  for (size_t worker = 0; worker < starts.size(); worker++) {
+    const Stretch &own = starts[worker];
     Announced &to = announced[worker];
     to.begin.store(static_cast<const char *>(own.begin), std::memory_order_relaxed);
     to.bytes.store(std::min(own.bytes, most_bytes), std::memory_order_relaxed);
@@ -57,7 +56,7 @@ void announce(const Starts &starts) {
 }
 
 bool ask_ahead(int worker) {
-  if (worker >= most_workers) return false;
+  if (worker >= most_spans) return false;
   const Announced &from = announced[worker];
   if (const uint64_t number = from.number.load(std::memory_order_acquire); number != asked.number) {
     asked.number = number;

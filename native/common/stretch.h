@@ -5,6 +5,8 @@
 
 namespace xl {
 
+constexpr int most_spans = 64;  // parts of threads in one kernel
+
 struct Stretch {
   const void *begin = nullptr;
   int64_t bytes = 0;
@@ -13,7 +15,7 @@ struct Stretch {
 // Whether anybody wants to know of the kernel that this thread runs.
 bool keeps_starts();
 
-// The part of `worker` in that kernel begins there. Only if keeps_starts().
+// The part of `worker`, below most_spans, begins there in that kernel. Only if keeps_starts().
 void note_start(int worker, Stretch stretch);
 
 }  // namespace xl

@@ -16,7 +16,7 @@ constexpr int TILE_M = 2;
 #endif
 constexpr int TILE_N = 4;
 // One row of a with eight columns of c asks for what comes (measured with vectors of 16): twice, of streams (streams.h),
-// where b comes from memory, once where it may lie in a cache, from which the second request would take a fifth more time.
+// where b comes from memory, once where it may lie in a cache: the second request would take a fifth more time there.
 constexpr int ROW_N = 8;
 constexpr int64_t NEAR_FLOATS = 128;
 constexpr int64_t CACHED_FLOATS = 1 << 20;  // of b
@@ -24,7 +24,7 @@ constexpr int64_t TASK_FLOATS = 1 << 15;  // of the large operand
 
 // out[i * TN + j] = sum over k of a[i * lda + k] * b[j * ldb + k]. From memory: of b, what is `left` of its streams.
 template <int TM, int TN, bool FROM_MEMORY = false>
-void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t K, float *out, int64_t left = 0) {
+void dot_tile(const float *a, int64_t lda, const float *b, int64_t ldb, int64_t K, float *out, int64_t left) {
   vf sum[TM * TN];
 #pragma GCC unroll 16
   for (int i = 0; i < TM * TN; i++) sum[i] = vf{};
@@ -101,21 +101,18 @@ void dot_block(const Matmul &p, int64_t m0, int64_t rows, int64_t n0, int64_t co
 // Rows of b from one of a tile to the next, where its rows are read as streams; 0: they are not.
 int64_t rows_apart(const Matmul &p) {
   if (W < 16 || p.M > 1 || p.N * p.K <= CACHED_FLOATS) return 0;
-  return max_of(STREAM_BYTES / int64_t(sizeof(float)) / p.ldb, 1);
+  return stream_rows(p.ldb * int64_t(sizeof(float)));
 }
 
 // Columns of a single row of C.
 void dot_streams(const Matmul &p, int64_t begin, int64_t end, int64_t apart) {
-  int64_t n = begin;
-  for (int64_t streams; (streams = min_of(apart, (end - n) / ROW_N)) > 0; n += streams * ROW_N)
-    for (int64_t i = 0; i < streams; i++) {
-      float out[ROW_N];
-      const float *b = p.b + (n + i) * p.ldb;
-      dot_tile<1, ROW_N, true>(p.a, p.lda, b, streams * p.ldb, p.K, out, (streams - i) * p.ldb);
-      for (int64_t j = 0; j < ROW_N; j++) put(p, 0, n + i + j * streams, out[j]);
-    }
-  apply_activation(p, 0, 1, begin, n - begin);
-  dot_block(p, 0, 1, n, end - n);
+  const int64_t last = for_streams(begin, end, ROW_N, apart, [&](int64_t n, int64_t between, int64_t left) {
+    float out[ROW_N];
+    dot_tile<1, ROW_N, true>(p.a, p.lda, p.b + n * p.ldb, between * p.ldb, p.K, out, left * p.ldb);
+    for (int64_t j = 0; j < ROW_N; j++) put(p, 0, n + j * between, out[j]);
+  });
+  apply_activation(p, 0, 1, begin, last - begin);
+  dot_block(p, 0, 1, last, end - last);
 }
 
 // to[c][r] = from[r][c].

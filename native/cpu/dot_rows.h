@@ -39,8 +39,8 @@ XL_INLINE void prefetch_rows(const uint8_t *at, int64_t row_bytes, int64_t ahead
   for (int r = 0; r < R; r++) __builtin_prefetch(at + (ahead * R + r) * row_bytes, 0, 2);
 }
 
-// The same with vectors of 16 and with VNNI (measured on Xeons), where a tile takes the next row of each of some streams: its
-// row_bytes are those from stream to stream, and where the streams end the next ones begin.
+// The same with vectors of 16 and with VNNI (measured on Xeons), where a tile takes the next row of each of some streams:
+// its row_bytes are those from stream to stream, and where the streams end the next ones begin.
 template <int R>
 XL_INLINE void prefetch_tile(const Weights &tile, const uint8_t *row, int64_t at) {
   prefetch_streams<R>(row, at, tile.stream_left, tile.row_bytes);

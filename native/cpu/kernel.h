@@ -33,6 +33,8 @@ inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+constexpr int64_t LINE_FLOATS = 64 / int64_t(sizeof(float));  // of a cache line
+
 // parallel_for(tasks, [&](int64_t task, int worker) { ... }): see native/common/pool.h.
 template <class Body>
 inline void parallel_for(int64_t tasks, const Body &body) {
@@ -57,14 +59,13 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
 // that is read from there on: threads that have nothing to do before the kernel comes ask for it (stretch.h).
 template <class Body, class Where>
 inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Where &where) {
-  constexpr int MOST_SPANS = 64;
   struct alignas(64) Span {
     int64_t next, end;
   };
   if (grain < 1) grain = 1;
-  const int64_t pieces = ceil_div(N, grain), count = min_of(min_of(xl::threads(), MOST_SPANS), pieces);
+  const int64_t pieces = ceil_div(N, grain), count = min_of(min_of(xl::threads(), xl::most_spans), pieces);
   if (count <= 1) return parallel_range(N, grain, body);
-  Span spans[MOST_SPANS];
+  Span spans[xl::most_spans];
   const bool keeps = xl::keeps_starts();
   for (int64_t i = 0; i < count; i++) {
     spans[i] = {pieces * i / count, pieces * (i + 1) / count};

@@ -57,12 +57,11 @@ XL_INLINE void for_lanes(int64_t begin, int64_t end, const Body &body) {
 // The same, with lanes that look ahead once for each cache line.
 template <class Lanes = AheadLanes, class Body>
 XL_INLINE void for_lanes_ahead(int64_t begin, int64_t end, const Body &body) {
-  constexpr int64_t LINE = 64 / sizeof(float);
   int64_t i = begin;
-  for (; i + LINE <= end; i += LINE) {
+  for (; i + LINE_FLOATS <= end; i += LINE_FLOATS) {
     body(i, Lanes{});
 #pragma GCC unroll 4
-    for (int64_t j = W; j < LINE; j += W) body(i + j, AllLanes{});
+    for (int64_t j = W; j < LINE_FLOATS; j += W) body(i + j, AllLanes{});
   }
   for_lanes(i, end, body);
 }

@@ -23,12 +23,12 @@ constexpr int rows_at_once(Kind kind, int x_rows) {
   return x_rows > 1 ? 2 : 4;
 }
 
-// Rows from one of a tile to the next. Of short rows a tile takes some that are apart, so that each is the next of a stream
-// of its own: from page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 mostly 5 to
-// 15 points more of the bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
+// Rows from one of a tile to the next. Of short rows a tile takes some that are apart, so that each is the next of a
+// stream of its own: from page to page the hardware follows one stream each (measured on Xeons: of int8 and int4 mostly
+// 5 to 15 points more of the bandwidth than with neighbours). Only where prefetch_tile() asks for what comes.
 inline int64_t rows_apart(const Weights &w, Kind kind) {
   const bool asks = is_vnni(kind) || (W == 16 && kind <= DOT_F16);
-  return asks ? max_of(STREAM_BYTES / w.row_bytes, 1) : 1;
+  return asks ? stream_rows(w.row_bytes) : 1;
 }
 
 // A tile for one row of weights or as many as there are at once, and M rows of x.
@@ -150,8 +150,9 @@ int few_rows(const Map *maps, int64_t count, const float *x, int64_t N) {
   const int64_t apart = rows_apart(w, kind), block = apart * at_once;
   const RowPieces pieces(maps, count, ceil_div(max_of(TASK_BYTES / w.row_bytes, 1), block) * block);
   const auto take_piece = [&](const Map &map, int64_t row, int64_t end) {
-    for (int64_t streams; (streams = min_of(apart, (end - row) / at_once)) > 0; row += streams * at_once)
-      for (int64_t i = 0; i < streams; i++) take(map, row + i, false, streams, streams - i);
+    row = for_streams(row, end, at_once, apart, [&](int64_t at, int64_t between, int64_t left) {
+      take(map, at, false, between, left);
+    });
     for (; row < end; row++) take(map, row, true, 1, 1);
   };
   parallel_stream(

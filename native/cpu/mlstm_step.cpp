@@ -14,7 +14,6 @@ struct Step {
 };
 
 constexpr int step_floats = 3;
-constexpr int64_t LINE = 64 / int64_t(sizeof(float));  // floats
 
 struct Sizes {
   int64_t DK, DV;
@@ -61,7 +60,7 @@ void update_columns(float *h, float *C_out, const float *q, const float *k, cons
       const int64_t lanes = end - e;
       const vf value = load_lanes(v + e, lanes) * step.i;
       vf sum = load_lanes(h + e, lanes);
-      if (e % LINE == 0)
+      if (e % LINE_FLOATS == 0)
 #pragma GCC unroll 4
         for (int r = 0; r < N; r++) __builtin_prefetch(C_in + (d + r + 8) * DV + e, 0, 2);
 #pragma GCC unroll 4

@@ -5,7 +5,6 @@ namespace XL_NS {
 namespace {
 
 constexpr int TALL = PRODUCT_ROWS;
-constexpr int LINE = 64 / sizeof(float);  // floats of a cache line
 // With few rows a tile is made wider, so that there are enough sums at once to hide the latency of an fma.
 constexpr int ROWS_OF_4 = MANY_REGISTERS ? 6 : 3, ROWS_OF_8 = MANY_REGISTERS ? 2 : 1;
 
@@ -85,7 +84,7 @@ void run_tile(const Tile &t) {
 #pragma GCC unroll 12
   for (int r = 0; r < MR; r++)
 #pragma GCC unroll 8
-    for (int i = 0; i < NV * W; i += LINE) __builtin_prefetch(t.c + r * t.c_row + i, 1);
+    for (int i = 0; i < NV * W; i += LINE_FLOATS) __builtin_prefetch(t.c + r * t.c_row + i, 1);
 
   // One step of k, with A[r,k] at left(r).
   const auto step = [&](const float *b, auto left) __attribute__((always_inline)) {

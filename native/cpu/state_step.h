@@ -43,9 +43,9 @@ inline void step_columns(float *o, float *to, const float *S, const Rule &rule, 
   for (; e < end; e += W) columns(e, Count<1>());
 }
 
-// body(head, begin, end) for columns of every head of the state S, on all threads. Where there are fewer heads than two for each thread
-// they are cut into pieces of 128 KB or more, but no finer: whole rows are read faster. Small heads go together up to that
-// size.
+// body(head, begin, end) for columns of every head of the state S, on all threads. Where there are fewer heads than two
+// for each thread they are cut into pieces of 128 KB or more, but no finer: whole rows are read faster. Small heads go
+// together up to that size.
 template <class Body>
 inline void parallel_columns(const float *S, int64_t heads, int64_t DK, int64_t DV, const Body &body) {
   constexpr int64_t task_floats = 32768;

@@ -22,7 +22,7 @@ struct Weights {
   int64_t scales;       // where they begin, in bytes from the start of a row
   int64_t scale_count;  // of a row
   int64_t row_bytes;
-  int64_t stream_left = 0;  // of a tile (dot_rows.h): bytes from its rows to the end of the streams that they are part of
+  int64_t stream_left = 0;  // of a tile (dot_rows.h): bytes from its rows to the end of the streams that have them
 
   const uint8_t *row(int64_t r) const { return data + r * row_bytes; }
 };
