@@ -1,7 +1,7 @@
 /** @file What was measured as lines of a table: one for each case, number of threads and peer. It prints nothing. */
 import type { MeasuredRow } from './measure-row.js';
 import { ODD_SHARE, type Row } from './row.js';
-import { ratioOf, timingOf } from './statistics.js';
+import { bandwidthShare, ratioOf, timingOf } from './statistics.js';
 
 /** A row with what was measured of it, at each number of threads. */
 export interface Result {
@@ -51,7 +51,8 @@ export function linesOf({ row, measured }: Result): string[][] {
     Object.entries(ours.seconds).flatMap(([name, mine]) => {
       const own = timingOf(mine);
       const { flops, bytes } = work[name] ?? {};
-      const share = bytes === undefined ? '' : percent(bytes / own.median / peak.bandwidth);
+      const { bandwidth } = ours;
+      const share = bytes && bandwidth ? percent(bandwidthShare(bytes, mine, bandwidth)) : '';
       const first = [
         name,
         String(threads),

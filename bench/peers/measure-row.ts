@@ -27,6 +27,8 @@ export interface Measured {
   readonly versions: Readonly<Record<string, string>>;
   /** Seconds of the calls, by case and process. */
   readonly seconds: Readonly<Record<string, readonly (readonly number[])[]>>;
+  /** Bytes per second that memory was read at right before each of the calls, by process; of ours, where these wait for it. */
+  readonly bandwidth?: readonly (readonly number[])[];
 }
 
 export interface MeasuredRow {
@@ -77,17 +79,12 @@ export async function measureRow(
   }
 
   const peaks = [await peakOf()];
-  const beside: number[] = [];
-  const timed = entries
-    .filter(({ failure }) => failure === null)
-    .map((entry) => ({ entry, samples: [] as Answer['seconds'][] }));
+  const timed = entries.filter(({ failure }) => failure === null).map((entry) => ({ entry, samples: [] as Answer[] }));
   for (let round = 0; round < rounds; round++) {
     for (const { entry, samples } of timed) {
       if (entry.failure !== null) continue;
       try {
-        const answer = await run(entry.contender, false);
-        samples.push(answer.seconds);
-        if (entry.contender === row.ours) beside.push(...(answer.bandwidth ?? []));
+        samples.push(await run(entry.contender, false));
       } catch (error) {
         if (entry.contender === row.ours) throw error;
         entry.failure = messageOf(error);
@@ -105,26 +102,24 @@ export async function measureRow(
       failure: entry.failure,
       versions: entry.answers[0]?.versions ?? {},
       seconds: Object.fromEntries(
-        Object.keys(samples[0] ?? {}).map((name) => [name, samples.map((sample) => sample[name]!)]),
+        Object.keys(samples[0]?.seconds ?? {}).map((name) => [name, samples.map(({ seconds }) => seconds[name]!)]),
       ),
+      ...(samples[0]?.bandwidth !== undefined && { bandwidth: samples.map(({ bandwidth }) => bandwidth!) }),
     };
   });
   return {
     threads,
-    peak: overall(peaks, beside),
+    peak: overall(peaks),
     ours: measured[0]!,
     peers: measured.slice(1),
     work: expected.work ?? {},
   };
 }
 
-/**
- * The fastest multiply-adds; of the reading of memory the median, as of the times that are compared with it: of what was
- * measured beside our calls where it was, since the levels of a shared machine change from process to process.
- */
-const overall = (peaks: readonly Peak[], beside: readonly number[]): Peak => ({
+/** The fastest multiply-adds; of the reading of memory the median. */
+const overall = (peaks: readonly Peak[]): Peak => ({
   flops: Math.max(...peaks.map(({ flops }) => flops)),
-  bandwidth: median(beside.length > 0 ? beside : peaks.map(({ bandwidth }) => bandwidth)),
+  bandwidth: median(peaks.map(({ bandwidth }) => bandwidth)),
 });
 
 const toleranceOf = (row: Row, { tolerance }: Contender): number => tolerance ?? row.tolerance;

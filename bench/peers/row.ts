@@ -16,7 +16,7 @@ export interface Answer {
   readonly versions: Readonly<Record<string, string>>;
   /** Of one call, by case; ours alone tells. */
   readonly work?: Readonly<Record<string, Work>>;
-  /** Bytes per second that its cores read from memory, right before and after the calls; ours tells where these wait for it. */
+  /** Bytes per second that its cores read from memory right before each call; ours tells where calls wait for it. */
   readonly bandwidth?: readonly number[];
 }
 

@@ -13,6 +13,18 @@ export function timingOf(processes: readonly (readonly number[])[]): Timing {
   return { median: median(processes.map(median)), best: Math.min(...processes.flat()) };
 }
 
+/**
+ * Share of the bandwidth at which calls that read or write `bytes` each did so: median over the processes of each one's
+ * median, every call beside what was measured right before it, since a shared machine changes its speed within seconds.
+ * @param bandwidth  bytes per second, for each call in `seconds`
+ */
+export const bandwidthShare = (
+  bytes: number,
+  seconds: readonly (readonly number[])[],
+  bandwidth: readonly (readonly number[])[],
+): number =>
+  median(seconds.map((calls, process) => median(calls.map((call, k) => bytes / call / bandwidth[process]![k]!))));
+
 export interface Ratio {
   /** The peer's median over ours: above 1 we are faster. */
   readonly ofMedians: number;

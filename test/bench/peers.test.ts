@@ -1,7 +1,7 @@
 /** @file The arithmetic of the comparison with other libraries: medians, paired ratios, agreement, the lines of its table. */
 import { describe, expect, test } from 'vitest';
 import { linesOf, oddLines, formatSeconds, failuresOf, HEAD, type Result } from '../../bench/peers/lines.js';
-import { disagreement, ratioOf, timingOf } from '../../bench/peers/statistics.js';
+import { bandwidthShare, disagreement, ratioOf, timingOf } from '../../bench/peers/statistics.js';
 
 describe('timing', () => {
   test('the median is that of the medians of processes, the best of all calls', () => {
@@ -12,6 +12,12 @@ describe('timing', () => {
     const { ofMedians, range } = ratioOf([[1], [2], [4]], [[6], [4], [8]]);
     expect(ofMedians).toBe(3); // 6 / 2
     expect(range).toEqual([2, 6]);
+  });
+
+  test('each call is beside the bandwidth measured before it, medians over calls, then over processes', () => {
+    // 5 of 10, 20 and 5; 10 of 10, 40 of 10.
+    expect(bandwidthShare(10, [[2, 2, 2], [1], [0.25]], [[10, 20, 5], [10], [10]])).toBe(1);
+    expect(bandwidthShare(10, [[2, 2, 2]], [[10, 20, 5]])).toBe(0.5);
   });
 
   test('contenders that did not run equally often are refused', () => {
@@ -64,7 +70,7 @@ const result = (id: string, seconds: number, near?: string): Result => ({
     {
       threads: 1,
       peak: { flops: 1e10, bandwidth: 2e9 },
-      ours: measured('xlstm', seconds),
+      ours: { ...measured('xlstm', seconds), bandwidth: [[2e9]] },
       peers: [measured('fast one', 2 * seconds, 2e-6), measured('broken', null)],
       work: { '': { flops: 1e9, bytes: 1e9 } },
     },

@@ -6,9 +6,8 @@ import { largestLogit } from '../../../src/generate/largest-logit.js';
 import { loadModel, type LoadModelOptions } from '../../../src/model/checkpoint.js';
 import { openSafetensors } from '../../../src/model/safetensors.js';
 import { size } from '../../../src/tensor/shape.js';
-import { measurePeak } from '../../peak.js';
 import { forwardFlops } from './flops.js';
-import { answer, readJob, time } from './job.js';
+import { answer, readJob, time, timeBesideReading } from './job.js';
 
 const job = readJob<{
   folder: string;
@@ -34,10 +33,7 @@ async function prefill(): Promise<void> {
 
 const next = (): Promise<void> => session.read(Int32Array.of(largestLogit(session.logits! as Float64Array)));
 
-const readRate = (): number[] => (job.check || job.prefill ? [] : [measurePeak(job.threads, 0.4).bandwidth]);
-const before = readRate();
-const seconds = await time(job, job.prefill ? prefill : next);
-const bandwidth = [...before, ...readRate()];
+const timed = job.prefill ? { seconds: await time(job, prefill) } : await timeBesideReading(job, next);
 const T = prompt.length;
 /** Of a prompt, what the last block computes for its last token alone: the output gate and what follows the cell. */
 const onlyLast = Object.entries(model.blocks.at(-1)!.parameters)
@@ -49,8 +45,8 @@ const flops = job.prefill
 // A token reads all matrices but the rows of the embedding that are not its own, and reads and writes the state.
 const bytes = model.parameterBytes - bytesOf(device, model.tensors['embedding.weight']!.buffer) + 8 * model.stateSize;
 answer({
-  seconds: { '': seconds },
+  ...timed,
+  seconds: { '': timed.seconds },
   outputs,
   work: { '': job.prefill ? { flops } : { flops, bytes } },
-  bandwidth,
 });
