@@ -51,8 +51,7 @@ export function linesOf({ row, measured }: Result): string[][] {
     Object.entries(ours.seconds).flatMap(([name, mine]) => {
       const own = timingOf(mine);
       const { flops, bytes } = work[name] ?? {};
-      const { bandwidth } = ours;
-      const share = bytes && bandwidth ? percent(bandwidthShare(bytes, mine, bandwidth)) : '';
+      const share = bytes === undefined ? '' : percent(bandwidthShare(bytes, mine, ours.bandwidth ?? peak.bandwidth));
       const first = [
         name,
         String(threads),

@@ -15,15 +15,19 @@ export function timingOf(processes: readonly (readonly number[])[]): Timing {
 
 /**
  * Share of the bandwidth at which calls that read or write `bytes` each did so: median over the processes of each one's
- * median, every call beside what was measured right before it, since a shared machine changes its speed within seconds.
- * @param bandwidth  bytes per second, for each call in `seconds`
+ * median.
+ * @param bandwidth  bytes per second: one for all, or what was measured right before each call in `seconds`, since a
+ *                   shared machine changes its speed within seconds
  */
-export const bandwidthShare = (
+export function bandwidthShare(
   bytes: number,
   seconds: readonly (readonly number[])[],
-  bandwidth: readonly (readonly number[])[],
-): number =>
-  median(seconds.map((calls, process) => median(calls.map((call, k) => bytes / call / bandwidth[process]![k]!))));
+  bandwidth: number | readonly (readonly number[])[],
+): number {
+  const beside = (process: number, call: number): number =>
+    typeof bandwidth === 'number' ? bandwidth : bandwidth[process]![call]!;
+  return median(seconds.map((calls, process) => median(calls.map((taken, k) => bytes / taken / beside(process, k)))));
+}
 
 export interface Ratio {
   /** The peer's median over ours: above 1 we are faster. */

@@ -24,14 +24,14 @@ void pack_blocks(float *to, const BlocksOfB &b, Range columns, Range k) {
 }
 
 // Products that run beside each other, equally high and deep, their columns side by side. The first column of each is a
-// multiple of PRODUCT_COLUMNS, so that strips are of one product.
+// multiple of W, and so is that of a range: what is packed of a product begins with a vector of its own.
 struct SideBySide {
   const Matmul *products;
   int64_t count;
 
   int64_t width() const {
     int64_t columns = 0;
-    for (int64_t i = 0; i < count; i++) columns += round_up(products[i].N, PRODUCT_COLUMNS);
+    for (int64_t i = 0; i < count; i++) columns += round_up(products[i].N, W);
     return columns;
   }
   // body(p, columns of p, offset in the range) for the products within a range of columns.
@@ -42,7 +42,7 @@ struct SideBySide {
       const Matmul &p = products[i];
       const int64_t from = max_of(range.begin, begin), to = min_of(range.begin + range.length, begin + p.N);
       if (from < to) body(p, Range{from - begin, to - from}, from - range.begin);
-      begin += round_up(p.N, PRODUCT_COLUMNS);
+      begin += round_up(p.N, W);
     }
   }
 };
@@ -102,7 +102,7 @@ int64_t columns_apart(const Matmul *products, int64_t count) {
   if (threads == 1 || 2 * width < products[0].M) return 0;
   for (int64_t pieces = TASKS_PER_THREAD * threads; pieces >= threads; pieces /= 2) {
     if (width / pieces < LEAST_APART) continue;
-    const Pieces across(width, min_of(ceil_div(width, pieces), IN_TASK_COLUMNS), PRODUCT_COLUMNS);
+    const Pieces across(width, min_of(ceil_div(width, pieces), IN_TASK_COLUMNS), W);
     if (8 * width >= 7 * ceil_div(across.count, threads) * threads * across.size) return across.size;
   }
   return 0;
@@ -112,7 +112,7 @@ int matmul_apart(const Matmul *products, int64_t count, int64_t columns) {
   const SideBySide all{products, count};
   const int status = matmul_reserve(true);
   if (status != XL_OK) return status;
-  const Pieces across(all.width(), columns, PRODUCT_COLUMNS);
+  const Pieces across(all.width(), columns, W);
   parallel_for(across.count, [&](int64_t task, int worker) { multiply_columns(all, across[task], worker); });
   return XL_OK;
 }

@@ -41,21 +41,28 @@ XL_INLINE void add_product(vf &sum, const float *x, vf y) {
 #endif
 }
 
-// C, or what is added to it, from the sums of a tile. What is added is asked once, not for each vector.
+// C, or what is added to it, from the sums of a tile. What is added is asked once, not for each vector. All is read before
+// anything is written: with rows of C 8 KB apart a product takes 3 % less time [an EPYC, Zen 4], probably since loads were
+// taken to be of what had been stored to the row before, whose address ends alike.
 template <int MR, int NV, bool EDGE>
-XL_INLINE void write_tile(const Tile &t, const vf (&sum)[MR][NV]) {
+XL_INLINE void write_tile(const Tile &t, vf (&sum)[MR][NV]) {
   const auto write = [&](auto added) __attribute__((always_inline)) {
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) {
-      const bool part = EDGE && v == NV - 1;
 #pragma GCC unroll 12
-      for (int r = 0; r < MR; r++) {
-        float *c = t.c + r * t.c_row + v * W;
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) {
+        const bool part = EDGE && v == NV - 1;
         const auto get = [&](const float *p) { return part ? load_part(p, t.last) : load(p); };
-        const vf y = added(sum[r][v], get, c, v);
-        part ? store_part(c, y, t.last) : store(c, y);
+        sum[r][v] = added(sum[r][v], get, t.c + r * t.c_row + v * W, v);
       }
-    }
+#pragma GCC unroll 12
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) {
+        const bool part = EDGE && v == NV - 1;
+        float *c = t.c + r * t.c_row + v * W;
+        part ? store_part(c, sum[r][v], t.last) : store(c, sum[r][v]);
+      }
   };
   if (t.bias && t.accumulate) {
     write([&](vf y, auto get, float *c, int v) { return y + get(t.bias + v * W) + get(c); });

@@ -15,9 +15,10 @@ describe('timing', () => {
   });
 
   test('each call is beside the bandwidth measured before it, medians over calls, then over processes', () => {
-    // 5 of 10, 20 and 5; 10 of 10, 40 of 10.
+    // 5 of 10, 20 and 5; 10 of 10; 40 of 10.
     expect(bandwidthShare(10, [[2, 2, 2], [1], [0.25]], [[10, 20, 5], [10], [10]])).toBe(1);
     expect(bandwidthShare(10, [[2, 2, 2]], [[10, 20, 5]])).toBe(0.5);
+    expect(bandwidthShare(10, [[2, 4], [1]], 10)).toBe(1);
   });
 
   test('contenders that did not run equally often are refused', () => {

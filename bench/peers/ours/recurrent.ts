@@ -32,7 +32,7 @@ function gates() {
 
 function both(): Tensor {
   for (const tensor of Object.values(leaves)) device.kernels.fill(tensor.grad, 0, tensor.size);
-  return scope(device, { record: true }, () => {
+  return scope(device, { record: true, collect: true }, () => {
     const run = { slstm, lstm }[job.cell];
     const [h] = run(gates(), leaves['recurrent']!, leaves['bias']!);
     h.retain();
