@@ -53,7 +53,7 @@ const measured = (name: string, seconds: number | null, found: number | null = n
   seconds: (seconds === null ? {} : { '': [[seconds]] }) as Record<string, number[][]>,
 });
 
-/** A row that took so long for 1 GFLOP and 1 GB, on a machine of 10 GFLOP/s and 2 GB/s. */
+/** A row that took so long for 1 GFLOP and 1 GB, on a machine of 10 GFLOP/s and 4 GB/s, of which 2 were left beside it. */
 const result = (id: string, seconds: number, near?: string): Result => ({
   row: {
     ...{
@@ -70,7 +70,7 @@ const result = (id: string, seconds: number, near?: string): Result => ({
   measured: [
     {
       threads: 1,
-      peak: { flops: 1e10, bandwidth: 2e9 },
+      peak: { flops: 1e10, bandwidth: 4e9 },
       ours: { ...measured('xlstm', seconds), bandwidth: [[2e9]] },
       peers: [measured('fast one', 2 * seconds, 2e-6), measured('broken', null)],
       work: { '': { flops: 1e9, bytes: 1e9 } },
@@ -101,6 +101,12 @@ describe('table', () => {
       ['', '', '', '', '', '', 'broken', 'not timed', '', '', '', '', ''],
     ]);
     expect(failuresOf(result('row', 1))).toEqual(['row with 1 thread, broken: exit 1: it fell over']);
+  });
+
+  test('without a reading beside the calls their share is that of the peak', () => {
+    const { row, measured: all } = result('row', 1);
+    const { bandwidth: _, ...ours } = all[0]!.ours;
+    expect(linesOf({ row, measured: [{ ...all[0]!, ours }] })[0]![5]).toBe('25 % (85 %)');
   });
 
   test('odd sizes are held to the rate of even ones', () => {

@@ -52,7 +52,7 @@ export async function timeBesideReading(
   const bandwidth: number[] = [];
   if (job.check) return { seconds, bandwidth };
   for (let spent = 0, turns = 0; turns < 3 || spent < job.seconds; turns++) {
-    const read = measurePeak(job.threads, 2 * TURN).bandwidth;
+    const read = measurePeak(job.threads, 2 * TURN).bandwidth; // half of that time is multiply-adds
     for (const taken of await time({ ...job, seconds: TURN }, call, 1)) {
       seconds.push(taken);
       bandwidth.push(read);
