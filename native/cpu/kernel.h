@@ -54,35 +54,53 @@ inline void parallel_range(int64_t N, int64_t grain, const Body &body) {
   });
 }
 
-// The same for what is read from memory once: each thread takes pieces that follow each other, so that what it or the
-// hardware reads ahead is its own. Who has none left helps the others, piece by piece. where(begin) is the memory
-// that is read from there on: threads that have nothing to do before the kernel comes ask for it (stretch.h).
-template <class Body, class Where>
-inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Where &where) {
+// Tasks 0..tasks-1 for threads that take such as follow each other. body(next, worker) runs once on each thread: next() is
+// the task it shall do, until it is negative. Who has none left helps the others, task by task. begins(i, task) is told
+// first where thread i begins.
+template <class Body, class Begins>
+inline void parallel_spans(int64_t tasks, const Body &body, const Begins &begins) {
   struct alignas(64) Span {
     int64_t next, end;
   };
-  if (grain < 1) grain = 1;
-  const int64_t pieces = ceil_div(N, grain), count = min_of(min_of(xl::threads(), xl::most_spans), pieces);
-  if (count <= 1) return parallel_range(N, grain, body);
+  const int64_t count = min_of(min_of(xl::threads(), xl::most_spans), tasks);
   Span spans[xl::most_spans];
-  const bool keeps = xl::keeps_starts();
   for (int64_t i = 0; i < count; i++) {
-    spans[i] = {pieces * i / count, pieces * (i + 1) / count};
-    if (!keeps) continue;
-    const xl::Stretch memory = where(spans[i].next * grain);
-    if (memory.bytes > 0) xl::note_start(int(i), memory);
+    spans[i] = {tasks * i / count, tasks * (i + 1) / count};
+    begins(int(i), spans[i].next);
   }
-  parallel_for(min_of(xl::threads(), pieces), [&](int64_t, int worker) {
-    for (int64_t i = 0; i < count; i++) {
-      Span &span = spans[(worker + i) % count];
-      for (;;) {
-        const int64_t piece = __atomic_fetch_add(&span.next, 1, __ATOMIC_RELAXED);
-        if (piece >= span.end) break;
-        body(piece * grain, min_of(piece * grain + grain, N), worker);
+  parallel_for(min_of(xl::threads(), tasks), [&](int64_t, int worker) {
+    int64_t at = 0;
+    const auto next = [&]() -> int64_t {
+      for (; at < count; at++) {
+        Span &span = spans[(worker + at) % count];
+        const int64_t task = __atomic_fetch_add(&span.next, 1, __ATOMIC_RELAXED);
+        if (task < span.end) return task;
       }
-    }
+      return -1;
+    };
+    body(next, worker);
   });
+}
+
+// Pieces of `grain` of 0..N-1 in such spans, for what is read from memory once: what a thread or the hardware reads ahead
+// is its own. where(begin) is the memory that is read from there on: threads that have nothing to do before the kernel
+// comes ask for it (stretch.h).
+template <class Body, class Where>
+inline void parallel_stream(int64_t N, int64_t grain, const Body &body, const Where &where) {
+  if (grain < 1) grain = 1;
+  const int64_t pieces = ceil_div(N, grain);
+  if (min_of(xl::threads(), pieces) <= 1) return parallel_range(N, grain, body);
+  const bool keeps = xl::keeps_starts();
+  parallel_spans(
+      pieces,
+      [&](const auto &next, int worker) {
+        for (int64_t piece; (piece = next()) >= 0;) body(piece * grain, min_of(piece * grain + grain, N), worker);
+      },
+      [&](int thread, int64_t piece) {
+        if (!keeps) return;
+        const xl::Stretch memory = where(piece * grain);
+        if (memory.bytes > 0) xl::note_start(thread, memory);
+      });
 }
 
 }  // namespace

@@ -18,8 +18,7 @@ constexpr int64_t N_BLOCK = 1056;      // whole strips
 constexpr int64_t PACK_COLUMNS = 256;  // of b at a time, at most
 constexpr int64_t IN_PLACE_DEPTH = 256;
 constexpr int64_t IN_PLACE_ROWS = 32, IN_PLACE_FLOATS = 8192;  // of c, of b
-constexpr int64_t TASK_FMAS = 1 << 19;    // the least that is worth a task (4 us),
-constexpr int64_t TASK_FLOATS = 1 << 18;  // or so much of b to read
+constexpr int64_t TASK_FLOATS = 1 << 18;  // so much of b to read is worth a task, too
 
 // How C is cut into tasks.
 struct Blocks {
@@ -184,8 +183,8 @@ int matmul(const Matmul &p) {
     case Way::BY_DEPTH: return matmul_by_depth(p, parts_of_k(p));
     case Way::BLOCKS: break;
   }
-  const int64_t columns = columns_apart(&p, 1);
-  return columns > 0 ? matmul_apart(&p, 1, columns) : matmul_blocked(p);
+  const Apart cut = cut_apart(&p, 1);
+  return cut.columns > 0 ? matmul_apart(&p, 1, cut) : matmul_blocked(p);
 }
 
 int matmul_side_by_side(const Matmul *products, int64_t count) {
@@ -198,8 +197,8 @@ int matmul_side_by_side(const Matmul *products, int64_t count) {
       return status;
     }
   }
-  const int64_t columns = joined > 1 ? columns_apart(together, joined) : 0;
-  if (columns > 0) return matmul_apart(together, joined, columns);
+  const Apart cut = joined > 1 ? cut_apart(together, joined) : Apart{};
+  if (cut.columns > 0) return matmul_apart(together, joined, cut);
   for (int64_t i = 0; i < joined; i++)
     if (const int status = matmul(together[i])) return status;
   return XL_OK;

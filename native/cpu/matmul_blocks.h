@@ -16,11 +16,13 @@ constexpr int64_t K_STEPS = W == 16 ? 128 : K_BLOCK;
 constexpr int64_t M_BLOCK = 96;
 constexpr int64_t PACK_A_FROM = 384;     // columns from which it pays to pack the block of a
 constexpr int64_t TASKS_PER_THREAD = 4;  // wanted, so that threads end together
+constexpr int64_t TASK_FMAS = 1 << 19;   // the least that is worth a task (4 us)
 
-// What a thread packs: a block of a, and of b these columns.
+// What a thread packs: a block of a, and these columns of b.
 constexpr int64_t A_FLOATS = panels_floats(M_BLOCK, K_BLOCK);
 constexpr int64_t IN_TASK_COLUMNS = W == 16 ? 768 : 384;
-constexpr int64_t B_FLOATS = IN_TASK_COLUMNS * K_BLOCK;
+constexpr int64_t B_FLOATS = 1 << 19;  // 2 MB: in several blocks of k
+static_assert(B_FLOATS >= IN_TASK_COLUMNS * K_BLOCK);
 enum Slot { SLOT_A, SLOT_B };
 
 // 0..total-1 in pieces of at most `most`, equal up to rounding to `multiple`.
@@ -76,11 +78,16 @@ inline const float *corner_of_b(const Matmul &p, int64_t n, int64_t k) {
 // In one task, on this thread.
 void matmul_blocked_in_task(const Matmul &p, int worker);
 
-// In pieces of how many columns products that run beside each other are computed so that each thread takes some by
-// itself; 0 where that does not pay. Otherwise threads wait for each other at every block of k and fetch what the other
-// packed; here each packs all of op(a).
-int64_t columns_apart(const Matmul *products, int64_t count);
-int matmul_apart(const Matmul *products, int64_t count, int64_t columns);
+// Ranges of columns that a thread packs, and rows that it then multiplies at a time.
+struct Apart {
+  int64_t columns, rows;
+};
+
+// How products that run beside each other are cut so that each thread works by itself, on columns of its own while there
+// are some; columns is 0 where that does not pay. Otherwise threads wait for each other at every block of k and fetch what
+// the other packed; here each packs all of op(a).
+Apart cut_apart(const Matmul *products, int64_t count);
+int matmul_apart(const Matmul *products, int64_t count, const Apart &cut);
 
 // Few elements of many products each, as gradients of weights are: parts of k are products of their own, added up in
 // their order. How many depends on sizes alone, so that the bits do not depend on the threads.
