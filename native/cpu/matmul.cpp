@@ -6,6 +6,7 @@
 // packs into panels, one per tile of rows. That block and the strip that is at work (M_BLOCK and a few vectors by K_BLOCK)
 // stay in L2. K_BLOCK is large because each block of k loads and stores C once more, which costs more than reading the
 // strip from L2 instead of L1; with vectors of 16 it is the other way round, by a twentieth of the time [a Xeon with AMX].
+// Several threads do so only where it does not pay that each packs for itself (matmul_apart.cpp).
 #include "activation.h"
 #include "lanes.h"
 #include "matmul_blocks.h"
