@@ -8,8 +8,8 @@
 namespace XL_NS {
 namespace {
 
-// Columns that a thread packs by itself, more where op(a), of which it packs all, takes longer; rows that it multiplies
-// with them, so that it pays though other threads pack them too; and rows of a piece of work.
+// Columns that a thread packs by itself, more where op(a), packed anew for each range of them, takes longer; rows that it
+// multiplies with them, so that it pays though other threads pack them too; and rows of a piece of work.
 constexpr int64_t LEAST_APART = 128, LEAST_OF_COLUMNS = 256, LEAST_ROWS = 128, LEAST_IN_PIECE = 24;
 constexpr int64_t LEAST_K = 1024, MOST_PARTS = 4, MOST_OF_C = 1 << 19;  // where k is cut into parts
 constexpr int64_t TASK_SUMS = 1 << 14;

@@ -85,7 +85,7 @@ struct Apart {
 
 // How products that run beside each other are cut so that each thread works by itself, on columns of its own while there
 // are some; columns is 0 where that does not pay. Otherwise threads wait for each other at every block of k and fetch what
-// the other packed; here each packs all of op(a).
+// the other packed; here op(a) is packed anew for each range of columns.
 Apart cut_apart(const Matmul *products, int64_t count);
 int matmul_apart(const Matmul *products, int64_t count, const Apart &cut);
 
